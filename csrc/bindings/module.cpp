@@ -1,0 +1,13 @@
+// The extension module fastopt._core.
+#include <pybind11/pybind11.h>
+
+#include "introspection.h"
+#include "plan.h"
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "The update kernels behind fastopt; private.";
+  module.attr("__version__") = FASTOPT_VERSION;
+  module.attr("compiler") = __VERSION__;
+  fastopt::bindings::register_plan(module);
+  fastopt::bindings::register_introspection(module);
+}

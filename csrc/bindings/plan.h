@@ -1,0 +1,67 @@
+// The plan of one optimizer: fastopt_plan's rows, the Python arrays behind their pointers, and the memory they cover.
+#pragma once
+#include <pybind11/pybind11.h>
+
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "arrays.h"
+
+namespace fastopt::bindings {
+
+class Plan {
+ public:
+  // Rows for tensors (param, state arrays, group), all under one rule.  Python has worded the errors of these arrays;
+  // what is wrong here all the same is refused without ceremony.
+  Plan(const std::string& rule, const py::list& tensors, int64_t groups);
+
+  void set_group(int64_t index, double lr, double weight_decay, bool decoupled, double l1, bool maximize,
+                 const std::vector<double>& hyperparameters);
+
+  // Takes over gradients for the steps that are given none.
+  py::object bind(const py::object& grads);
+
+  // One step.  None where it was done; where `grads` are not what the plan expects, nothing was done and it is for
+  // Python to say why: the index of the gradient that is not, or -1 for `grads` as a whole.
+  py::object step(const py::object& grads, double grad_scale);
+
+  // Completed steps of each tensor, and of the plan as a whole.
+  std::vector<int64_t> steps();
+  void set_steps(const std::vector<int64_t>& steps);
+  int64_t completed();
+  void set_completed(int64_t steps);
+
+  // fastopt_floor over each tensor that has a bound gradient.
+  void floor();
+
+ private:
+  struct Interval {
+    uintptr_t begin, end;
+    bool operator<(const Interval& other) const { return begin < other.begin; }
+  };
+  static constexpr int64_t kFine = -2, kNotUnderstood = -1;
+
+  std::unique_lock<std::mutex> lock();
+  int64_t take(const py::object& grads, std::vector<py::object>& held);
+  int64_t take_one(int64_t index, PyObject* grad);
+  int64_t find_overlap();
+  bool overlaps_own(Interval memory) const;
+  Interval memory_of(int64_t index, void* data) const;
+
+  std::mutex mutex_;  // of everything below; two steps of one plan go one after the other
+  std::vector<fastopt_tensor> tensors_;
+  int64_t completed_ = 0;
+  std::vector<fastopt_group> groups_;
+  std::vector<py::object> arrays_;   // what the pointers point into
+  std::vector<py::object> params_;   // of these, the parameter of each tensor
+  std::vector<Interval> own_;        // memory of parameters and state, sorted
+  std::vector<void*> bound_;         // gradients for steps that are given none
+  std::vector<py::object> bound_arrays_;
+  std::vector<void*> disjoint_;      // the last gradients that were found not to overlap each other
+  std::vector<Interval> intervals_;  // scratch of find_overlap
+};
+
+void register_plan(py::module_& module);
+
+}  // namespace fastopt::bindings

@@ -1,0 +1,10 @@
+// How many processors this process may use.
+#pragma once
+
+namespace fastopt {
+
+// The processors of the affinity mask, or fewer where a container's quota gives less time than that; at least 1.
+// Found out once.
+int available_processors();
+
+}  // namespace fastopt

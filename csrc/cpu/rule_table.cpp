@@ -1,0 +1,60 @@
+#include "rule_table.h"
+
+#include <math.h>
+#include <string.h>
+
+namespace fastopt {
+namespace {
+
+// By repeated squaring, as rules.power in Python: the same multiplications everywhere.
+double power(double x, int64_t t) {
+  double result = 1;
+  for (; t > 0; t >>= 1) {
+    if (t & 1) result *= x;
+    x *= x;
+  }
+  return result;
+}
+
+double where(bool condition, double a, double b) { return condition ? a : b; }
+
+#include "table.h"  // generated
+
+constexpr int32_t kRuleCount = sizeof kRules / sizeof kRules[0];
+
+}  // namespace
+
+const RuleRow* rule_row(int32_t index) { return index >= 0 && index < kRuleCount ? &kRules[index] : nullptr; }
+
+}  // namespace fastopt
+
+extern "C" {
+
+int32_t fastopt_rule_count(void) { return fastopt::kRuleCount; }
+
+const fastopt_rule* fastopt_rule_at(int32_t index) {
+  const fastopt::RuleRow* row = fastopt::rule_row(index);
+  return row ? &row->info : nullptr;
+}
+
+int32_t fastopt_find_rule(const char* name) {
+  for (int32_t i = 0; i < fastopt::kRuleCount; ++i) {
+    if (name && strcmp(fastopt::kRules[i].info.name, name) == 0) return i;
+  }
+  return -1;
+}
+
+int32_t fastopt_variant_of(const fastopt_group* group) {
+  const fastopt::RuleRow* row = group ? fastopt::rule_row(group->rule) : nullptr;
+  return row ? row->variant(*group) : -1;
+}
+
+fastopt_status fastopt_derive(const fastopt_group* group, int64_t t, double* scalars) {
+  const fastopt::RuleRow* row = group ? fastopt::rule_row(group->rule) : nullptr;
+  if (!row) return FASTOPT_BAD_RULE;
+  if (t < 1) return FASTOPT_BAD_LENGTH;
+  row->derive(*group, t, scalars);
+  return FASTOPT_OK;
+}
+
+}  // extern "C"

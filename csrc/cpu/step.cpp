@@ -1,0 +1,202 @@
+// One step over a plan: check it, derive each tensor's scalars, cut the work into chunks, run the kernels.
+#include <stddef.h>
+
+#include <algorithm>
+#include <new>
+#include <vector>
+
+#include "../fastopt.h"
+#include "float_control.h"
+#include "isa.h"
+#include "rule_table.h"
+#include "threads.h"
+
+namespace fastopt {
+namespace {
+
+// Work is handed out in whole tiles of a tensor.  Chunks of 65,536 elements keep the threads' streams long enough for
+// the memory (docs/threads.md); steps too small for that are cut finer, and below kParallel one thread does it sooner.
+constexpr int64_t kTile = 1024;
+constexpr int64_t kLargestChunk = 64;  // tiles
+constexpr int64_t kSmallestChunk = 4;
+constexpr int64_t kChunksPerThread = 4;
+constexpr int64_t kParallel = 24 * 1024;  // elements
+
+// The scalars of one group at one step number; tensors that agree in both share them.
+struct Row {
+  int32_t group;
+  int64_t t;
+  int32_t kernel;  // index in a KernelSet
+  bool staged;
+  StageScalars stages;
+  double scalars[kMaxScalars];
+};
+
+// A range of one tensor in the line of all tiles.
+struct Range {
+  const fastopt_tensor* tensor;
+  int64_t begin, end;  // elements
+  int64_t first_tile;
+  int32_t row;
+};
+
+struct Step {
+  std::vector<Row> rows;
+  std::vector<Range> ranges;
+  int64_t tiles = 0;
+  int64_t elements = 0;
+  int64_t chunk = 1;  // tiles
+
+  void clear() {
+    rows.clear();
+    ranges.clear();
+    tiles = elements = 0;
+  }
+};
+
+Row make_row(const fastopt_group& group, int32_t index, int64_t t, double grad_scale) {
+  const RuleRow& rule = *rule_row(group.rule);
+  Row row;
+  row.group = index;
+  row.t = t;
+  row.kernel = rule.first_kernel + rule.variant(group);
+  rule.derive(group, t, row.scalars);
+  row.stages = StageScalars{};
+  row.stages.grad_scale = group.maximize ? -grad_scale : grad_scale;
+  row.stages.l1 = group.l1;
+  if (group.decoupled_weight_decay) {
+    row.stages.keep = 1 - group.lr * group.weight_decay;
+  } else {
+    row.stages.l2 = group.weight_decay;
+  }
+  row.staged = row.stages.grad_scale != 1 || row.stages.l1 != 0 || row.stages.l2 != 0 || row.stages.keep != 1;
+  return row;
+}
+
+fastopt_status check(const fastopt_plan& plan, const fastopt_tensor& tensor) {
+  if (tensor.group < 0 || tensor.group >= plan.group_count) return FASTOPT_BAD_GROUP;
+  if (tensor.dtype != FASTOPT_FLOAT32 && tensor.dtype != FASTOPT_FLOAT64) return FASTOPT_BAD_DTYPE;
+  if (tensor.length < 0 || tensor.offset < 0 || tensor.steps < 0) return FASTOPT_BAD_LENGTH;
+  const fastopt_group& group = plan.groups[tensor.group];
+  const RuleRow* rule = rule_row(group.rule);
+  if (!rule) return FASTOPT_BAD_RULE;
+  if (tensor.length == 0) return FASTOPT_OK;
+  if (!tensor.param) return FASTOPT_NULL_POINTER;
+  const int32_t slots = rule->info.variants[rule->variant(group)].slot_count;
+  for (int32_t k = 0; k < slots; ++k) {
+    if (!tensor.state[k]) return FASTOPT_NULL_POINTER;
+  }
+  return FASTOPT_OK;
+}
+
+void add(Step& step, const fastopt_plan& plan, const fastopt_options& options, const fastopt_tensor& tensor, int64_t begin,
+         int64_t end) {
+  if (begin == end) return;
+  const int64_t t = tensor.steps + 1;
+  if (step.rows.empty() || step.rows.back().group != tensor.group || step.rows.back().t != t) {
+    step.rows.push_back(make_row(plan.groups[tensor.group], tensor.group, t, options.grad_scale));
+  }
+  step.ranges.push_back({&tensor, begin, end, step.tiles, static_cast<int32_t>(step.rows.size() - 1)});
+  step.tiles += (end - begin + kTile - 1) / kTile;
+  step.elements += end - begin;
+}
+
+void run_chunk(void* context, int64_t chunk) {
+  const Step& step = *static_cast<const Step*>(context);
+  const KernelSet& kernels = active_kernels();
+  const int64_t first = chunk * step.chunk, last = std::min(first + step.chunk, step.tiles);
+  auto range = std::upper_bound(step.ranges.begin(), step.ranges.end(), first,
+                                [](int64_t tile, const Range& r) { return tile < r.first_tile; });
+  for (--range; range != step.ranges.end() && range->first_tile < last; ++range) {
+    const fastopt_tensor& tensor = *range->tensor;
+    const Row& row = step.rows[range->row];
+    const int64_t begin = range->begin + std::max<int64_t>(first - range->first_tile, 0) * kTile;
+    const int64_t end = std::min(range->begin + (last - range->first_tile) * kTile, range->end);
+    const size_t size = tensor.dtype == FASTOPT_FLOAT64 ? sizeof(double) : sizeof(float);
+    const auto at = [&](void* array) -> void* { return array ? static_cast<char*>(array) + begin * size : nullptr; };
+    Piece piece{at(tensor.param), at(tensor.grad), {}, end - begin, row.scalars, row.stages};
+    for (int k = 0; k < FASTOPT_MAX_SLOTS; ++k) piece.state[k] = at(tensor.state[k]);
+    note_run((row.staged ? kernels.staged : kernels.bare)[tensor.dtype][row.kernel](piece));
+  }
+}
+
+void run_chunk_controlled(void* context, int64_t chunk) {
+  const FloatControl control;
+  run_chunk(context, chunk);
+}
+
+void run(Step& step) {
+  if (step.tiles == 0) return;
+  if (step.elements < kParallel) {
+    step.chunk = step.tiles;
+  } else {
+    const int64_t share = step.tiles / (kChunksPerThread * fastopt_num_threads());
+    step.chunk = std::clamp(share, kSmallestChunk, kLargestChunk);
+  }
+  parallel((step.tiles + step.chunk - 1) / step.chunk, run_chunk_controlled, &step);
+}
+
+Step& scratch() {
+  static thread_local Step step;  // keeps its memory, so that a step allocates nothing
+  step.clear();
+  return step;
+}
+
+}  // namespace
+}  // namespace fastopt
+
+extern "C" {
+
+const char* fastopt_status_message(fastopt_status status) {
+  switch (status) {
+    case FASTOPT_OK: return "no error";
+    case FASTOPT_BAD_RULE: return "there is no rule of that index";
+    case FASTOPT_BAD_GROUP: return "a tensor names a group that the plan does not have";
+    case FASTOPT_BAD_DTYPE: return "a tensor's dtype is unknown";
+    case FASTOPT_BAD_LENGTH: return "a length, an offset or a count of steps is negative";
+    case FASTOPT_NULL_POINTER: return "a parameter or state array is missing";
+    case FASTOPT_BAD_RANGE: return "a part lies outside its tensor, or its tensor has no gradient";
+    case FASTOPT_NO_MEMORY: return "too little memory for the step's bookkeeping";
+    case FASTOPT_BAD_ISA: return "this machine cannot run that instruction set";
+    case FASTOPT_BAD_THREADS: return "the number of threads is below 1";
+  }
+  return "unknown status";
+}
+
+fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* options) try {
+  fastopt::Step& step = fastopt::scratch();
+  for (int64_t i = 0; i < plan->tensor_count; ++i) {
+    const fastopt_tensor& tensor = plan->tensors[i];
+    if (const fastopt_status status = fastopt::check(*plan, tensor)) return status;
+    if (tensor.grad) fastopt::add(step, *plan, *options, tensor, 0, tensor.length);
+  }
+  fastopt::run(step);
+  for (int64_t i = 0; i < plan->tensor_count; ++i) {
+    if (plan->tensors[i].grad) plan->tensors[i].steps += 1;
+  }
+  return FASTOPT_OK;
+} catch (const std::bad_alloc&) {
+  return FASTOPT_NO_MEMORY;
+}
+
+fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options* options, int64_t tensor, int64_t begin,
+                                 int64_t end) try {
+  if (tensor < 0 || tensor >= plan->tensor_count) return FASTOPT_BAD_RANGE;
+  const fastopt_tensor& whole = plan->tensors[tensor];
+  if (const fastopt_status status = fastopt::check(*plan, whole)) return status;
+  if (begin < 0 || begin > end || end > whole.length || !whole.grad) return FASTOPT_BAD_RANGE;
+  fastopt::Step& step = fastopt::scratch();
+  fastopt::add(step, *plan, *options, whole, begin, end);
+  fastopt::run(step);
+  return FASTOPT_OK;
+} catch (const std::bad_alloc&) {
+  return FASTOPT_NO_MEMORY;
+}
+
+fastopt_status fastopt_count(const fastopt_plan* plan, int64_t tensor) {
+  if (tensor < 0 || tensor >= plan->tensor_count) return FASTOPT_BAD_RANGE;
+  plan->tensors[tensor].steps += 1;
+  return FASTOPT_OK;
+}
+
+}  // extern "C"

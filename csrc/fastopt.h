@@ -1,0 +1,134 @@
+/* The door to the update kernels: plain C, over pointers, lengths and scalars.  There is no other.
+ *
+ * A plan is what a step runs over: tensors, each with its arrays, its row of hyperparameters and its own
+ * count of steps.  All memory is the caller's, state included; nothing is kept between calls.  Arrays hold
+ * contiguous elements of one dtype in native byte order, aligned to the element, and may not overlap.
+ * Every function may be called from any thread; two steps at once may not share an array.
+ *
+ * The bits of a result depend on the inputs alone: not on the instruction set, the number of threads, the
+ * alignment, or how a tensor is cut into parts.  (A NaN equals any NaN.)
+ */
+#ifndef FASTOPT_H
+#define FASTOPT_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FASTOPT_MAX_SLOTS 4
+#define FASTOPT_MAX_HYPERPARAMETERS 12
+
+typedef enum { FASTOPT_FLOAT32 = 0, FASTOPT_FLOAT64 = 1 } fastopt_dtype;
+
+typedef enum {
+  FASTOPT_OK = 0,
+  FASTOPT_BAD_RULE,      /* fastopt_group.rule is no index of a rule */
+  FASTOPT_BAD_GROUP,     /* fastopt_tensor.group is no row of the plan */
+  FASTOPT_BAD_DTYPE,     /* fastopt_tensor.dtype is none of fastopt_dtype */
+  FASTOPT_BAD_LENGTH,    /* a negative length, offset, or count of steps */
+  FASTOPT_NULL_POINTER,  /* a parameter or state array that the rule's variant needs is missing */
+  FASTOPT_BAD_RANGE,     /* a part that does not lie within its tensor */
+  FASTOPT_NO_MEMORY,     /* too little memory for the step's bookkeeping */
+  FASTOPT_BAD_ISA,       /* this machine cannot run that instruction set */
+  FASTOPT_BAD_THREADS    /* a number of threads below 1 */
+} fastopt_status;
+
+/* What a status means, in English. */
+const char* fastopt_status_message(fastopt_status status);
+
+/* ---- Rules ------------------------------------------------------------------------------------------ */
+
+typedef struct {
+  const char* name;
+  int32_t slot_count;
+  const char* const* slots; /* in the order of fastopt_tensor.state */
+} fastopt_variant;
+
+typedef struct {
+  const char* name;
+  int32_t hyperparameter_count;
+  const char* const* hyperparameters; /* in the order of fastopt_group.hyperparameters */
+  int32_t scalar_count;
+  const char* const* scalars; /* in the order of fastopt_derive's output */
+  int32_t variant_count;
+  const fastopt_variant* variants;
+} fastopt_rule;
+
+int32_t fastopt_rule_count(void);
+const fastopt_rule* fastopt_rule_at(int32_t index); /* NULL past the end */
+int32_t fastopt_find_rule(const char* name);        /* -1 where there is none */
+
+/* ---- The plan --------------------------------------------------------------------------------------- */
+
+/* A row of hyperparameters.  Flags are 0 or 1; choices are numbered as in the table of rules. */
+typedef struct {
+  int32_t rule;                    /* index of fastopt_rule_at */
+  int32_t maximize;                /* the gradient changes sign */
+  int32_t decoupled_weight_decay;  /* weight decay acts on the parameter, not on the gradient */
+  double lr;
+  double weight_decay;
+  double l1;
+  double hyperparameters[FASTOPT_MAX_HYPERPARAMETERS];
+} fastopt_group;
+
+typedef struct {
+  void* param;
+  void* grad; /* NULL: this tensor and its count stay as they are */
+  void* state[FASTOPT_MAX_SLOTS];
+  int64_t length; /* elements */
+  int64_t offset; /* global index of the first element, where the arrays are a piece of a longer vector */
+  int64_t steps;  /* completed steps; fastopt_step and fastopt_count raise it */
+  int32_t dtype;  /* fastopt_dtype */
+  int32_t group;  /* row of fastopt_plan.groups */
+} fastopt_tensor;
+
+typedef struct {
+  fastopt_tensor* tensors;
+  int64_t tensor_count;
+  const fastopt_group* groups;
+  int64_t group_count;
+} fastopt_plan;
+
+/* What holds for one step of all tensors. */
+typedef struct {
+  double grad_scale; /* multiplies every gradient first: 1 for none */
+} fastopt_options;
+
+/* Which variant of its rule a group takes, and so which state arrays; -1 for a bad group. */
+int32_t fastopt_variant_of(const fastopt_group* group);
+
+/* The scalars that step number t (from 1) of a group derives, in float64.  For tests and for others' kernels. */
+fastopt_status fastopt_derive(const fastopt_group* group, int64_t t, double* scalars);
+
+/* One step of every tensor that has a gradient, then counts it.  On an error nothing was written. */
+fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* options);
+
+/* The part of that step over elements [begin, end) of one tensor, uncounted: when every element has had its
+ * part, fastopt_count ends the tensor's step.  The bits are those of fastopt_step. */
+fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options* options, int64_t tensor,
+                                 int64_t begin, int64_t end);
+fastopt_status fastopt_count(const fastopt_plan* plan, int64_t tensor);
+
+/* The floor: reads and writes what a step with `slot_count` state arrays would, on the same threads, and
+ * computes nothing worth the name.  It overwrites param and state; the yardstick of benchmarks. */
+fastopt_status fastopt_floor(const fastopt_tensor* tensor, int32_t slot_count);
+
+/* ---- Instruction sets and threads ------------------------------------------------------------------- */
+
+/* Instruction sets compiled in, best first: "avx512", "avx2", "neon", "scalar"; NULL past the end. */
+const char* fastopt_isa_at(int32_t index);
+int32_t fastopt_isa_available(const char* name); /* 1 where it is compiled in and this machine runs it */
+const char* fastopt_isa(void);                   /* the one that steps use; best available unless set */
+fastopt_status fastopt_set_isa(const char* name);
+/* The instruction set that the last step's kernel was compiled for, by its own word; NULL before any step. */
+const char* fastopt_isa_last_run(void);
+
+int32_t fastopt_num_threads(void); /* set, else the processors of the affinity mask within the container's quota */
+fastopt_status fastopt_set_num_threads(int32_t count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

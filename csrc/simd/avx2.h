@@ -1,0 +1,56 @@
+// V for AVX2 with FMA: 8 float32 or 4 float64.
+#include <immintrin.h>
+#define FASTOPT_ISA_NAME "avx2"
+
+namespace fastopt::FASTOPT_ISA {
+
+template <class T>
+struct Vec;
+
+template <>
+struct Vec<float> {
+  using Element = float;
+  using Mask = __m256;
+  static constexpr int width = 8;
+  __m256 x;
+  static FASTOPT_INLINE Vec broadcast(double d) { return {_mm256_set1_ps(static_cast<float>(d))}; }
+  static FASTOPT_INLINE Vec load(const float* from) { return {_mm256_loadu_ps(from)}; }
+  FASTOPT_INLINE void store(float* to) const { _mm256_storeu_ps(to, x); }
+};
+using F32 = Vec<float>;
+
+FASTOPT_INLINE F32 operator+(F32 a, F32 b) { return {_mm256_add_ps(a.x, b.x)}; }
+FASTOPT_INLINE F32 operator-(F32 a, F32 b) { return {_mm256_sub_ps(a.x, b.x)}; }
+FASTOPT_INLINE F32 operator*(F32 a, F32 b) { return {_mm256_mul_ps(a.x, b.x)}; }
+FASTOPT_INLINE F32 operator/(F32 a, F32 b) { return {_mm256_div_ps(a.x, b.x)}; }
+FASTOPT_INLINE F32 fma(F32 a, F32 b, F32 c) { return {_mm256_fmadd_ps(a.x, b.x, c.x)}; }
+FASTOPT_INLINE F32 fnma(F32 a, F32 b, F32 c) { return {_mm256_fnmadd_ps(a.x, b.x, c.x)}; }
+FASTOPT_INLINE F32 sqrt(F32 a) { return {_mm256_sqrt_ps(a.x)}; }
+FASTOPT_INLINE __m256 less(F32 a, F32 b) { return _mm256_cmp_ps(a.x, b.x, _CMP_LT_OQ); }
+FASTOPT_INLINE __m256 equal(F32 a, F32 b) { return _mm256_cmp_ps(a.x, b.x, _CMP_EQ_OQ); }
+FASTOPT_INLINE F32 select(__m256 mask, F32 a, F32 b) { return {_mm256_blendv_ps(b.x, a.x, mask)}; }
+
+template <>
+struct Vec<double> {
+  using Element = double;
+  using Mask = __m256d;
+  static constexpr int width = 4;
+  __m256d x;
+  static FASTOPT_INLINE Vec broadcast(double d) { return {_mm256_set1_pd(d)}; }
+  static FASTOPT_INLINE Vec load(const double* from) { return {_mm256_loadu_pd(from)}; }
+  FASTOPT_INLINE void store(double* to) const { _mm256_storeu_pd(to, x); }
+};
+using F64 = Vec<double>;
+
+FASTOPT_INLINE F64 operator+(F64 a, F64 b) { return {_mm256_add_pd(a.x, b.x)}; }
+FASTOPT_INLINE F64 operator-(F64 a, F64 b) { return {_mm256_sub_pd(a.x, b.x)}; }
+FASTOPT_INLINE F64 operator*(F64 a, F64 b) { return {_mm256_mul_pd(a.x, b.x)}; }
+FASTOPT_INLINE F64 operator/(F64 a, F64 b) { return {_mm256_div_pd(a.x, b.x)}; }
+FASTOPT_INLINE F64 fma(F64 a, F64 b, F64 c) { return {_mm256_fmadd_pd(a.x, b.x, c.x)}; }
+FASTOPT_INLINE F64 fnma(F64 a, F64 b, F64 c) { return {_mm256_fnmadd_pd(a.x, b.x, c.x)}; }
+FASTOPT_INLINE F64 sqrt(F64 a) { return {_mm256_sqrt_pd(a.x)}; }
+FASTOPT_INLINE __m256d less(F64 a, F64 b) { return _mm256_cmp_pd(a.x, b.x, _CMP_LT_OQ); }
+FASTOPT_INLINE __m256d equal(F64 a, F64 b) { return _mm256_cmp_pd(a.x, b.x, _CMP_EQ_OQ); }
+FASTOPT_INLINE F64 select(__m256d mask, F64 a, F64 b) { return {_mm256_blendv_pd(b.x, a.x, mask)}; }
+
+}  // namespace fastopt::FASTOPT_ISA

@@ -1,0 +1,56 @@
+// V for AVX-512 (F): 16 float32 or 8 float64.
+#include <immintrin.h>
+#define FASTOPT_ISA_NAME "avx512"
+
+namespace fastopt::FASTOPT_ISA {
+
+template <class T>
+struct Vec;
+
+template <>
+struct Vec<float> {
+  using Element = float;
+  using Mask = __mmask16;
+  static constexpr int width = 16;
+  __m512 x;
+  static FASTOPT_INLINE Vec broadcast(double d) { return {_mm512_set1_ps(static_cast<float>(d))}; }
+  static FASTOPT_INLINE Vec load(const float* from) { return {_mm512_loadu_ps(from)}; }
+  FASTOPT_INLINE void store(float* to) const { _mm512_storeu_ps(to, x); }
+};
+using F32 = Vec<float>;
+
+FASTOPT_INLINE F32 operator+(F32 a, F32 b) { return {_mm512_add_ps(a.x, b.x)}; }
+FASTOPT_INLINE F32 operator-(F32 a, F32 b) { return {_mm512_sub_ps(a.x, b.x)}; }
+FASTOPT_INLINE F32 operator*(F32 a, F32 b) { return {_mm512_mul_ps(a.x, b.x)}; }
+FASTOPT_INLINE F32 operator/(F32 a, F32 b) { return {_mm512_div_ps(a.x, b.x)}; }
+FASTOPT_INLINE F32 fma(F32 a, F32 b, F32 c) { return {_mm512_fmadd_ps(a.x, b.x, c.x)}; }
+FASTOPT_INLINE F32 fnma(F32 a, F32 b, F32 c) { return {_mm512_fnmadd_ps(a.x, b.x, c.x)}; }
+FASTOPT_INLINE F32 sqrt(F32 a) { return {_mm512_sqrt_ps(a.x)}; }
+FASTOPT_INLINE __mmask16 less(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.x, b.x, _CMP_LT_OQ); }
+FASTOPT_INLINE __mmask16 equal(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.x, b.x, _CMP_EQ_OQ); }
+FASTOPT_INLINE F32 select(__mmask16 mask, F32 a, F32 b) { return {_mm512_mask_blend_ps(mask, b.x, a.x)}; }
+
+template <>
+struct Vec<double> {
+  using Element = double;
+  using Mask = __mmask8;
+  static constexpr int width = 8;
+  __m512d x;
+  static FASTOPT_INLINE Vec broadcast(double d) { return {_mm512_set1_pd(d)}; }
+  static FASTOPT_INLINE Vec load(const double* from) { return {_mm512_loadu_pd(from)}; }
+  FASTOPT_INLINE void store(double* to) const { _mm512_storeu_pd(to, x); }
+};
+using F64 = Vec<double>;
+
+FASTOPT_INLINE F64 operator+(F64 a, F64 b) { return {_mm512_add_pd(a.x, b.x)}; }
+FASTOPT_INLINE F64 operator-(F64 a, F64 b) { return {_mm512_sub_pd(a.x, b.x)}; }
+FASTOPT_INLINE F64 operator*(F64 a, F64 b) { return {_mm512_mul_pd(a.x, b.x)}; }
+FASTOPT_INLINE F64 operator/(F64 a, F64 b) { return {_mm512_div_pd(a.x, b.x)}; }
+FASTOPT_INLINE F64 fma(F64 a, F64 b, F64 c) { return {_mm512_fmadd_pd(a.x, b.x, c.x)}; }
+FASTOPT_INLINE F64 fnma(F64 a, F64 b, F64 c) { return {_mm512_fnmadd_pd(a.x, b.x, c.x)}; }
+FASTOPT_INLINE F64 sqrt(F64 a) { return {_mm512_sqrt_pd(a.x)}; }
+FASTOPT_INLINE __mmask8 less(F64 a, F64 b) { return _mm512_cmp_pd_mask(a.x, b.x, _CMP_LT_OQ); }
+FASTOPT_INLINE __mmask8 equal(F64 a, F64 b) { return _mm512_cmp_pd_mask(a.x, b.x, _CMP_EQ_OQ); }
+FASTOPT_INLINE F64 select(__mmask8 mask, F64 a, F64 b) { return {_mm512_mask_blend_pd(mask, b.x, a.x)}; }
+
+}  // namespace fastopt::FASTOPT_ISA

@@ -1,0 +1,30 @@
+// V in plain C++: one lane.  Where the compiler has no fused multiply-add it calls the C library's, right and slow.
+#define FASTOPT_ISA_NAME "scalar"
+
+namespace fastopt::FASTOPT_ISA {
+
+template <class T>
+struct Vec {
+  using Element = T;
+  using Mask = bool;
+  static constexpr int width = 1;
+  T x;
+  static FASTOPT_INLINE Vec broadcast(double d) { return {static_cast<T>(d)}; }
+  static FASTOPT_INLINE Vec load(const T* from) { return {*from}; }
+  FASTOPT_INLINE void store(T* to) const { *to = x; }
+};
+
+template <class T> FASTOPT_INLINE Vec<T> operator+(Vec<T> a, Vec<T> b) { return {a.x + b.x}; }
+template <class T> FASTOPT_INLINE Vec<T> operator-(Vec<T> a, Vec<T> b) { return {a.x - b.x}; }
+template <class T> FASTOPT_INLINE Vec<T> operator*(Vec<T> a, Vec<T> b) { return {a.x * b.x}; }
+template <class T> FASTOPT_INLINE Vec<T> operator/(Vec<T> a, Vec<T> b) { return {a.x / b.x}; }
+FASTOPT_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return {__builtin_fmaf(a.x, b.x, c.x)}; }
+FASTOPT_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return {__builtin_fma(a.x, b.x, c.x)}; }
+template <class T> FASTOPT_INLINE Vec<T> fnma(Vec<T> a, Vec<T> b, Vec<T> c) { return fma(Vec<T>{-a.x}, b, c); }
+FASTOPT_INLINE Vec<float> sqrt(Vec<float> a) { return {__builtin_sqrtf(a.x)}; }
+FASTOPT_INLINE Vec<double> sqrt(Vec<double> a) { return {__builtin_sqrt(a.x)}; }
+template <class T> FASTOPT_INLINE bool less(Vec<T> a, Vec<T> b) { return a.x < b.x; }
+template <class T> FASTOPT_INLINE bool equal(Vec<T> a, Vec<T> b) { return a.x == b.x; }
+template <class T> FASTOPT_INLINE Vec<T> select(bool mask, Vec<T> a, Vec<T> b) { return mask ? a : b; }
+
+}  // namespace fastopt::FASTOPT_ISA

@@ -1,0 +1,16 @@
+"""The optimizer step at memory speed: fused kernels that update NumPy arrays (and any array that gives its memory) in place.
+
+    opt = fastopt.AdamW(p, lr=1e-3)
+    opt.step(g)
+"""
+
+from . import _core, functional
+from .config import get_num_threads, read_environment, set_num_threads, show_config
+from .optimizers import *  # noqa: F403 - the classes are those of the table
+from .optimizers import Optimizer
+from .rules import RULES
+
+read_environment()
+
+__version__ = _core.__version__
+__all__ = ["Optimizer", "functional", "get_num_threads", "set_num_threads", "show_config", *RULES]

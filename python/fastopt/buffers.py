@@ -1,0 +1,114 @@
+"""Any array -> a NumPy view of its memory, and the words of every input error.
+
+The extension's fast check says only that an array will not do; the functions here say why.  Nothing is
+ever copied: what cannot be viewed in place is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["as_array", "check_disjoint", "check_gradient", "check_parameter", "check_state", "is_array"]
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+Named = tuple[str, "np.ndarray[Any, Any]"]
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` claims to be an array, by any of the protocols."""
+    return any(hasattr(value, name) for name in ("__array_interface__", "__dlpack__", "__cuda_array_interface__"))
+
+
+def describe(value: Any) -> str:
+    """A few words on what came instead of what was expected."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype.newbyteorder('=')}, shape {value.shape}"
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def as_array(value: Any, name: str) -> np.ndarray[Any, Any]:
+    """`value`'s memory as an ndarray, without a copy; TypeError where it has none on the CPU."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: got a masked array, whose mask a step would ignore; expected a plain array")
+    if isinstance(value, np.ndarray):
+        return value
+    if value is None:
+        raise TypeError(f"{name}: got None, expected an array")
+    if getattr(value, "__cuda_array_interface__", None) is not None:
+        raise TypeError(f"{name}: got {type(value).__name__} on a CUDA device, expected an array on the CPU")
+    if hasattr(value, "__array_interface__"):
+        return np.asarray(value)
+    if hasattr(value, "__dlpack__"):
+        try:
+            return np.from_dlpack(value, copy=False)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            raise TypeError(f"{name}: got {type(value).__name__}, which does not give its memory: {error}") from error
+    raise TypeError(f"{name}: got {describe(value)}, expected an array (NumPy, __array_interface__ or DLPack)")
+
+
+def check_layout(array: np.ndarray[Any, Any], name: str) -> None:
+    """Contiguous, aligned, in native byte order."""
+    if not array.dtype.isnative:
+        raise ValueError(f"{name}: got foreign byte order ({array.dtype.str}), expected native")
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{name}: got strides {array.strides} for shape {array.shape}, expected a C-contiguous array")
+    if not array.flags.aligned:
+        raise ValueError(f"{name}: got elements that are not aligned to {array.dtype.itemsize} bytes, expected aligned ones")
+
+
+def check_parameter(value: Any, name: str) -> np.ndarray[Any, Any]:
+    """An array that a step can write in place: float32 or float64, contiguous, native, writable."""
+    array = as_array(value, name)
+    if array.dtype.newbyteorder("=") not in DTYPES:
+        raise TypeError(f"{name}: got dtype {array.dtype}, expected float32 or float64")
+    check_layout(array, name)
+    if not array.flags.writeable:
+        raise ValueError(f"{name}: got a read-only array, expected a writable one (it is updated in place)")
+    return array
+
+
+def check_like(array: np.ndarray[Any, Any], name: str, param: np.ndarray[Any, Any], param_name: str) -> None:
+    """Of the dtype and shape of its parameter."""
+    if array.dtype.newbyteorder("=") != param.dtype:
+        raise TypeError(f"{name}: got dtype {array.dtype}, expected {param.dtype} as {param_name} has")
+    check_layout(array, name)
+    if array.shape != param.shape:
+        raise ValueError(f"{name}: got shape {array.shape}, expected {param.shape} as {param_name} has")
+
+
+def check_gradient(value: Any, name: str, param: np.ndarray[Any, Any], param_name: str) -> np.ndarray[Any, Any]:
+    """A gradient for `param`; it is only read, so it may be read-only."""
+    array = as_array(value, name)
+    check_like(array, name, param, param_name)
+    return array
+
+
+def check_state(value: Any, name: str, param: np.ndarray[Any, Any], param_name: str) -> np.ndarray[Any, Any]:
+    """A state array for `param`, to be updated in place."""
+    array = check_parameter(value, name)
+    check_like(array, name, param, param_name)
+    return array
+
+
+def check_disjoint(arrays: Iterable[Named], known: Sequence[Named] = ()) -> None:
+    """ValueError where one of `arrays` shares memory with another or with one of `known`; all are contiguous."""
+    spans = []
+    for new, group in ((False, known), (True, arrays)):
+        for name, array in group:
+            begin = array.__array_interface__["data"][0]
+            if array.nbytes:
+                spans.append((begin, begin + array.nbytes, name, new))
+    spans.sort(key=lambda span: span[:2])
+    furthest = None
+    for span in spans:
+        if furthest is not None and span[0] < furthest[1]:
+            first, second = (span, furthest) if furthest[3] and not span[3] else (furthest, span)
+            if span[:2] == furthest[:2]:
+                raise ValueError(f"{second[2]}: got the same memory as {first[2]}, expected separate arrays")
+            raise ValueError(f"{second[2]}: got memory that overlaps {first[2]}, expected separate arrays")
+        if furthest is None or span[1] > furthest[1]:
+            furthest = span

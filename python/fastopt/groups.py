@@ -1,0 +1,98 @@
+"""Parameter groups: a checked mapping from hyperparameter to value that writes through to the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from .rules import Rule, evaluate
+
+__all__ = ["Group"]
+
+Schedule = Callable[[int], float]
+
+
+class Group(MutableMapping[str, Any]):
+    """The hyperparameters of one group of tensors, as in `opt.groups[0]["lr"] = 1e-4`.
+
+    A value is checked when it is assigned (TypeError, ValueError, KeyError) and holds from the next step on.
+    `"params"` lists the group's arrays and cannot be changed.  `"lr"` may be given a callable of the number of
+    completed steps; reading it then gives its latest value.
+    """
+
+    def __init__(self, rule: Rule, params: list[Any], values: Mapping[str, Any]) -> None:
+        self.rule = rule
+        self.params = params
+        self._write: Callable[[Group], None] = lambda group: None
+        self._steps: Callable[[], int] = lambda: 0
+        self._values, self.schedule = self._check(values)
+        self.slots = rule.variant(self._values).slots
+
+    def attach(self, write: Callable[[Group], None], steps: Callable[[], int]) -> None:
+        """Calls `write` now and after each change; `steps` counts for the schedule."""
+        self._write, self._steps = write, steps
+        write(self)
+
+    def initial(self, slot: str) -> float:
+        """The first value of a state array."""
+        return float(evaluate(self.rule.slot(slot).initial, self._values))
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """A copy of the present values."""
+        return dict(self._values)
+
+    def follow_schedule(self) -> None:
+        """Sets `lr` for the next step where it is a callable."""
+        if self.schedule is not None:
+            self.assign(self._check(self._values | {"lr": self.schedule})[0])
+
+    def accept(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Schedule | None]:
+        """`values` over the present ones, checked, for `assign`; nothing is changed yet."""
+        for key in values:
+            if key not in self._values:
+                raise TypeError(f"{key}: {self.rule.name} has no such hyperparameter; it has {', '.join(self._values)}")
+        checked, schedule = self._check(self._values | dict(values))
+        needed = self.rule.variant(checked).slots
+        if needed != self.slots[: len(needed)]:
+            missing = next(name for name in needed if name not in self.slots)
+            raise ValueError(f"{self.rule.name}: these values need the state {missing!r}, which the optimizer was built without")
+        for slot in self.rule.slots:
+            if evaluate(slot.initial, checked) != evaluate(slot.initial, self._values):
+                raise ValueError(f"{slot.initial}: it acts when the optimizer is built and cannot be changed afterwards")
+        return checked, schedule
+
+    def assign(self, checked: dict[str, Any]) -> None:
+        """Takes on values that `accept` has passed."""
+        self._values = checked
+        self._write(self)
+
+    def _check(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Schedule | None]:
+        schedule = values["lr"] if callable(values["lr"]) else None
+        if schedule is not None:
+            values = {**values, "lr": schedule(self._steps())}
+        return self.rule.check(values), schedule
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == "params":
+            raise TypeError("params: a group's arrays are fixed when the optimizer is built")
+        checked, schedule = self.accept({key: value})
+        if key == "lr":
+            self.schedule = schedule
+        self.assign(checked)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.params if key == "params" else self._values[key]
+
+    def __delitem__(self, key: str) -> None:
+        raise TypeError(f"{key}: a group's hyperparameters cannot be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        yield "params"
+        yield from self._values
+
+    def __len__(self) -> int:
+        return 1 + len(self._values)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{key}={value!r}" for key, value in self._values.items())
+        return f"Group({len(self.params)} params, {values})"
