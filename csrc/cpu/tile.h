@@ -40,11 +40,20 @@ struct TileLoop {
     }
   }
 
+  // The elements before the first whole vector of `param` in memory.  Vectors that straddle cache lines cost a quarter of
+  // the time where the caches hold the arrays; a piece of a few vectors is sooner done without looking.
+  static int64_t head(const T* param, int64_t length) {
+    constexpr int64_t bytes = V::width * sizeof(T);
+    const int64_t past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(param) % bytes);
+    return past == 0 || length < 32 * V::width ? 0 : (bytes - past) / static_cast<int64_t>(sizeof(T));
+  }
+
   static const char* run(const Piece& piece) {
     const TileLoop loop{typename Variant::template Scalars<V>(piece.scalars), Stages<V>(piece.stages)};
     T* arrays[kArrays] = {static_cast<T*>(piece.param), static_cast<T*>(const_cast<void*>(piece.grad))};
     for (int k = 0; k < kSlots; ++k) arrays[2 + k] = static_cast<T*>(piece.state[k]);
-    int64_t at = 0;
+    int64_t at = head(arrays[0], piece.length);
+    if (at > 0) loop.padded_tile(arrays, 0, at);
     for (; at + V::width <= piece.length; at += V::width) loop.tile(arrays, at);
     if (at < piece.length) loop.padded_tile(arrays, at, piece.length - at);
     return FASTOPT_ISA_NAME;

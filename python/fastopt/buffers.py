@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_array", "check_disjoint", "check_gradient", "check_parameter", "check_state", "is_array"]
+__all__ = ["as_array", "check_disjoint", "check_gradient", "check_parameter", "check_state", "full_like", "is_array"]
+
+LINE = 64
+"""Bytes of a cache line."""
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 Named = tuple[str, "np.ndarray[Any, Any]"]
@@ -91,6 +94,17 @@ def check_state(value: Any, name: str, param: np.ndarray[Any, Any], param_name: 
     """A state array for `param`, to be updated in place."""
     array = check_parameter(value, name)
     check_like(array, name, param, param_name)
+    return array
+
+
+def full_like(param: np.ndarray[Any, Any], value: float) -> np.ndarray[Any, Any]:
+    """A new state array, placed like `param` relative to the cache lines, so that one peeled head aligns both."""
+    offset = param.__array_interface__["data"][0] % LINE
+    memory = np.zeros(param.nbytes + LINE, np.uint8)  # pages that the system clears when they are first touched
+    start = (offset - memory.__array_interface__["data"][0]) % LINE
+    array = memory[start : start + param.nbytes].view(param.dtype).reshape(param.shape)
+    if value != 0:
+        array.fill(value)
     return array
 
 

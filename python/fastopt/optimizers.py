@@ -36,10 +36,7 @@ class Tensor:
 
     def allocate(self, group: Group) -> None:
         for slot in group.slots:
-            value = group.initial(slot)
-            make = np.zeros_like if value == 0 else np.full_like
-            args = () if value == 0 else (value,)
-            self.state[slot] = make(self.param, *args, subok=False)
+            self.state[slot] = buffers.full_like(self.param, group.initial(slot))
 
     def arrays(self) -> list[tuple[str, Array]]:
         return [(self.name, self.param)] + [(f"state of {self.name}: {slot}", array) for slot, array in self.state.items()]
