@@ -46,6 +46,6 @@ extern "C" fastopt_status fastopt_floor(const fastopt_tensor* tensor, int32_t sl
   const int64_t threads = tensor->length < kParallel ? 1 : fastopt_num_threads();
   const int64_t part = ((tensor->length + threads - 1) / threads + kLine - 1) / kLine * kLine;
   fastopt::FloorJob job{*tensor, fastopt::active_kernels().floor[tensor->dtype][slot_count], slot_count, part};
-  fastopt::parallel((tensor->length + part - 1) / part, fastopt::run_part, &job);
+  fastopt::parallel((tensor->length + part - 1) / part, fastopt::run_part, &job, true);
   return FASTOPT_OK;
 }

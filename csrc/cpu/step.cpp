@@ -21,6 +21,7 @@ constexpr int64_t kLargestChunk = 64;  // tiles
 constexpr int64_t kSmallestChunk = 4;
 constexpr int64_t kChunksPerThread = 4;
 constexpr int64_t kParallel = 24 * 1024;  // elements
+constexpr int64_t kLong = 512 * 1024;      // elements that repay the wake-up of a thread
 
 // The scalars of one group at one step number; tensors that agree in both share them.
 struct Row {
@@ -133,7 +134,7 @@ void run(Step& step) {
     const int64_t share = step.tiles / (kChunksPerThread * fastopt_num_threads());
     step.chunk = std::clamp(share, kSmallestChunk, kLargestChunk);
   }
-  parallel((step.tiles + step.chunk - 1) / step.chunk, run_chunk_controlled, &step);
+  parallel((step.tiles + step.chunk - 1) / step.chunk, run_chunk_controlled, &step, step.elements >= kLong);
 }
 
 Step& scratch() {

@@ -1,28 +1,32 @@
 // A small pool.  Helpers watch for work for kSpin after each step and then sleep; chunks are handed out one at a time, so
-// that a helper whose processor is busy elsewhere takes fewer.  The caller never waits for a helper that has not begun.
+// that a helper whose processor is busy elsewhere takes fewer; nobody waits for a helper that has not begun.
 // docs/threads.md has the measurements behind this and behind the constants.
 #include "threads.h"
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <system_error>
 #include <thread>
+#include <vector>
 
 #include "../fastopt.h"
+#include "placement.h"
 #include "processors.h"
 
 namespace fastopt {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto kSpin = std::chrono::microseconds(100);     // a helper's watch for the next step
-constexpr auto kPatience = std::chrono::microseconds(20);  // the caller's watch for the last chunk
-constexpr int kLine = 64;                                  // bytes that processors hand each other
+constexpr auto kSpin = std::chrono::microseconds(100);      // a helper's watch for the next step
+constexpr auto kPatience = std::chrono::microseconds(200);  // the caller's watch for the last chunks: more than one takes
+constexpr int kLine = 64;                                   // bytes that processors hand each other
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -50,94 +54,118 @@ struct Job {
   void* context;
   int64_t chunks;
   alignas(kLine) std::atomic<int64_t> next{0};
-  std::atomic<int> places;  // helpers that may still join
 
   void work() {
     for (int64_t c; (c = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) run(context, c);
   }
 };
 
+struct alignas(kLine) Helper {
+  std::atomic<uint32_t> calls{0};   // raised to call it to the pool's job
+  std::atomic<bool> inside{false};  // it may hold a pointer to that job
+  std::atomic<bool> asleep{false};
+  std::mutex mutex;  // held between the last look at `calls` and sleep
+  std::condition_variable bell;
+  Placement placement;
+};
+
 class Pool {
  public:
   // False where another step has the helpers.
-  bool run(Job& job, int helpers) {
+  bool run(Job& job, int wanted, bool long_job) {
     if (busy_.exchange(true, std::memory_order_acquire)) return false;
-    start(helpers);
-    job.places.store(helpers, std::memory_order_relaxed);
-    // Sequentially consistent, with join(): either a helper sees that the job is gone or the caller sees the helper.
+    // A short step does not repay a wake-up, but one that follows closely on another is one of a loop of them, through
+    // which the helpers had better stay awake.
+    const bool wake = long_job || Clock::now() - last_ < kSpin;
+    if (wake) start(wanted);
+    const int count = std::min<int>(wanted, static_cast<int>(helpers_.size()));
     job_.store(&job);
-    epoch_.fetch_add(1);
-    wake(helpers);
+    for (int i = 0; i < count; ++i) helpers_[i]->calls.fetch_add(1);
+    if (wake) ring(count);
     job.work();
+    // Sequentially consistent, with help(): either a helper sees that the job is gone or wait() sees it inside.
     job_.store(nullptr);
-    wait();
+    wait(count);
+    last_ = Clock::now();
     busy_.store(false, std::memory_order_release);
     return true;
   }
 
  private:
-  void start(int helpers) {
+  void start(int wanted) {
     try {
-      for (; started_ < helpers; ++started_) std::thread(&Pool::help, this, epoch_.load()).detach();
+      while (static_cast<int>(helpers_.size()) < wanted) {
+        auto helper = std::make_unique<Helper>();
+        std::thread(&Pool::help, this, helper.get()).detach();
+        helpers_.push_back(std::move(helper));
+      }
     } catch (const std::system_error&) {
       // The process may have no more threads: those there are, and the caller, do the work.
     }
   }
 
-  void wake(int helpers) {
-    if (sleepers_.load() == 0) return;
-    { std::lock_guard lock(mutex_); }  // a helper between its last look and its sleep holds this
-    if (helpers >= started_) {
-      bell_.notify_all();
-    } else {
-      for (int i = 0; i < helpers; ++i) bell_.notify_one();
+  // Wakes those of the called helpers that sleep.
+  void ring(int count) {
+    for (int i = 0; i < count; ++i) {
+      Helper& helper = *helpers_[i];
+      if (!helper.asleep.load()) continue;
+      helper.placement.avoid(current_processor());
+      { std::lock_guard lock(helper.mutex); }
+      helper.bell.notify_one();
     }
   }
 
-  // Until no helper is inside the job.  It sleeps in the end, and so frees its processor for a helper that has lost its own.
-  void wait() {
-    const auto done = [this] { return inside_.load() == 0; };
+  // Until no helper is inside the job.  One that takes long has lost its processor, and gets the caller's.
+  void wait(int count) {
+    const auto done = [&] {
+      for (int i = 0; i < count; ++i) {
+        if (helpers_[i]->inside.load()) return false;
+      }
+      return true;
+    };
     if (watch(kPatience, done)) return;
     std::unique_lock lock(mutex_);
     waiting_.store(true);
+    for (int i = 0; i < count; ++i) {
+      if (helpers_[i]->inside.load()) helpers_[i]->placement.take(current_processor());
+    }
     done_.wait(lock, done);
     waiting_.store(false);
   }
 
-  void join() {
-    inside_.fetch_add(1);
-    if (Job* job = job_.load()) {
-      if (job->places.fetch_sub(1, std::memory_order_relaxed) > 0) job->work();
-    }
-    if (inside_.fetch_sub(1) == 1 && waiting_.load()) {
-      { std::lock_guard lock(mutex_); }
-      done_.notify_one();
-    }
-  }
-
-  void help(uint32_t seen) {
+  void help(Helper* self) {
+    self->placement.begin();
+    uint32_t seen = 0;
+    const auto called = [&] { return self->calls.load() != seen; };
     for (;;) {
-      const auto rung = [&] { return epoch_.load() != seen; };
-      if (!watch(kSpin, rung)) {
-        std::unique_lock lock(mutex_);
-        sleepers_.fetch_add(1);
-        bell_.wait(lock, rung);
-        sleepers_.fetch_sub(1);
+      // One that was taken sleeps at once: its processor is the caller's, who has more use for it.
+      const bool taken = self->placement.release();
+      if (taken || !watch(kSpin, called)) {
+        std::unique_lock lock(self->mutex);
+        self->asleep.store(true);
+        self->bell.wait(lock, called);
+        self->asleep.store(false);
       }
-      seen = epoch_.load();
-      join();
+      self->placement.release();
+      seen = self->calls.load();
+      self->inside.store(true);
+      if (Job* job = job_.load()) job->work();
+      self->inside.store(false);
+      if (waiting_.load()) {
+        { std::lock_guard lock(mutex_); }
+        done_.notify_one();
+      }
     }
   }
 
-  alignas(kLine) std::atomic<uint32_t> epoch_{0};
-  std::atomic<Job*> job_{nullptr};
-  alignas(kLine) std::atomic<int> inside_{0};  // helpers that may hold a pointer to the job
-  std::atomic<bool> waiting_{false};
+  alignas(kLine) std::atomic<Job*> job_{nullptr};
+  alignas(kLine) std::atomic<bool> waiting_{false};
+  std::mutex mutex_;  // held between the last look at the helpers and the caller's sleep
+  std::condition_variable done_;
   alignas(kLine) std::atomic<bool> busy_{false};
-  int started_ = 0;  // only whoever set busy_ touches it
-  std::atomic<int> sleepers_{0};
-  std::mutex mutex_;
-  std::condition_variable bell_, done_;
+  // Only whoever set busy_ touches these.
+  std::vector<std::unique_ptr<Helper>> helpers_;
+  Clock::time_point last_{};
 };
 
 std::atomic<Pool*> pool{nullptr};
@@ -164,11 +192,11 @@ int thread_count() {
 
 }  // namespace
 
-void parallel(int64_t chunks, ChunkFunction run, void* context) {
-  Job job{run, context, chunks, {}, {}};
+void parallel(int64_t chunks, ChunkFunction run, void* context, bool long_job) {
+  Job job{run, context, chunks, {}};
   const int64_t helpers = chunks < thread_count() ? chunks - 1 : thread_count() - 1;
   if (helpers > 0) {
-    if (Pool* p = get_pool(); p && p->run(job, static_cast<int>(helpers))) return;
+    if (Pool* p = get_pool(); p && p->run(job, static_cast<int>(helpers), long_job)) return;
   }
   job.work();
 }

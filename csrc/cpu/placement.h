@@ -1,0 +1,80 @@
+// Where a helper thread runs.  Schedulers, those of virtual machines above all, may wake a helper on the processor of the
+// very thread that waits for it, and leave the next one idle for milliseconds; moving the helper costs microseconds
+// (docs/threads.md has both measured).  Elsewhere than on Linux nothing is moved.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#if defined(__linux__)
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace fastopt {
+
+#if defined(__linux__)
+
+inline int current_processor() { return sched_getcpu(); }
+
+// The placement of one thread.  begin() and release() are for the thread itself, the rest for the one that gives it work.
+class Placement {
+ public:
+  void begin() {
+    thread_ = static_cast<pid_t>(syscall(SYS_gettid));
+    known_.store(sched_getaffinity(0, sizeof allowed_, &allowed_) == 0);
+  }
+
+  // Keeps a sleeping thread from waking on `processor`, if it may run elsewhere.
+  void avoid(int processor) {
+    if (!known_.load() || !valid(processor)) return;
+    cpu_set_t rest = allowed_;
+    CPU_CLR(processor, &rest);
+    if (CPU_COUNT(&rest) > 0) move(rest);
+  }
+
+  // Brings the thread onto `processor`, if it may run there.
+  void take(int processor) {
+    if (!known_.load() || !valid(processor) || !CPU_ISSET(processor, &allowed_)) return;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(processor, &one);
+    taken_.store(true);
+    move(one);
+  }
+
+  // Lets the thread run on all processors that it was given.  Whether it had been taken.
+  bool release() {
+    if (moved_.exchange(false)) sched_setaffinity(0, sizeof allowed_, &allowed_);
+    return taken_.exchange(false);
+  }
+
+ private:
+  static bool valid(int processor) { return processor >= 0 && processor < CPU_SETSIZE; }
+
+  void move(const cpu_set_t& to) {
+    moved_.store(true);
+    sched_setaffinity(thread_, sizeof to, &to);
+  }
+
+  pid_t thread_ = 0;
+  cpu_set_t allowed_;
+  std::atomic<bool> known_{false}, moved_{false}, taken_{false};
+};
+
+#else
+
+inline int current_processor() { return -1; }
+
+class Placement {
+ public:
+  void begin() {}
+  void avoid(int) {}
+  void take(int) {}
+  bool release() { return false; }
+};
+
+#endif
+
+}  // namespace fastopt

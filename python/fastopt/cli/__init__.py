@@ -1,0 +1,88 @@
+"""The command line: `fastopt info`, `fastopt bench` and `fastopt compare`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from .arguments import at_least_one, baseline, json_file, natural, picture, rule_rows, sizes, threads
+
+__all__ = ["main"]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of all commands; each is checked while it is parsed, before any work begins."""
+    parser = argparse.ArgumentParser(prog="fastopt", description="The optimizer step at memory speed.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    info = "show versions, instruction sets, threads and installed extras"
+    commands.add_parser("info", help=info, description=info.capitalize() + ".")
+
+    text = "time each rule against its memory floor, NumPy and torch"
+    bench = commands.add_parser("bench", help=text, description=text.capitalize() + ".")
+    add_rules(bench)
+    bench.add_argument("--sizes", type=sizes, metavar="N,...", help="elements of a parameter (default: 1e4,1e5,1e6,1e7,1e8)")
+    bench.add_argument("--threads", type=threads, metavar="N", help="threads of a step (default: as `fastopt info` shows)")
+    bench.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of all arrays (default: %(default)s)")
+    bench.add_argument("--rounds", type=at_least_one, metavar="N", help="most rounds of a row (default: 25; fewer where time is short)")
+    bench.add_argument("--quick", action="store_true", help="sizes 1e4,1e5,1e6, in under 30 seconds")
+    add_outputs(bench, "a roofline: GB/s achieved against size, under the floor's")
+    bench.add_argument(
+        "--compare",
+        type=baseline,
+        metavar="FILE",
+        help="an earlier --json: show what got slower against the floor than the noise of both runs explains; exit status 1 if any",
+    )
+
+    text = "train a classifier of handwritten digits with each rule"
+    compare = commands.add_parser("compare", help=text, description=text.capitalize() + ".")
+    add_rules(compare)
+    compare.add_argument("--epochs", type=at_least_one, default=30, metavar="N", help="passes over the data (default: %(default)s)")
+    compare.add_argument("--batch-size", type=at_least_one, default=32, metavar="N", help="images a step (default: %(default)s)")
+    compare.add_argument(
+        "--seed", type=natural, default=0, metavar="N", help="of the split, the weights and the batches (default: %(default)s)"
+    )
+    add_outputs(compare, "the curves of loss and accuracy")
+    return parser
+
+
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rules", type=rule_rows, metavar="RULE,...", help="only these, such as sgd,adamw (default: all)")
+
+
+def add_outputs(parser: argparse.ArgumentParser, drawing: str) -> None:
+    parser.add_argument("--json", type=json_file, metavar="FILE", help="write all numbers there")
+    parser.add_argument("--plot", type=picture, metavar="FILE", help=f"draw {drawing} (.png, .svg, .pdf)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command with the arguments `argv` (default: the process's) and returns its exit status.
+
+    0: done; 1: `bench --compare` found something slower; 2: an argument or a missing package, with one line on stderr.
+    """
+    try:
+        args = build_parser().parse_args(argv)
+        return run(args)
+    except SystemExit as stop:  # argparse has said why
+        return int(stop.code or 0)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in ("rich", "matplotlib", "sklearn"):
+            raise
+        name = "scikit-learn" if package == "sklearn" else package
+        print(f'fastopt: {name} is not installed; this needs pip install "fastopt[cli]"', file=sys.stderr)
+        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    """Each command's module is imported only when it runs, so that `info` needs NumPy alone."""
+    command: Any
+    if args.command == "info":
+        from . import info as command
+    elif args.command == "bench":
+        from . import bench as command
+    else:
+        from . import compare as command
+    return int(command.run(args))

@@ -1,0 +1,83 @@
+"""Text of the command line -> checked values; argparse prints what the errors say and exits with status 2."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentTypeError
+from pathlib import Path
+from typing import Any
+
+from .rows import ROWS, Row
+
+__all__ = ["at_least_one", "baseline", "json_file", "natural", "picture", "rule_rows", "sizes", "threads"]
+
+
+def whole(text: str, low: int, high: int, what: str) -> int:
+    """A whole number from `low` to `high`, which may be written as 1e6 or 1_000_000."""
+    try:
+        value = float(text)
+        if value == int(value) and low <= value <= high:
+            return int(value)
+    except (ValueError, OverflowError):  # not a number; inf
+        pass
+    raise ArgumentTypeError(f"got {text!r}, expected {what}")
+
+
+def at_least_one(text: str) -> int:
+    return whole(text, 1, 10**9, "a whole number from 1")
+
+
+def natural(text: str) -> int:
+    return whole(text, 0, 2**32 - 1, "a whole number from 0")
+
+
+def threads(text: str) -> int:
+    return whole(text, 1, 4096, "a number of threads from 1 to 4096")
+
+
+def sizes(text: str) -> list[int]:
+    """Numbers of elements, ascending, without repeats."""
+    return sorted({whole(part, 1, 10**12, "numbers of elements such as 1e4,1e6") for part in text.split(",")})
+
+
+def rule_rows(text: str) -> list[Row]:
+    """Rows by label, or all rows of a rule by its name; case does not matter."""
+    wanted = [part.strip().lower() for part in text.split(",")]
+    for name in wanted:
+        if not any(name in row.names for row in ROWS):
+            known = dict.fromkeys(name for row in ROWS for name in (row.rule.name, row.label))
+            raise ArgumentTypeError(f"got {name!r}, expected some of {', '.join(known)}")
+    return [row for row in ROWS if any(name in row.names for name in wanted)]
+
+
+def json_file(text: str) -> Path:
+    """A path that can be written, as far as can be told before the work."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise ArgumentTypeError(f"got {text!r}, expected a file in a directory that exists")
+    return path
+
+
+def picture(text: str) -> Path:
+    """A path whose ending names a format that matplotlib can write."""
+    from matplotlib.figure import Figure
+
+    path = json_file(text)
+    formats = Figure().canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in formats:
+        raise ArgumentTypeError(f"got {text!r}, expected a name that ends in one of {', '.join('.' + name for name in formats)}")
+    return path
+
+
+def baseline(text: str) -> dict[str, Any]:
+    """What an earlier `fastopt bench --json` wrote."""
+    try:
+        report = json.loads(Path(text).read_text())
+        for row in report["rows"]:
+            row["rule"], row["size"], row["dtype"], row["threads"]
+            float(row["ratios"]["floor"]["median"]), float(row["ratios"]["floor"]["spread"])
+    except OSError as error:
+        raise ArgumentTypeError(f"cannot read {text!r}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ArgumentTypeError(f"got {text!r}, expected a file that `fastopt bench --json` wrote") from None
+    return dict(report)

@@ -1,0 +1,177 @@
+"""The arms of the benchmark: one rule's step as fastopt, as its floor, in NumPy and in torch, each over arrays of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..buffers import LINE
+from .rows import Row
+
+__all__ = ["Arm", "Array", "aligned", "build", "import_torch", "memory_needed"]
+
+Array = np.ndarray[Any, Any]
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to take the step, over and over, on the same arrays."""
+
+    name: str
+    step: Step
+    param: Array
+    """What the step updates."""
+    detail: str = ""
+    """Which of torch's implementations it is: "fused" or "foreach"."""
+
+
+def aligned(size: int, dtype: Any) -> Array:
+    """An uninitialised array that starts on a cache line, so that runs do not differ by where the arrays happen to lie."""
+    dtype = np.dtype(dtype)
+    memory = np.empty(size * dtype.itemsize + LINE, np.uint8)
+    start = -memory.__array_interface__["data"][0] % LINE
+    array: Array = memory[start : start + size * dtype.itemsize].view(dtype)
+    return array
+
+
+def copy(array: Array) -> Array:
+    fresh = aligned(array.size, array.dtype)
+    np.copyto(fresh, array)
+    return fresh
+
+
+def import_torch() -> ModuleType | None:
+    """torch, or None where it is not installed."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return None
+    return torch
+
+
+def memory_needed(row: Row, size: int, dtype: str) -> int:
+    """Bytes that the arms of one row take, all together, with room for torch's temporaries."""
+    arrays = 4 * (1 + len(row.slots)) + 1 + 1 + 3  # four arms; the gradient; NumPy's scratch; torch's foreach
+    return arrays * size * np.dtype(dtype).itemsize
+
+
+def build(row: Row, grad: Array, torch: ModuleType | None, lr: float = 1e-6) -> list[Arm]:
+    """The arms that this row has, fastopt and its floor first.
+
+    All read the same `grad` and start from parameters equal to it.  `lr` is tiny so that the values stay
+    finite over any number of steps; the arithmetic does not take less time for it.
+    """
+    param, scratch = copy(grad), copy(grad)
+    fast = row.optimizer(param, lr=lr, grads=grad)
+    floor = row.optimizer(scratch, lr=lr, grads=grad)  # its arrays are overwritten with what is not an update
+    arms = [Arm("fastopt", fast.step, param), Arm("floor", floor._plan.floor, scratch)]
+    values = {**row.rule.defaults, **row.arguments, "lr": lr}
+    if row.rule.name in NUMPY:
+        param = copy(grad)
+        arms.append(Arm("numpy", NUMPY[row.rule.name](param, grad, values), param))
+    if torch is not None:
+        found = torch_arm(torch, row, copy(grad), grad, lr)
+        if found is not None:
+            arms.append(found)
+    return arms
+
+
+def torch_arm(torch: ModuleType, row: Row, param: Array, grad: Array, lr: float) -> Arm | None:
+    """torch's optimizer of that name: fused where it can, else foreach; None where torch does not have the rule."""
+    cls = getattr(torch.optim, row.rule.name, None)
+    if cls is None:
+        return None
+    for detail in ("fused", "foreach"):
+        tensor = torch.from_numpy(param).requires_grad_()
+        tensor.grad = torch.from_numpy(grad)
+        try:
+            step = cls([tensor], lr=lr, **row.arguments, **{detail: True}).step
+            step()
+        except (TypeError, RuntimeError):  # no such argument; not for this device
+            continue
+        return Arm("torch", step, param, detail)
+    return None
+
+
+def numpy_sgd(p: Array, g: Array, values: Mapping[str, Any]) -> Step:
+    lr, momentum = values["lr"], values["momentum"]
+    scratch = aligned(p.size, p.dtype)
+    if momentum == 0:
+
+        def plain() -> None:
+            np.multiply(g, lr, out=scratch)
+            np.subtract(p, scratch, out=p)
+
+        return plain
+    buffer = copy(g)  # torch's first value; the first step then adds to it
+
+    def heavy_ball() -> None:
+        np.multiply(buffer, momentum, out=buffer)
+        np.add(buffer, g, out=buffer)
+        np.multiply(buffer, lr, out=scratch)
+        np.subtract(p, scratch, out=p)
+
+    buffer.fill(0)
+    return heavy_ball
+
+
+def numpy_adam(p: Array, g: Array, values: Mapping[str, Any]) -> Step:
+    lr, (beta1, beta2), eps = values["lr"], values["betas"], values["eps"]
+    decay = 1 - lr * values["weight_decay"]  # AdamW's; the rows leave Adam's at 0
+    m, v, scratch = (aligned(p.size, p.dtype) for _ in range(3))
+    m.fill(0)
+    v.fill(0)
+    t = 0
+
+    def step() -> None:
+        nonlocal t
+        t += 1
+        if decay != 1:
+            np.multiply(p, decay, out=p)
+        np.subtract(g, m, out=scratch)
+        np.multiply(scratch, 1 - beta1, out=scratch)
+        np.add(m, scratch, out=m)
+        np.multiply(v, beta2, out=v)
+        np.multiply(g, g, out=scratch)
+        np.multiply(scratch, 1 - beta2, out=scratch)
+        np.add(v, scratch, out=v)
+        np.sqrt(v, out=scratch)
+        np.multiply(scratch, 1 / math.sqrt(1 - beta2**t), out=scratch)
+        np.add(scratch, eps, out=scratch)
+        np.divide(m, scratch, out=scratch)
+        np.multiply(scratch, lr / (1 - beta1**t), out=scratch)
+        np.subtract(p, scratch, out=p)
+
+    return step
+
+
+def numpy_adagrad(p: Array, g: Array, values: Mapping[str, Any]) -> Step:
+    lr, eps = values["lr"], values["eps"]
+    total, scratch = aligned(p.size, p.dtype), aligned(p.size, p.dtype)
+    total.fill(values["initial_accumulator_value"])
+
+    def step() -> None:
+        np.multiply(g, g, out=scratch)
+        np.add(total, scratch, out=total)
+        np.sqrt(total, out=scratch)
+        np.add(scratch, eps, out=scratch)
+        np.divide(g, scratch, out=scratch)
+        np.multiply(scratch, lr, out=scratch)
+        np.subtract(p, scratch, out=p)
+
+    return step
+
+
+NUMPY: dict[str, Callable[[Array, Array, Mapping[str, Any]], Step]] = {
+    "SGD": numpy_sgd,
+    "Adam": numpy_adam,
+    "AdamW": numpy_adam,
+    "Adagrad": numpy_adagrad,
+}
+"""Rule -> its step as NumPy's users write it: whole arrays, in place, one scratch array."""

@@ -1,0 +1,119 @@
+"""The pictures: the roofline of `bench --plot` and the curves of `compare --plot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["curves", "roofline"]
+
+INK, MUTED, GRID, ROOF = "#1f2933", "#616e7c", "#e4e7eb", "#edf2f7"
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#7f6a00", "#000000")
+"""Okabe & Ito's palette, which colour-blind readers can tell apart; yellow darkened to show on white."""
+
+ARMS = {
+    "fastopt": {"color": COLOURS[0], "marker": "o", "linewidth": 2.4, "zorder": 4},
+    "torch": {"color": COLOURS[3], "marker": "s", "linewidth": 1.5, "zorder": 3},
+    "numpy": {"color": COLOURS[2], "marker": "^", "linewidth": 1.5, "zorder": 2},
+}
+
+
+def style(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(colors=MUTED, labelsize=9)
+    axes.grid(True, which="major", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def roofline(report: dict[str, Any], path: Path) -> None:
+    """A panel for each rule: GB/s of update traffic against the number of elements, with the floor's GB/s as the roof."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    config, versions = report["config"], report["versions"]
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in report["rows"]:
+        rows.setdefault(row["rule"], []).append(row)
+    across = min(3, max(1, len(rows)))
+    down = -(-max(1, len(rows)) // across)
+    # Figure without pyplot draws with Agg and leaves no state behind.
+    figure = Figure(figsize=(4.0 * across + 0.4, 3.1 * down + 1.2), layout="constrained", dpi=150)
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(rows) :]:
+        axes.set_axis_off()
+    for i, (axes, (label, entries)) in enumerate(zip(grid.flat, rows.items(), strict=False)):
+        style(axes, label)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        points = sorted(entries, key=lambda row: int(row["size"]))
+
+        def rates(arm: str, points: list[dict[str, Any]] = points) -> tuple[list[int], list[float]]:
+            having = [row for row in points if arm in row["seconds"]]
+            return [row["size"] for row in having], [
+                row["size"] * row["bytes_per_parameter"] / row["seconds"][arm] / 1e9 for row in having
+            ]
+
+        sizes, roof = rates("floor")
+        axes.plot(sizes, roof, color=INK, linewidth=1.6, linestyle=(0, (4, 2)), marker="_", label="floor: same bytes, no arithmetic")
+        for arm, look in ARMS.items():
+            sizes, values = rates(arm)
+            if sizes:
+                name = {"numpy": f"NumPy {config['numpy']}", "torch": f"torch {versions['torch']}"}.get(arm, "fastopt")
+                axes.plot(sizes, values, label=name, markersize=5, **look)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        if i % across == 0:
+            axes.set_ylabel("GB/s of update traffic", color=INK)
+        if i + across >= len(rows):
+            axes.set_xlabel("elements", color=INK)
+            axes.tick_params(labelbottom=True)
+    entry = report["rows"][0] if report["rows"] else {"dtype": "", "threads": 0}
+    figure.suptitle(
+        f"How close each optimizer step comes to the speed of memory\n"
+        f"{config['machine']['processor']}, {config['isa']['active']}, {entry['threads']} threads, {entry['dtype']}",
+        fontsize=12,
+        color=INK,
+    )
+    handles: dict[str, Any] = {}
+    for axes in grid.flat:
+        lines, names = axes.get_legend_handles_labels()
+        handles = dict(zip(names, lines, strict=True)) | handles
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(path)
+
+
+def curves(report: dict[str, Any], path: Path) -> None:
+    """Training loss and test accuracy after each epoch, a line for each rule."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    figure = Figure(figsize=(11, 4.8), layout="constrained", dpi=150)
+    left, right = figure.subplots(1, 2)
+    style(left, "Training loss (mean cross-entropy, nats)")
+    style(right, "Test accuracy")
+    for i, row in enumerate(report["rows"]):
+        look: dict[str, Any] = {
+            "color": COLOURS[i % len(COLOURS)],
+            "linestyle": ("-", "--", ":")[i // len(COLOURS) % 3],
+            "linewidth": 1.8,
+            "label": row["rule"],
+        }
+        left.plot(row["curves"]["train_loss"], **look)
+        right.plot(row["curves"]["test_accuracy"], **look)
+    left.set_yscale("log")
+    right.set_ylim(0.9, 1.0)
+    right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    for axes in (left, right):
+        axes.set_xlabel("epoch", color=INK)
+        axes.set_xlim(0, report["epochs"])
+    figure.suptitle(
+        f"The same network on handwritten digits, batches of {report['batch_size']}, seed {report['seed']}", fontsize=12, color=INK
+    )
+    lines, names = left.get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside lower center", ncols=min(6, max(1, len(names))), frameon=False)
+    figure.savefig(path)

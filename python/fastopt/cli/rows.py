@@ -1,0 +1,50 @@
+"""The rows that the commands' tables have: every rule of the table of rules, some with several choices of arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import optimizers
+from ..rules import RULES, Rule
+
+__all__ = ["ROWS", "Row"]
+
+CHOICES: dict[str, dict[str, dict[str, Any]]] = {
+    "SGD": {
+        "SGD": {},
+        "SGD momentum": {"momentum": 0.9},
+        "SGD Nesterov": {"momentum": 0.9, "nesterov": True},
+    },
+}
+"""Rule -> label -> arguments; a rule that is not here has one row with its defaults."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One rule with some of its arguments."""
+
+    label: str
+    rule: Rule
+    arguments: Mapping[str, Any]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What `--rules` may call it, in lower case."""
+        return self.label.lower(), self.rule.name.lower()
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The state arrays that a step reads and writes."""
+        return self.rule.variant(self.rule.check({**self.rule.defaults, **self.arguments})).slots
+
+    def optimizer(self, params: Any, **arguments: Any) -> optimizers.Optimizer:
+        """The row's optimizer over `params`; `arguments` are added to the row's."""
+        made: optimizers.Optimizer = getattr(optimizers, self.rule.name)(params, **{**self.arguments, **arguments})
+        return made
+
+
+ROWS = tuple(
+    Row(label, rule, arguments) for rule in RULES.values() for label, arguments in CHOICES.get(rule.name, {rule.name: {}}).items()
+)

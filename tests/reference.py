@@ -1,0 +1,207 @@
+"""The rules in float64 NumPy, written from the formulas in the literature and in the frameworks' documentation.
+
+Nothing here imports fastopt: the table under test must not be its own witness.  Every function takes the
+parameter, its gradient, the state (a dict of arrays, filled at the first step) and the number of the step
+from 1, and returns the new parameter.  Bias corrections are plain powers, averages are b*m + (1-b)*g.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+State = dict[str, Array]
+
+
+def stages(p: Array, g: Array, lr: float, *, grad_scale: float, maximize: bool, l1: float, l2: float, decay: float) -> tuple[Array, Array]:
+    """Unscale, maximize, L1, L2, decoupled decay: in this order, before the rule."""
+    g = g * grad_scale
+    if maximize:
+        g = -g
+    g = g + l1 * np.sign(p)
+    g = g + l2 * p
+    return p * (1 - lr * decay), g
+
+
+def with_stages(rule: Callable[..., Array], weight_decay_default: float, decoupled_default: bool) -> Callable[..., Array]:
+    """`rule` behind the stages, which every class takes."""
+
+    def step(
+        p: Array,
+        g: Array,
+        state: State,
+        t: int,
+        *,
+        lr: float,
+        weight_decay: float = weight_decay_default,
+        decoupled_weight_decay: bool = decoupled_default,
+        l1: float = 0.0,
+        maximize: bool = False,
+        grad_scale: float = 1.0,
+        **arguments: Any,
+    ) -> Array:
+        l2, decay = (0.0, weight_decay) if decoupled_weight_decay else (weight_decay, 0.0)
+        p, g = stages(p, g, lr, grad_scale=grad_scale, maximize=maximize, l1=l1, l2=l2, decay=decay)
+        return rule(p, g, state, t, lr=lr, **arguments)
+
+    return step
+
+
+def sgd(
+    p: Array,
+    g: Array,
+    state: State,
+    t: int,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    momentum_init: str = "gradient",
+    lr_in_momentum: bool = False,
+) -> Array:
+    """torch.optim.SGD; with lr_in_momentum the buffer sums steps and so keeps the lr that each was made with."""
+    if momentum == 0:
+        return p - lr * g
+    inner, outer = (lr, 1.0) if lr_in_momentum else (1.0, lr)
+    if t == 1 and momentum_init == "gradient":
+        buffer = inner * g
+    else:
+        buffer = momentum * state.get("momentum_buffer", np.zeros_like(p)) + (1 - dampening) * inner * g
+    state["momentum_buffer"] = buffer
+    return p - outer * (inner * g + momentum * buffer if nesterov else buffer)
+
+
+def adam(
+    p: Array,
+    g: Array,
+    state: State,
+    t: int,
+    *,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    amsgrad: bool | str = False,
+    eps_root: float = 0.0,
+    eps_hat: bool = False,
+) -> Array:
+    """Kingma & Ba's algorithm 1, with Reddi et al.'s maximum of v (True) or of its bias-corrected value ("corrected")."""
+    zero = np.zeros_like(p)
+    m = state["exp_avg"] = betas[0] * state.get("exp_avg", zero) + (1 - betas[0]) * g
+    v = state["exp_avg_sq"] = betas[1] * state.get("exp_avg_sq", zero) + (1 - betas[1]) * g**2
+    correction1, correction2 = 1 - betas[0] ** t, 1 - betas[1] ** t
+    if amsgrad == "corrected":
+        corrected = state["max_exp_avg_sq"] = np.maximum(state.get("max_exp_avg_sq", zero), v / correction2)
+    elif amsgrad:
+        corrected = np.maximum(state.get("max_exp_avg_sq", zero), v)
+        state["max_exp_avg_sq"] = corrected
+        corrected = corrected / correction2
+    else:
+        corrected = v / correction2
+    denominator = np.sqrt(corrected + eps_root) + (eps / np.sqrt(correction2) if eps_hat else eps)
+    return p - lr * (m / correction1) / denominator
+
+
+def adagrad(
+    p: Array,
+    g: Array,
+    state: State,
+    t: int,
+    *,
+    lr: float,
+    lr_decay: float = 0.0,
+    initial_accumulator_value: float = 0.0,
+    eps: float = 1e-10,
+    eps_in_root: bool = False,
+) -> Array:
+    """torch.optim.Adagrad; with eps_in_root optax's scale_by_rss, which makes no step where the sum is 0."""
+    total = state["sum"] = state.get("sum", np.full_like(p, initial_accumulator_value)) + g**2
+    rate = lr / (1 + (t - 1) * lr_decay)
+    if not eps_in_root:
+        return p - rate * g / (np.sqrt(total) + eps)
+    return p - rate * np.where(total == 0, 0.0, g / np.sqrt(np.where(total == 0, 1.0, total + eps)))
+
+
+REFERENCES: dict[str, Callable[..., Array]] = {
+    "SGD": with_stages(sgd, 0.0, False),
+    "Adam": with_stages(adam, 0.0, False),
+    "AdamW": with_stages(adam, 1e-2, True),
+    "Adagrad": with_stages(adagrad, 0.0, False),
+}
+"""Name of the class to its reference; a new rule joins the tests by a line here."""
+
+
+# The same rules in the words of other frameworks and of textbooks, each as that framework writes it down.
+
+
+def keras_sgd(p: Array, g: Array, state: State, t: int, *, lr: float, mu: float, nesterov: bool = False, decay: float = 0.0) -> Array:
+    p = p - lr * decay * p
+    m = state["m"] = mu * state.get("m", np.zeros_like(p)) - lr * g
+    return p + mu * m - lr * g if nesterov else p + m
+
+
+def keras_adam(
+    p: Array, g: Array, state: State, t: int, *, lr: float, b1: float, b2: float, eps: float, amsgrad: bool = False, decay: float = 0.0
+) -> Array:
+    p = p - lr * decay * p
+    alpha = lr * np.sqrt(1 - b2**t) / (1 - b1**t)
+    m = state["m"] = state.get("m", np.zeros_like(p)) + (g - state.get("m", np.zeros_like(p))) * (1 - b1)
+    v = state["v"] = state.get("v", np.zeros_like(p)) + (g**2 - state.get("v", np.zeros_like(p))) * (1 - b2)
+    if amsgrad:
+        v = state["v_hat"] = np.maximum(state.get("v_hat", np.zeros_like(p)), v)
+    return p - m * alpha / (np.sqrt(v) + eps)
+
+
+def keras_adagrad(p: Array, g: Array, state: State, t: int, *, lr: float, initial: float, eps: float) -> Array:
+    total = state["sum"] = state.get("sum", np.full_like(p, initial)) + g**2
+    return p - lr * g / np.sqrt(total + eps)
+
+
+def optax_sgd(p: Array, g: Array, state: State, t: int, *, lr: float, decay: float, nesterov: bool = False) -> Array:
+    trace = state["trace"] = g + decay * state.get("trace", np.zeros_like(p))
+    return p - lr * (g + decay * trace if nesterov else trace)
+
+
+def optax_adamw(
+    p: Array,
+    g: Array,
+    state: State,
+    t: int,
+    *,
+    lr: float,
+    b1: float,
+    b2: float,
+    eps: float,
+    eps_root: float = 0.0,
+    weight_decay: float = 0.0,
+    amsgrad: bool = False,
+) -> Array:
+    m = state["mu"] = (1 - b1) * g + b1 * state.get("mu", np.zeros_like(p))
+    v = state["nu"] = (1 - b2) * g**2 + b2 * state.get("nu", np.zeros_like(p))
+    m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)
+    if amsgrad:
+        v_hat = state["nu_max"] = np.maximum(state.get("nu_max", np.zeros_like(p)), v_hat)
+    update = m_hat / (np.sqrt(v_hat + eps_root) + eps)
+    return p - lr * (update + weight_decay * p)
+
+
+def optax_adagrad(p: Array, g: Array, state: State, t: int, *, lr: float, initial: float, eps: float) -> Array:
+    total = state["sum"] = g**2 + state.get("sum", np.full_like(p, initial))
+    inverse_root = np.where(total > 0, 1 / np.sqrt(total + eps), 0.0)
+    return p - lr * inverse_root * g
+
+
+def averaging_momentum(p: Array, g: Array, state: State, t: int, *, lr: float, beta: float) -> Array:
+    """The momentum of most courses: v = beta*v + (1-beta)*g from v = 0."""
+    v = state["v"] = beta * state.get("v", np.zeros_like(p)) + (1 - beta) * g
+    return p - lr * v
+
+
+def heavy_ball(p: Array, g: Array, state: State, t: int, *, lr: float, beta: float) -> Array:
+    """Polyak's heavy ball as the difference of iterates: p(t+1) = p(t) - lr*g + beta*(p(t) - p(t-1))."""
+    previous = state.get("previous", p)
+    state["previous"] = p
+    return p - lr * g + beta * (p - previous)
