@@ -1,8 +1,8 @@
 // What it costs to hand a step to threads, in microseconds: fastopt's pool and OpenMP, the figures of docs/threads.md.
 //
 //   python csrc/generate.py build/generated
-//   g++ -std=c++17 -O3 -fopenmp -Icsrc -Ibuild/generated bench/threads.cpp csrc/cpu/threads.cpp csrc/cpu/processors.cpp -o build/threads
-//   build/threads pool; build/threads openmp
+//   g++ -std=c++17 -O3 -fopenmp -Icsrc -Ibuild/generated bench/threads.cpp csrc/cpu/threads.cpp csrc/cpu/processors.cpp
+//   -o build/threads build/threads pool; build/threads openmp
 #include <time.h>
 
 #include <algorithm>
@@ -110,7 +110,8 @@ void print(const char* what, Spread times) { std::printf("%-55s %10.2f %10.2f\n"
 // One kind of threads a process: OpenMP's go on spinning after a step and would be in the pool's way.
 int main(int argc, char** argv) {
   const bool is_pool = argc > 1 && std::strcmp(argv[1], "pool") == 0;
-  if (!is_pool && (argc < 2 || std::strcmp(argv[1], "openmp") != 0)) return std::fprintf(stderr, "threads pool|openmp\n"), 2;
+  if (!is_pool && (argc < 2 || std::strcmp(argv[1], "openmp") != 0))
+    return std::fprintf(stderr, "threads pool|openmp\n"), 2;
   const Run run = is_pool ? fastopt::parallel : openmp;
   fastopt_set_num_threads(2);
   std::printf("%-55s %10s %10s\n", argv[1], "median", "90 %");

@@ -24,15 +24,15 @@ typedef enum { FASTOPT_FLOAT32 = 0, FASTOPT_FLOAT64 = 1 } fastopt_dtype;
 
 typedef enum {
   FASTOPT_OK = 0,
-  FASTOPT_BAD_RULE,      /* fastopt_group.rule is no index of a rule */
-  FASTOPT_BAD_GROUP,     /* fastopt_tensor.group is no row of the plan */
-  FASTOPT_BAD_DTYPE,     /* fastopt_tensor.dtype is none of fastopt_dtype */
-  FASTOPT_BAD_LENGTH,    /* a negative length, offset, or count of steps */
-  FASTOPT_NULL_POINTER,  /* a parameter or state array that the rule's variant needs is missing */
-  FASTOPT_BAD_RANGE,     /* a part that does not lie within its tensor */
-  FASTOPT_NO_MEMORY,     /* too little memory for the step's bookkeeping */
-  FASTOPT_BAD_ISA,       /* this machine cannot run that instruction set */
-  FASTOPT_BAD_THREADS    /* a number of threads below 1 */
+  FASTOPT_BAD_RULE,     /* fastopt_group.rule is no index of a rule */
+  FASTOPT_BAD_GROUP,    /* fastopt_tensor.group is no row of the plan */
+  FASTOPT_BAD_DTYPE,    /* fastopt_tensor.dtype is none of fastopt_dtype */
+  FASTOPT_BAD_LENGTH,   /* a negative length, offset, or count of steps */
+  FASTOPT_NULL_POINTER, /* a parameter or state array that the rule's variant needs is missing */
+  FASTOPT_BAD_RANGE,    /* a part that does not lie within its tensor */
+  FASTOPT_NO_MEMORY,    /* too little memory for the step's bookkeeping */
+  FASTOPT_BAD_ISA,      /* this machine cannot run that instruction set */
+  FASTOPT_BAD_THREADS   /* a number of threads below 1 */
 } fastopt_status;
 
 /* What a status means, in English. */
@@ -64,9 +64,9 @@ int32_t fastopt_find_rule(const char* name);        /* -1 where there is none */
 
 /* A row of hyperparameters.  Flags are 0 or 1; choices are numbered as in the table of rules. */
 typedef struct {
-  int32_t rule;                    /* index of fastopt_rule_at */
-  int32_t maximize;                /* the gradient changes sign */
-  int32_t decoupled_weight_decay;  /* weight decay acts on the parameter, not on the gradient */
+  int32_t rule;                   /* index of fastopt_rule_at */
+  int32_t maximize;               /* the gradient changes sign */
+  int32_t decoupled_weight_decay; /* weight decay acts on the parameter, not on the gradient */
   double lr;
   double weight_decay;
   double l1;

@@ -2,8 +2,9 @@
 
 Tolerances are in units in the last place of the largest value that an element passed through (and, for a
 parameter, of the way it went): each step rounds a handful of times relative to those.  float32 does all its
-arithmetic in float32 over scalars derived in float64.  In float64 the scalars count too: 1 - beta**t loses
-1/(1-beta) ulps to the two ways of taking a power, some thousand for beta2 = 0.999.
+arithmetic in float32 over scalars derived in float64; a scalar rounds the same way at every step, so decoupled
+decay by 1 - lr*weight_decay, next below 1, may lose half a unit each time, as torch's does.  In float64 the scalars
+count too: 1 - beta**t loses 1/(1-beta) ulps to the two ways of taking a power, some thousand for beta2 = 0.999.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import fastopt
 from fastopt.rules import RULES
 
 STEPS = 100
-ULPS = {np.float32: 40.0, np.float64: 2000.0}
+ULPS = {np.float32: 15.0, np.float64: 1000.0}
 
 
 def compare(
@@ -38,6 +39,7 @@ def compare(
     expected_arguments: dict[str, Any] | None = None,
     lr_at: Callable[[int], float] | None = None,
     compare_state: bool = True,
+    slack: float = 1.0,
 ) -> None:
     """Runs the class and a reference side by side from the same random start over the same gradients."""
     rng = np.random.default_rng(seed)
@@ -48,7 +50,6 @@ def compare(
     history.see(expected, {})
     step = expected_step or reference.REFERENCES[rule]
     known = dict(arguments) if expected_arguments is None else expected_arguments
-    # The float32 kernel sees a rounded gradient and so must the reference.
     for t in range(1, steps + 1):
         grad = gradients(n, dtype, rng, scale / abs(grad_scale))
         if lr_at is not None:
@@ -60,13 +61,16 @@ def compare(
         expected = step(expected, grad.astype(np.float64), state, t, **known, **extra)
         history.see(expected, state)
     assert optimizer.steps == steps
-    assert_close(param, expected, history.scales["params"], ULPS[dtype], "params")
+    group = optimizer.groups[0]
+    drift = steps / 2 if group["decoupled_weight_decay"] and group["weight_decay"] else 0.0
+    ulps = slack * ULPS[dtype]
+    assert_close(param, expected, history.scales["params"], ulps + drift, "params")
     if compare_state:
         assert {"step", *state} == set(optimizer.state[0])
         assert optimizer.state[0]["step"] == steps
         for name, value in state.items():
             assert optimizer.state[0][name].dtype == dtype
-            assert_close(optimizer.state[0][name], value, history.scales[name], ULPS[dtype], name)
+            assert_close(optimizer.state[0][name], value, history.scales[name], ulps, name)
 
 
 def test_every_rule_has_a_reference() -> None:
@@ -104,13 +108,14 @@ def test_defaults(rule: str, dtype: Any) -> None:
     compare(rule, {}, dtype, n=61, seed=5, expected_arguments={"lr": lr})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(data=st.data(), rule=st.sampled_from(sorted(RULES)), dtype=st.sampled_from(DTYPES), n=st.integers(0, 300), seed=st.integers(0, 2**32))
 def test_random_arguments_and_sizes(data: st.DataObject, rule: str, dtype: Any, n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     own = data.draw(st.sampled_from(list(combinations(RULES[rule], rng))))
     stages = data.draw(st.sampled_from(stage_arguments(rng)))
-    compare(rule, own | stages, dtype, n, seed, steps=data.draw(st.integers(1, 30)))
+    # The slack is for a gradient and its penalties that cancel, and leave an average that no longer shows what was rounded.
+    compare(rule, own | stages, dtype, n, seed, steps=data.draw(st.integers(1, 30)), slack=4)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -126,9 +131,7 @@ def test_changing_lr(rule: str, arguments: dict[str, Any], scheduled: bool, dtyp
         return 0.1 / (1 + completed)
 
     lr = schedule if scheduled else 1.0
-    compare(
-        rule, arguments | {"lr": lr}, dtype, n=61, seed=6, expected_arguments=dict(arguments), lr_at=lambda t: schedule(t - 1)
-    )
+    compare(rule, arguments | {"lr": lr}, dtype, 61, 6, expected_arguments=dict(arguments), lr_at=lambda t: schedule(t - 1))
 
 
 FORMS: dict[str, tuple[str, dict[str, Any], Callable[..., Array], dict[str, Any]]] = {

@@ -46,7 +46,8 @@ fastopt_group make_group(const std::string& rule, double lr, const std::vector<d
 std::vector<double> derive(const std::string& rule, double lr, const std::vector<double>& hyperparameters, int64_t t) {
   const fastopt_group group = make_group(rule, lr, hyperparameters);
   std::vector<double> scalars(fastopt_rule_at(group.rule)->scalar_count);
-  if (fastopt_derive(&group, t, scalars.data()) != FASTOPT_OK) throw py::value_error("t: expected a step number from 1");
+  if (fastopt_derive(&group, t, scalars.data()) != FASTOPT_OK)
+    throw py::value_error("t: expected a step number from 1");
   return scalars;
 }
 
@@ -73,12 +74,16 @@ void register_introspection(py::module_& module) {
   module.def("derive", &derive, py::arg("rule"), py::arg("lr"), py::arg("hyperparameters"), py::arg("t"));
   module.def("variant_of", &variant_of, py::arg("rule"), py::arg("hyperparameters"));
   module.def("isa_compiled", &isa_compiled);
-  module.def("isa_available", [](const std::string& name) { return fastopt_isa_available(name.c_str()) != 0; }, py::arg("name"));
+  module.def(
+      "isa_available", [](const std::string& name) { return fastopt_isa_available(name.c_str()) != 0; },
+      py::arg("name"));
   module.def("isa_active", [] { return std::string(fastopt_isa()); });
   module.def("isa_last_run", &isa_last_run);
-  module.def("set_isa", [](const std::string& name) { return fastopt_set_isa(name.c_str()) == FASTOPT_OK; }, py::arg("name"));
+  module.def(
+      "set_isa", [](const std::string& name) { return fastopt_set_isa(name.c_str()) == FASTOPT_OK; }, py::arg("name"));
   module.def("num_threads", &fastopt_num_threads);
-  module.def("set_num_threads", [](int32_t count) { return fastopt_set_num_threads(count) == FASTOPT_OK; }, py::arg("count"));
+  module.def(
+      "set_num_threads", [](int32_t count) { return fastopt_set_num_threads(count) == FASTOPT_OK; }, py::arg("count"));
 }
 
 }  // namespace fastopt::bindings

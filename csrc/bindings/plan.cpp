@@ -28,7 +28,8 @@ Plan::Plan(const std::string& rule, const py::list& tensors, int64_t groups) {
     for (size_t k = 0; k < all.size(); ++k) {
       if (!ArrayView::is_array(all[k].ptr())) throw py::type_error("expected ndarrays");
       const ArrayView view(all[k].ptr()), first(param.ptr());
-      if (!view.contiguous() || !view.writable() || view.dtype() < 0 || view.dtype() != first.dtype() || !view.same_shape(first)) {
+      if (!view.contiguous() || !view.writable() || view.dtype() < 0 || view.dtype() != first.dtype() ||
+          !view.same_shape(first)) {
         throw py::value_error("expected contiguous, writable arrays of one shape and dtype");
       }
       (k == 0 ? tensor.param : tensor.state[k - 1]) = view.data();
@@ -42,14 +43,16 @@ Plan::Plan(const std::string& rule, const py::list& tensors, int64_t groups) {
     tensors_.push_back(tensor);
     params_.push_back(param);
     const auto number = static_cast<int64_t>(tensors_.size()) - 1;
-    for (size_t k = 0; k < all.size() && tensor.length; ++k) own_.push_back(memory_of(number, k == 0 ? tensor.param : tensor.state[k - 1]));
+    for (size_t k = 0; k < all.size() && tensor.length; ++k)
+      own_.push_back(memory_of(number, k == 0 ? tensor.param : tensor.state[k - 1]));
   }
   std::sort(own_.begin(), own_.end());
   const auto meet = [](const Interval& a, const Interval& b) { return b.begin < a.end; };
   if (std::adjacent_find(own_.begin(), own_.end(), meet) != own_.end()) throw py::value_error("arrays overlap");
 }
 
-// With the GIL held.  Whoever has the mutex may be waiting for the GIL, so this does not wait for the mutex while holding it.
+// With the GIL held.  Whoever has the mutex may be waiting for the GIL, so this does not wait for the mutex while
+// holding it.
 std::unique_lock<std::mutex> Plan::lock() {
   std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
   if (!lock) {
@@ -91,7 +94,8 @@ int64_t Plan::take_one(int64_t index, PyObject* grad) {
   if (grad == Py_None) return kFine;
   if (!ArrayView::is_array(grad)) return index;
   const ArrayView view(grad);
-  if (view.dtype() != tensor.dtype || !view.contiguous() || !view.same_shape(ArrayView(params_[index].ptr()))) return index;
+  if (view.dtype() != tensor.dtype || !view.contiguous() || !view.same_shape(ArrayView(params_[index].ptr())))
+    return index;
   if (tensor.length && overlaps_own(memory_of(index, view.data()))) return index;
   tensor.grad = view.data();
   return kFine;
@@ -156,7 +160,8 @@ py::object Plan::step(const py::object& grads, double grad_scale) {
   } else {
     for (size_t i = 0; i < tensors_.size(); ++i) tensors_[i].grad = bound_[i];
   }
-  const fastopt_plan plan{tensors_.data(), static_cast<int64_t>(tensors_.size()), groups_.data(), static_cast<int64_t>(groups_.size())};
+  const fastopt_plan plan{tensors_.data(), static_cast<int64_t>(tensors_.size()), groups_.data(),
+                          static_cast<int64_t>(groups_.size())};
   const fastopt_options options{grad_scale};
   fastopt_status status;
   {
@@ -207,9 +212,10 @@ void Plan::floor() {
 
 void register_plan(py::module_& module) {
   py::class_<Plan>(module, "Plan", "The tensors, groups and counts that a step runs over.")
-      .def(py::init<const std::string&, const py::list&, int64_t>(), py::arg("rule"), py::arg("tensors"), py::arg("groups"))
-      .def("set_group", &Plan::set_group, py::arg("index"), py::arg("lr"), py::arg("weight_decay"), py::arg("decoupled"),
-           py::arg("l1"), py::arg("maximize"), py::arg("hyperparameters"))
+      .def(py::init<const std::string&, const py::list&, int64_t>(), py::arg("rule"), py::arg("tensors"),
+           py::arg("groups"))
+      .def("set_group", &Plan::set_group, py::arg("index"), py::arg("lr"), py::arg("weight_decay"),
+           py::arg("decoupled"), py::arg("l1"), py::arg("maximize"), py::arg("hyperparameters"))
       .def("bind", &Plan::bind, py::arg("grads"))
       .def("step", &Plan::step, py::arg("grads"), py::arg("grad_scale"))
       .def("floor", &Plan::floor)

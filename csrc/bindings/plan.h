@@ -53,10 +53,10 @@ class Plan {
   std::vector<fastopt_tensor> tensors_;
   int64_t completed_ = 0;
   std::vector<fastopt_group> groups_;
-  std::vector<py::object> arrays_;   // what the pointers point into
-  std::vector<py::object> params_;   // of these, the parameter of each tensor
-  std::vector<Interval> own_;        // memory of parameters and state, sorted
-  std::vector<void*> bound_;         // gradients for steps that are given none
+  std::vector<py::object> arrays_;  // what the pointers point into
+  std::vector<py::object> params_;  // of these, the parameter of each tensor
+  std::vector<Interval> own_;       // memory of parameters and state, sorted
+  std::vector<void*> bound_;        // gradients for steps that are given none
   std::vector<py::object> bound_arrays_;
   std::vector<void*> disjoint_;      // the last gradients that were found not to overlap each other
   std::vector<Interval> intervals_;  // scratch of find_overlap

@@ -2,8 +2,7 @@
 namespace fastopt::FASTOPT_ISA {
 
 // Values move from each array to the next, so that nothing grows however often it runs.
-template <class V, int kSlots>
-const char* floor_pass(const Piece& piece) {
+template <class V, int kSlots> const char* floor_pass(const Piece& piece) {
   using T = typename V::Element;
   T* param = static_cast<T*>(piece.param);
   const T* grad = static_cast<const T*>(piece.grad);

@@ -31,8 +31,8 @@ using Kernel = const char* (*)(const Piece&);
 // The kernels of one instruction set, each made from the same sources.
 struct KernelSet {
   const char* isa;
-  const Kernel* bare[2];    // [dtype][variant]: no stage is on
-  const Kernel* staged[2];  // [dtype][variant]: any stage may be on
+  const Kernel* bare[2];                   // [dtype][variant]: no stage is on
+  const Kernel* staged[2];                 // [dtype][variant]: any stage may be on
   Kernel floor[2][FASTOPT_MAX_SLOTS + 1];  // [dtype][slot count]
 };
 

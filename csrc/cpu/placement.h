@@ -1,5 +1,5 @@
-// Where a helper thread runs.  Schedulers, those of virtual machines above all, may wake a helper on the processor of the
-// very thread that waits for it, and leave the next one idle for milliseconds; moving the helper costs microseconds
+// Where a helper thread runs.  Schedulers, those of virtual machines above all, may wake a helper on the processor of
+// the very thread that waits for it, and leave the next one idle for milliseconds; moving the helper costs microseconds
 // (docs/threads.md has both measured).  Elsewhere than on Linux nothing is moved.
 #pragma once
 
@@ -18,7 +18,8 @@ namespace fastopt {
 
 inline int current_processor() { return sched_getcpu(); }
 
-// The placement of one thread.  begin() and release() are for the thread itself, the rest for the one that gives it work.
+// The placement of one thread.  begin() and release() are for the thread itself, the rest for the one that gives it
+// work.
 class Placement {
  public:
   void begin() {

@@ -1,8 +1,7 @@
 // The stages before the rule, written once for all rules: unscale and maximize, L1, L2, decoupled decay.
 namespace fastopt::FASTOPT_ISA {
 
-template <class V>
-struct Stages {
+template <class V> struct Stages {
   V grad_scale, l1, minus_l1, l2, keep;
   bool has_l1, has_l2;
 

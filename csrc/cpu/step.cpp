@@ -21,7 +21,7 @@ constexpr int64_t kLargestChunk = 64;  // tiles
 constexpr int64_t kSmallestChunk = 4;
 constexpr int64_t kChunksPerThread = 4;
 constexpr int64_t kParallel = 24 * 1024;  // elements
-constexpr int64_t kLong = 512 * 1024;      // elements that repay the wake-up of a thread
+constexpr int64_t kLong = 512 * 1024;     // elements that repay the wake-up of a thread
 
 // The scalars of one group at one step number; tensors that agree in both share them.
 struct Row {
@@ -90,8 +90,8 @@ fastopt_status check(const fastopt_plan& plan, const fastopt_tensor& tensor) {
   return FASTOPT_OK;
 }
 
-void add(Step& step, const fastopt_plan& plan, const fastopt_options& options, const fastopt_tensor& tensor, int64_t begin,
-         int64_t end) {
+void add(Step& step, const fastopt_plan& plan, const fastopt_options& options, const fastopt_tensor& tensor,
+         int64_t begin, int64_t end) {
   if (begin == end) return;
   const int64_t t = tensor.steps + 1;
   if (step.rows.empty() || step.rows.back().group != tensor.group || step.rows.back().t != t) {
@@ -150,16 +150,26 @@ extern "C" {
 
 const char* fastopt_status_message(fastopt_status status) {
   switch (status) {
-    case FASTOPT_OK: return "no error";
-    case FASTOPT_BAD_RULE: return "there is no rule of that index";
-    case FASTOPT_BAD_GROUP: return "a tensor names a group that the plan does not have";
-    case FASTOPT_BAD_DTYPE: return "a tensor's dtype is unknown";
-    case FASTOPT_BAD_LENGTH: return "a length, an offset or a count of steps is negative";
-    case FASTOPT_NULL_POINTER: return "a parameter or state array is missing";
-    case FASTOPT_BAD_RANGE: return "a part lies outside its tensor, or its tensor has no gradient";
-    case FASTOPT_NO_MEMORY: return "too little memory for the step's bookkeeping";
-    case FASTOPT_BAD_ISA: return "this machine cannot run that instruction set";
-    case FASTOPT_BAD_THREADS: return "the number of threads is below 1";
+    case FASTOPT_OK:
+      return "no error";
+    case FASTOPT_BAD_RULE:
+      return "there is no rule of that index";
+    case FASTOPT_BAD_GROUP:
+      return "a tensor names a group that the plan does not have";
+    case FASTOPT_BAD_DTYPE:
+      return "a tensor's dtype is unknown";
+    case FASTOPT_BAD_LENGTH:
+      return "a length, an offset or a count of steps is negative";
+    case FASTOPT_NULL_POINTER:
+      return "a parameter or state array is missing";
+    case FASTOPT_BAD_RANGE:
+      return "a part lies outside its tensor, or its tensor has no gradient";
+    case FASTOPT_NO_MEMORY:
+      return "too little memory for the step's bookkeeping";
+    case FASTOPT_BAD_ISA:
+      return "this machine cannot run that instruction set";
+    case FASTOPT_BAD_THREADS:
+      return "the number of threads is below 1";
   }
   return "unknown status";
 }
@@ -180,8 +190,8 @@ fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* opt
   return FASTOPT_NO_MEMORY;
 }
 
-fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options* options, int64_t tensor, int64_t begin,
-                                 int64_t end) try {
+fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options* options, int64_t tensor,
+                                 int64_t begin, int64_t end) try {
   if (tensor < 0 || tensor >= plan->tensor_count) return FASTOPT_BAD_RANGE;
   const fastopt_tensor& whole = plan->tensors[tensor];
   if (const fastopt_status status = fastopt::check(*plan, whole)) return status;

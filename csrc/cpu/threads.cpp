@@ -1,5 +1,5 @@
-// A small pool.  Helpers watch for work for kSpin after each step and then sleep; chunks are handed out one at a time, so
-// that a helper whose processor is busy elsewhere takes fewer; nobody waits for a helper that has not begun.
+// A small pool.  Helpers watch for work for kSpin after each step and then sleep; chunks are handed out one at a time,
+// so that a helper whose processor is busy elsewhere takes fewer; nobody waits for a helper that has not begun.
 // docs/threads.md has the measurements behind this and behind the constants.
 #include "threads.h"
 
@@ -24,9 +24,10 @@ namespace fastopt {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto kSpin = std::chrono::microseconds(100);      // a helper's watch for the next step
-constexpr auto kPatience = std::chrono::microseconds(200);  // the caller's watch for the last chunks: more than one takes
-constexpr int kLine = 64;                                   // bytes that processors hand each other
+constexpr auto kSpin = std::chrono::microseconds(100);  // a helper's watch for the next step
+constexpr auto kPatience =
+    std::chrono::microseconds(200);  // the caller's watch for the last chunks: more than one takes
+constexpr int kLine = 64;            // bytes that processors hand each other
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -37,8 +38,7 @@ inline void pause() {
 }
 
 // Whether `ready` came true while watching for `time`; looks at the clock only now and then.
-template <class Ready>
-bool watch(Clock::duration time, Ready ready) {
+template <class Ready> bool watch(Clock::duration time, Ready ready) {
   const auto end = Clock::now() + time;
   do {
     for (int i = 0; i < 32; ++i) {
@@ -110,7 +110,9 @@ class Pool {
       Helper& helper = *helpers_[i];
       if (!helper.asleep.load()) continue;
       helper.placement.avoid(current_processor());
-      { std::lock_guard lock(helper.mutex); }
+      {
+        std::lock_guard lock(helper.mutex);
+      }
       helper.bell.notify_one();
     }
   }
@@ -152,7 +154,9 @@ class Pool {
       if (Job* job = job_.load()) job->work();
       self->inside.store(false);
       if (waiting_.load()) {
-        { std::lock_guard lock(mutex_); }
+        {
+          std::lock_guard lock(mutex_);
+        }
         done_.notify_one();
       }
     }

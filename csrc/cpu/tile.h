@@ -1,8 +1,7 @@
 // The loop over one piece: decode to V, stages, rule, encode.  A tail goes through the same lines in a padded copy.
 namespace fastopt::FASTOPT_ISA {
 
-template <class Variant, class V, bool kStaged>
-struct TileLoop {
+template <class Variant, class V, bool kStaged> struct TileLoop {
   using Codec = Native<V>;
   using T = typename Codec::Storage;
   static constexpr int kSlots = Variant::slots;
@@ -40,8 +39,8 @@ struct TileLoop {
     }
   }
 
-  // The elements before the first whole vector of `param` in memory.  Vectors that straddle cache lines cost a quarter of
-  // the time where the caches hold the arrays; a piece of a few vectors is sooner done without looking.
+  // The elements before the first whole vector of `param` in memory.  Vectors that straddle cache lines cost a quarter
+  // of the time where the caches hold the arrays; a piece of a few vectors is sooner done without looking.
   static int64_t head(const T* param, int64_t length) {
     constexpr int64_t bytes = V::width * sizeof(T);
     const int64_t past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(param) % bytes);

@@ -4,11 +4,9 @@
 
 namespace fastopt::FASTOPT_ISA {
 
-template <class T>
-struct Vec;
+template <class T> struct Vec;
 
-template <>
-struct Vec<float> {
+template <> struct Vec<float> {
   using Element = float;
   using Mask = __m256;
   static constexpr int width = 8;
@@ -30,8 +28,7 @@ FASTOPT_INLINE __m256 less(F32 a, F32 b) { return _mm256_cmp_ps(a.x, b.x, _CMP_L
 FASTOPT_INLINE __m256 equal(F32 a, F32 b) { return _mm256_cmp_ps(a.x, b.x, _CMP_EQ_OQ); }
 FASTOPT_INLINE F32 select(__m256 mask, F32 a, F32 b) { return {_mm256_blendv_ps(b.x, a.x, mask)}; }
 
-template <>
-struct Vec<double> {
+template <> struct Vec<double> {
   using Element = double;
   using Mask = __m256d;
   static constexpr int width = 4;

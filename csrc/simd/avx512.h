@@ -4,11 +4,9 @@
 
 namespace fastopt::FASTOPT_ISA {
 
-template <class T>
-struct Vec;
+template <class T> struct Vec;
 
-template <>
-struct Vec<float> {
+template <> struct Vec<float> {
   using Element = float;
   using Mask = __mmask16;
   static constexpr int width = 16;
@@ -30,8 +28,7 @@ FASTOPT_INLINE __mmask16 less(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.x, b.x
 FASTOPT_INLINE __mmask16 equal(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.x, b.x, _CMP_EQ_OQ); }
 FASTOPT_INLINE F32 select(__mmask16 mask, F32 a, F32 b) { return {_mm512_mask_blend_ps(mask, b.x, a.x)}; }
 
-template <>
-struct Vec<double> {
+template <> struct Vec<double> {
   using Element = double;
   using Mask = __mmask8;
   static constexpr int width = 8;

@@ -4,11 +4,9 @@
 
 namespace fastopt::FASTOPT_ISA {
 
-template <class T>
-struct Vec;
+template <class T> struct Vec;
 
-template <>
-struct Vec<float> {
+template <> struct Vec<float> {
   using Element = float;
   using Mask = uint32x4_t;
   static constexpr int width = 4;
@@ -30,8 +28,7 @@ FASTOPT_INLINE uint32x4_t less(F32 a, F32 b) { return vcltq_f32(a.x, b.x); }
 FASTOPT_INLINE uint32x4_t equal(F32 a, F32 b) { return vceqq_f32(a.x, b.x); }
 FASTOPT_INLINE F32 select(uint32x4_t mask, F32 a, F32 b) { return {vbslq_f32(mask, a.x, b.x)}; }
 
-template <>
-struct Vec<double> {
+template <> struct Vec<double> {
   using Element = double;
   using Mask = uint64x2_t;
   static constexpr int width = 2;

@@ -3,8 +3,7 @@
 
 namespace fastopt::FASTOPT_ISA {
 
-template <class T>
-struct Vec {
+template <class T> struct Vec {
   using Element = T;
   using Mask = bool;
   static constexpr int width = 1;

@@ -1,13 +1,13 @@
 """The optimizer step at memory speed: fused kernels that update NumPy arrays (and any array that gives its memory) in place.
 
-    opt = fastopt.AdamW(p, lr=1e-3)
-    opt.step(g)
+opt = fastopt.AdamW(p, lr=1e-3)
+opt.step(g)
 """
 
 from . import _core, functional
+from .base import Optimizer
 from .config import get_num_threads, read_environment, set_num_threads, show_config
-from .optimizers import *  # noqa: F403 - the classes are those of the table
-from .optimizers import Optimizer
+from .optimizers import *
 from .rules import RULES
 
 read_environment()

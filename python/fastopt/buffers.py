@@ -7,17 +7,18 @@ ever copied: what cannot be viewed in place is refused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["as_array", "check_disjoint", "check_gradient", "check_parameter", "check_state", "full_like", "is_array"]
+__all__ = ["Array", "as_array", "check_disjoint", "check_gradient", "check_parameter", "check_state", "full_like", "is_array"]
 
 LINE = 64
 """Bytes of a cache line."""
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-Named = tuple[str, "np.ndarray[Any, Any]"]
+Array: TypeAlias = "np.ndarray[Any, Any]"
+Named: TypeAlias = tuple[str, Array]
 
 
 def is_array(value: Any) -> bool:
@@ -33,7 +34,7 @@ def describe(value: Any) -> str:
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
-def as_array(value: Any, name: str) -> np.ndarray[Any, Any]:
+def as_array(value: Any, name: str) -> Array:
     """`value`'s memory as an ndarray, without a copy; TypeError where it has none on the CPU."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: got a masked array, whose mask a step would ignore; expected a plain array")
@@ -53,7 +54,7 @@ def as_array(value: Any, name: str) -> np.ndarray[Any, Any]:
     raise TypeError(f"{name}: got {describe(value)}, expected an array (NumPy, __array_interface__ or DLPack)")
 
 
-def check_layout(array: np.ndarray[Any, Any], name: str) -> None:
+def check_layout(array: Array, name: str) -> None:
     """Contiguous, aligned, in native byte order."""
     if not array.dtype.isnative:
         raise ValueError(f"{name}: got foreign byte order ({array.dtype.str}), expected native")
@@ -63,7 +64,7 @@ def check_layout(array: np.ndarray[Any, Any], name: str) -> None:
         raise ValueError(f"{name}: got elements that are not aligned to {array.dtype.itemsize} bytes, expected aligned ones")
 
 
-def check_parameter(value: Any, name: str) -> np.ndarray[Any, Any]:
+def check_parameter(value: Any, name: str) -> Array:
     """An array that a step can write in place: float32 or float64, contiguous, native, writable."""
     array = as_array(value, name)
     if array.dtype.newbyteorder("=") not in DTYPES:
@@ -74,7 +75,7 @@ def check_parameter(value: Any, name: str) -> np.ndarray[Any, Any]:
     return array
 
 
-def check_like(array: np.ndarray[Any, Any], name: str, param: np.ndarray[Any, Any], param_name: str) -> None:
+def check_like(array: Array, name: str, param: Array, param_name: str) -> None:
     """Of the dtype and shape of its parameter."""
     if array.dtype.newbyteorder("=") != param.dtype:
         raise TypeError(f"{name}: got dtype {array.dtype}, expected {param.dtype} as {param_name} has")
@@ -83,26 +84,26 @@ def check_like(array: np.ndarray[Any, Any], name: str, param: np.ndarray[Any, An
         raise ValueError(f"{name}: got shape {array.shape}, expected {param.shape} as {param_name} has")
 
 
-def check_gradient(value: Any, name: str, param: np.ndarray[Any, Any], param_name: str) -> np.ndarray[Any, Any]:
+def check_gradient(value: Any, name: str, param: Array, param_name: str) -> Array:
     """A gradient for `param`; it is only read, so it may be read-only."""
     array = as_array(value, name)
     check_like(array, name, param, param_name)
     return array
 
 
-def check_state(value: Any, name: str, param: np.ndarray[Any, Any], param_name: str) -> np.ndarray[Any, Any]:
+def check_state(value: Any, name: str, param: Array, param_name: str) -> Array:
     """A state array for `param`, to be updated in place."""
     array = check_parameter(value, name)
     check_like(array, name, param, param_name)
     return array
 
 
-def full_like(param: np.ndarray[Any, Any], value: float) -> np.ndarray[Any, Any]:
+def full_like(param: Array, value: float) -> Array:
     """A new state array, placed like `param` relative to the cache lines, so that one peeled head aligns both."""
     offset = param.__array_interface__["data"][0] % LINE
     memory = np.zeros(param.nbytes + LINE, np.uint8)  # pages that the system clears when they are first touched
     start = (offset - memory.__array_interface__["data"][0]) % LINE
-    array = memory[start : start + param.nbytes].view(param.dtype).reshape(param.shape)
+    array: Array = memory[start : start + param.nbytes].view(param.dtype).reshape(param.shape)
     if value != 0:
         array.fill(value)
     return array

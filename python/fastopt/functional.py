@@ -3,72 +3,9 @@
 For frameworks that keep the state themselves.  Checks and kernels are those of the classes.
 """
 
-from __future__ import annotations
-
-import inspect
-from collections.abc import Callable
-from typing import Any
-
-from . import _core, buffers
-from .optimizers import check_count, check_scale, parameter, write_group
-from .rules import RULES, Rule
+from .from_table import make_function
+from .rules import RULES
 
 __all__ = [name.lower() for name in RULES]
 
-
-def signature(rule: Rule) -> inspect.Signature:
-    """param, grad, then the state by position; the step and the hyperparameters by name."""
-    positional, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-    return inspect.Signature(
-        [inspect.Parameter(name, positional) for name in ("param", "grad")]
-        + [inspect.Parameter(slot.name, positional, default=None) for slot in rule.slots]
-        + [inspect.Parameter("step", by_name)]
-        + [parameter(h, by_name) for h in rule.arguments]
-        + [inspect.Parameter("grad_scale", by_name, default=1.0)]
-    )
-
-
-def make_function(rule: Rule) -> Callable[..., None]:
-    arguments = signature(rule)
-    name = rule.name.lower()
-
-    def function(*args: Any, **kwargs: Any) -> None:
-        try:
-            bound = arguments.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{name}: {error}") from None
-        bound.apply_defaults()
-        given = bound.arguments
-        values = rule.check(given)
-        step = check_count(given["step"], "step")
-        if step < 1:
-            raise ValueError(f"step: got {step}, expected the number of this step, from 1")
-        param = buffers.check_parameter(given["param"], "param")
-        used = rule.variant(values).slots
-        for slot in rule.slots:
-            if (given[slot.name] is not None) != (slot.name in used):
-                expected = "an array" if slot.name in used else "None with these arguments"
-                raise ValueError(f"{slot.name}: got {type(given[slot.name]).__name__}, expected {expected}")
-        state = [(slot, buffers.check_state(given[slot], slot, param, "param")) for slot in used]
-        grad = buffers.check_gradient(given["grad"], "grad", param, "param")
-        scale = check_scale(given["grad_scale"])
-        buffers.check_disjoint([("param", param), ("grad", grad), *state])
-        plan = _core.Plan(rule.arithmetic, [(param, [array for _, array in state], 0)], 1)
-        write_group(plan, 0, rule, values)
-        plan.steps = [step - 1]
-        plan.step(grad, scale)
-
-    slots = ", ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots)
-    function.__name__ = function.__qualname__ = name
-    function.__signature__ = arguments  # type: ignore[attr-defined]  # read by inspect and help()
-    function.__doc__ = (
-        f"One step of {rule.name} on `param` and its state, in place.\n\n    {rule.formula}\n\n"
-        f"State: {slots}; each of param's shape and dtype, None where the arguments do without it.\n"
-        f"`step` is the number of this step, from 1.  The other arguments are those of `fastopt.{rule.name}`.\n"
-        f"Raises TypeError or ValueError, with nothing written, where one is not as expected."
-    )
-    return function
-
-
-for _rule in RULES.values():
-    globals()[_rule.name.lower()] = make_function(_rule)
+globals().update({rule.name.lower(): make_function(rule) for rule in RULES.values()})

@@ -186,7 +186,7 @@ def evaluate(expression: str, values: Mapping[str, Any]) -> Any:
     names |= values
     for pair in (h for h in PAIRS if h.name in values):
         names |= zip(pair.parts, values[pair.name], strict=True)
-    return eval(expression, names)  # noqa: S307 - the expressions are this file's own
+    return eval(expression, names)  # the expressions are this file's own
 
 
 def derive(rule: Rule, values: Mapping[str, Any], t: int) -> dict[str, float]:
@@ -215,7 +215,9 @@ def weight_decay(default: float) -> Hyperparameter:
 
 
 def decoupled(default: bool) -> Hyperparameter:
-    return flag("decoupled_weight_decay", default, "decay the parameter itself, before the rule, instead of adding to the gradient")
+    return flag(
+        "decoupled_weight_decay", default, "decay the parameter itself, before the rule, instead of adding to the gradient"
+    )
 
 
 BETAS = Hyperparameter(
@@ -251,7 +253,11 @@ SGD = Rule(
             "recurrence from 0, which with dampening=momentum is the textbook average v = b*v + (1-b)*g",
             choices=("gradient", "zero"),
         ),
-        flag("lr_in_momentum", False, "the buffer sums lr*g instead of g (Keras, TensorFlow): a later lr acts on new gradients only"),
+        flag(
+            "lr_in_momentum",
+            False,
+            "the buffer sums lr*g instead of g (Keras, TensorFlow): a later lr acts on new gradients only",
+        ),
     ),
     slots=(Slot("momentum_buffer", "signed", "decayed sum of gradients"),),
     variants=(
@@ -291,7 +297,11 @@ ADAM = Rule(
     ),
     options=(
         Hyperparameter("eps_root", 0.0, "added inside the root, to the bias-corrected v (optax)", "[0, inf)"),
-        flag("eps_hat", False, 'eps is added to the root before its bias correction: the paper\'s "epsilon hat" (Keras, TensorFlow)'),
+        flag(
+            "eps_hat",
+            False,
+            'eps is added to the root before its bias correction: the paper\'s "epsilon hat" (Keras, TensorFlow)',
+        ),
     ),
     slots=(
         Slot("exp_avg", "signed", "average gradient m"),
@@ -338,7 +348,9 @@ ADAGRAD = Rule(
         Hyperparameter("initial_accumulator_value", 0.0, "the accumulator's first value (Keras, optax: 0.1)", "[0, inf)"),
         eps(1e-10),
     ),
-    options=(flag("eps_in_root", False, "sqrt(sum + eps) instead of sqrt(sum) + eps (Keras, optax); no update where the sum is 0"),),
+    options=(
+        flag("eps_in_root", False, "sqrt(sum + eps) instead of sqrt(sum) + eps (Keras, optax); no update where the sum is 0"),
+    ),
     slots=(Slot("sum", "non-negative", "sum of squared gradients", "initial_accumulator_value"),),
     variants=(Variant("plain", ("sum",)),),
     scalars={

@@ -26,7 +26,9 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument("--sizes", type=sizes, metavar="N,...", help="elements of a parameter (default: 1e4,1e5,1e6,1e7,1e8)")
     bench.add_argument("--threads", type=threads, metavar="N", help="threads of a step (default: as `fastopt info` shows)")
     bench.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of all arrays (default: %(default)s)")
-    bench.add_argument("--rounds", type=at_least_one, metavar="N", help="most rounds of a row (default: 25; fewer where time is short)")
+    bench.add_argument(
+        "--rounds", type=at_least_one, metavar="N", help="most rounds of a row (default: 25; fewer where time is short)"
+    )
     bench.add_argument("--quick", action="store_true", help="sizes 1e4,1e5,1e6, in under 30 seconds")
     add_outputs(bench, "a roofline: GB/s achieved against size, under the floor's")
     bench.add_argument(
@@ -39,7 +41,9 @@ def build_parser() -> argparse.ArgumentParser:
     text = "train a classifier of handwritten digits with each rule"
     compare = commands.add_parser("compare", help=text, description=text.capitalize() + ".")
     add_rules(compare)
-    compare.add_argument("--epochs", type=at_least_one, default=30, metavar="N", help="passes over the data (default: %(default)s)")
+    compare.add_argument(
+        "--epochs", type=at_least_one, default=30, metavar="N", help="passes over the data (default: %(default)s)"
+    )
     compare.add_argument("--batch-size", type=at_least_one, default=32, metavar="N", help="images a step (default: %(default)s)")
     compare.add_argument(
         "--seed", type=natural, default=0, metavar="N", help="of the split, the weights and the batches (default: %(default)s)"

@@ -88,15 +88,20 @@ def torch_arm(torch: ModuleType, row: Row, param: Array, grad: Array, lr: float)
     if cls is None:
         return None
     for detail in ("fused", "foreach"):
-        tensor = torch.from_numpy(param).requires_grad_()
-        tensor.grad = torch.from_numpy(grad)
+        arguments = {"lr": lr, **row.arguments, detail: True}
         try:
-            step = cls([tensor], lr=lr, **row.arguments, **{detail: True}).step
-            step()
-        except (TypeError, RuntimeError):  # no such argument; not for this device
+            over(torch, cls, np.ones(1, param.dtype), np.ones(1, param.dtype), arguments).step()
+        except (TypeError, RuntimeError):  # no such argument, or not for this device
             continue
-        return Arm("torch", step, param, detail)
+        return Arm("torch", over(torch, cls, param, grad, arguments).step, param, detail)
     return None
+
+
+def over(torch: ModuleType, cls: Any, param: Array, grad: Array, arguments: Mapping[str, Any]) -> Any:
+    """torch's optimizer over the memory of NumPy's arrays."""
+    tensor = torch.from_numpy(param).requires_grad_()
+    tensor.grad = torch.from_numpy(grad)
+    return cls([tensor], **arguments)
 
 
 def numpy_sgd(p: Array, g: Array, values: Mapping[str, Any]) -> Step:
@@ -109,7 +114,8 @@ def numpy_sgd(p: Array, g: Array, values: Mapping[str, Any]) -> Step:
             np.subtract(p, scratch, out=p)
 
         return plain
-    buffer = copy(g)  # torch's first value; the first step then adds to it
+    buffer = aligned(p.size, p.dtype)
+    buffer.fill(0)
 
     def heavy_ball() -> None:
         np.multiply(buffer, momentum, out=buffer)
@@ -117,7 +123,6 @@ def numpy_sgd(p: Array, g: Array, values: Mapping[str, Any]) -> Step:
         np.multiply(buffer, lr, out=scratch)
         np.subtract(p, scratch, out=p)
 
-    buffer.fill(0)
     return heavy_ball
 
 

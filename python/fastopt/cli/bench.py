@@ -6,7 +6,6 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from time import perf_counter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..config import get_num_threads, set_num_threads
-from . import arms, timing
+from . import arms, changes, timing
 from .info import describe
+from .machine import Neighbours, memory_available
 from .rows import ROWS, Row
+from .words import duration, say_files, short, times
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
-__all__ = ["run", "slower"]
+__all__ = ["run"]
 
 SIZES = (10**4, 10**5, 10**6, 10**7, 10**8)
 QUICK_SIZES = SIZES[:3]
@@ -31,8 +31,9 @@ ROUNDS = 25
 SECONDS, QUICK_SECONDS = 240.0, 20.0
 """What a whole run may take; sizes that need less leave their share to those that follow."""
 
-LEAST_CHANGE = 0.02
-"""A smaller change of a ratio is never called slower: where the system puts the pages moves it as much, from run to run."""
+
+BUSY = 0.1
+"""Processors in others' use from which on the numbers are not to be trusted."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,8 +44,10 @@ def run(args: argparse.Namespace) -> int:
     with threads(args.threads, torch):
         rows = choose(args.rules)
         sizes = args.sizes or (QUICK_SIZES if args.quick else SIZES)
-        report = describe() | {"rows": measure_all(rows, sizes, args, torch, console)}
-    console.print(table(report))
+        neighbours = Neighbours()
+        results = measure_all(rows, sizes, args, torch, console)
+        report = describe() | {"other_processors": neighbours.processors(), "rows": results}
+    show(console, report)
     if args.json is not None:
         args.json.write_text(json.dumps(report, indent=1) + "\n")
     if args.plot is not None:
@@ -52,13 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
         roofline(report, args.plot)
     say_files(console, args.json, args.plot)
-    return 0 if args.compare is None else show_changes(console, args.compare, report)
-
-
-def say_files(console: Console, *paths: Path | None) -> None:
-    for path in paths:
-        if path is not None:
-            console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
+    return 0 if args.compare is None else changes.show(console, args.compare, report)
 
 
 @contextmanager
@@ -79,10 +76,13 @@ def threads(count: int | None, torch: ModuleType | None) -> Iterator[None]:
 
 
 def choose(wanted: Sequence[Row] | None) -> list[Row]:
-    """The wanted rows, or one row for each rule and set of state arrays: others differ by a few instructions only."""
+    """The wanted rows, or one row for each rule and set of state arrays: others move the same bytes."""
     if wanted is not None:
         return list(wanted)
-    return list({(row.rule.name, row.slots): row for row in reversed(ROWS)}.values())[::-1]
+    first: dict[tuple[str, tuple[str, ...]], Row] = {}
+    for row in ROWS:
+        first.setdefault((row.rule.name, row.slots), row)
+    return list(first.values())
 
 
 def measure_all(
@@ -114,7 +114,9 @@ def measure_all(
                 np.random.default_rng(0).standard_normal(out=grad, dtype=grad.dtype.type)
             now = perf_counter()
             deadline = now + max(0.0, end - now) / (len(cells) - done)
-            results.append(measure_row(row, grad, torch, rounds, deadline, lambda: progress.update(task, advance=1, refresh=True)))
+            results.append(
+                measure_row(row, grad, torch, rounds, deadline, lambda: progress.update(task, advance=1, refresh=True))
+            )
     return results
 
 
@@ -133,101 +135,43 @@ def measure_row(row: Row, grad: arms.Array, torch: ModuleType | None, rounds: in
     }
 
 
-def memory_available() -> int | None:
-    """Bytes that may be allocated without swapping; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def short(size: int) -> str:
-    """1e6 for 1,000,000; other sizes in full."""
-    digits = str(size)
-    return f"{digits[0]}e{len(digits) - 1}" if size >= 1000 and not digits[1:].strip("0") else f"{size:,}"
-
-
-def duration(seconds: float) -> str:
-    for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        if seconds * scale >= 1:
-            return f"{seconds * scale:.3g} {unit}" if seconds * scale < 999.5 else f"{seconds * scale:.0f} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
-
-
-def table(report: dict[str, Any]) -> Table:
-    """The report as a table for the terminal, 80 columns wide at most."""
+def show(console: Console, report: dict[str, Any]) -> None:
+    """Prints the report as a table, 80 columns wide at most, with what its columns mean."""
     from rich.table import Table
 
     config, versions, rows = report["config"], report["versions"], report["rows"]
-    first = rows[0] if rows else {"dtype": "", "threads": 0}
-    title = f"fastopt {config['version']}, {config['isa']['active']}, {first['threads']} threads, {first['dtype']}"
-    caption = (
-        f"{config['machine']['processor']}; NumPy {config['numpy']}, torch {versions['torch'] or 'not installed'}\n"
-        "floor: time of the same reads and writes without arithmetic, over fastopt's; ±: its spread between\n"
-        "rounds; NumPy, torch: how many times as long they take"
-    )
-    shown = Table(title=title, caption=caption, caption_justify="left")
-    for name in ("rule", "size", "step", "GB/s", "floor", "±", "NumPy", "torch"):
-        shown.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
-    for i, row in enumerate(rows):
+    if not rows:
+        return
+    title = f"fastopt {config['version']}, {config['isa']['active']}, {rows[0]['threads']} threads, {rows[0]['dtype']}"
+    table = Table(title=title)
+    for name in ("rule", "size", "step", "GB/s", "of floor", "±", "NumPy", "torch"):
+        table.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
         ratios, rate = row["ratios"], row["size"] * row["bytes_per_parameter"] / row["seconds"]["fastopt"]
         floor = ratios["floor"]
         colour = "green" if floor["median"] >= 0.95 else "yellow" if floor["median"] >= 0.8 else "red"
-        rivals = [f"{ratios[name]['median']:.1f}x" if name in ratios else "-" for name in ("numpy", "torch")]
-        shown.add_row(
+        numpy, torch = (times(ratios[name]["median"]) if name in ratios else "-" for name in ("numpy", "torch"))
+        table.add_row(
             row["rule"],
             short(row["size"]),
             duration(row["seconds"]["fastopt"]),
             f"{rate / 1e9:.3g}",
             f"[{colour}]{floor['median']:.0%}[/]",
             f"{floor['spread']:.1%}",
-            rivals[0],
-            f"{rivals[1]} {row['torch']}" if row["torch"] else rivals[1],
-            end_section=i + 1 == len(rows) or rows[i + 1]["size"] != row["size"],
+            numpy,
+            f"{torch} {row['torch'] or ''}".rstrip(),
+            end_section=following is None or following["size"] != row["size"],
         )
-    return shown
-
-
-def key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["rule"], row["size"], row["dtype"], row["threads"]
-
-
-def slower(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any], bool]]:
-    """Rows (old, new, got slower) that both reports have.
-
-    What is compared is the ratio to the floor, since machines drift; slower means that it fell by more than the
-    spreads of both runs together, as a part of the old ratio.
-    """
-    before = {key(row): row for row in old["rows"]}
-    pairs = []
-    for row in new["rows"]:
-        if key(row) in before:
-            then, now = before[key(row)]["ratios"]["floor"], row["ratios"]["floor"]
-            noise = max(LEAST_CHANGE, then["spread"] + now["spread"])
-            pairs.append((before[key(row)], row, now["median"] < then["median"] * (1 - noise)))
-    return pairs
-
-
-def show_changes(console: Console, old: dict[str, Any], new: dict[str, Any]) -> int:
-    """Prints how the ratios to the floor changed; status 1 where one fell, 2 where there is nothing to compare."""
-    from rich.table import Table
-
-    pairs = slower(old, new)
-    if not pairs:
-        console.print("Nothing to compare: the earlier run has no row of this rule, size, dtype and number of threads.")
-        return 2
-    shown = Table(title=f"Against the run of {old.get('date', 'unknown date')}")
-    for name in ("rule", "size", "floor then", "now", "noise", ""):
-        shown.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
-    for then, now, worse in pairs:
-        a, b = then["ratios"]["floor"], now["ratios"]["floor"]
-        verdict = "[red]slower[/]" if worse else "[green]ok[/]"
-        noise = f"{a['spread'] + b['spread']:.1%}"
-        shown.add_row(now["rule"], short(now["size"]), f"{a['median']:.1%}", f"{b['median']:.1%}", noise, verdict)
-    console.print(shown)
-    count = sum(worse for *_, worse in pairs)
-    if len(pairs) < len(new["rows"]):
-        console.print(f"{len(new['rows']) - len(pairs)} rows have none to compare with.")
-    console.print(f"{count} of {len(pairs)} rows got slower against the floor by more than the noise of both runs.")
-    return 1 if count else 0
+    console.print(table)
+    lines = [
+        f"{config['machine']['processor']}; NumPy {config['numpy']}, torch {versions['torch'] or 'not installed'}.",
+        "of floor: seconds of the same reads and writes without arithmetic, over fastopt's;",
+        "±: spread of that over the rounds.  NumPy, torch: their seconds over fastopt's.",
+    ]
+    for line in lines:
+        console.print(line, style="dim", highlight=False)
+    others = report["other_processors"]
+    if others is not None and others > BUSY:
+        console.print(
+            f"Other programs kept {others:.1f} processors busy meanwhile: expect noise.", style="yellow", highlight=False
+        )

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import digits
-from .bench import duration, say_files
 from .info import describe
 from .rows import ROWS, Row
+from .words import duration, say_files
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     report = describe() | options | {"rows": results}
     console = Console()
     console.print(table(report))
+    console.print("loss: mean cross-entropy of the training images.  step: of the seconds, those in opt.step().", style="dim")
     if args.json is not None:
         args.json.write_text(json.dumps(report, indent=1) + "\n")
     if args.plot is not None:
@@ -108,8 +109,7 @@ def table(report: dict[str, Any]) -> Table:
 
     images = report["images"]
     title = f"Handwritten digits: {report['epochs']} epochs of {images['train']} images, tested on {images['test']} others"
-    caption = "loss: mean cross-entropy of the training images; step: the part of the seconds spent in opt.step()"
-    shown = Table(title=title, caption=caption, caption_justify="left")
+    shown = Table(title=title)
     for name in ("rule", "lr", "loss", "train", "test", "seconds", "step", "a step"):
         shown.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
     for row in report["rows"]:

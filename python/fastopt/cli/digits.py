@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Network:
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
         self.params: dict[str, Array] = {}
-        for i, (inputs, outputs) in enumerate(zip(LAYERS, LAYERS[1:], strict=False)):
+        for i, (inputs, outputs) in enumerate(pairwise(LAYERS)):
             deviation = (2 / inputs) ** 0.5  # He et al., arXiv:1502.01852
             self.params[f"weight{i}"] = (deviation * rng.standard_normal((inputs, outputs))).astype(np.float32)
             self.params[f"bias{i}"] = np.zeros(outputs, np.float32)

@@ -25,7 +25,7 @@ def style(axes: Axes, title: str) -> None:
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
-    axes.tick_params(colors=MUTED, labelsize=9)
+    axes.tick_params(which="both", color=GRID, labelcolor=MUTED, labelsize=9)
     axes.grid(True, which="major", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
 
@@ -46,6 +46,7 @@ def roofline(report: dict[str, Any], path: Path) -> None:
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(rows) :]:
         axes.set_axis_off()
+    lowest, highest = float("inf"), 0.0
     for i, (axes, (label, entries)) in enumerate(zip(grid.flat, rows.items(), strict=False)):
         style(axes, label)
         axes.set_xscale("log")
@@ -59,12 +60,20 @@ def roofline(report: dict[str, Any], path: Path) -> None:
             ]
 
         sizes, roof = rates("floor")
-        axes.plot(sizes, roof, color=INK, linewidth=1.6, linestyle=(0, (4, 2)), marker="_", label="floor: same bytes, no arithmetic")
+        ratios = [row["ratios"]["floor"]["median"] for row in points]
+        least, most = f"{min(ratios):.0%}", f"{max(ratios):.0%}"
+        axes.set_title(f"{least if least == most else f'{least} to {most}'} of the floor", loc="right", fontsize=9, color=MUTED)
+        axes.fill_between(sizes, roof, 1e-9, color=ROOF, zorder=0)
+        axes.plot(
+            sizes, roof, color=INK, linewidth=1.6, linestyle=(0, (4, 2)), marker="_", label="floor (same bytes, no arithmetic)"
+        )
         for arm, look in ARMS.items():
             sizes, values = rates(arm)
             if sizes:
                 name = {"numpy": f"NumPy {config['numpy']}", "torch": f"torch {versions['torch']}"}.get(arm, "fastopt")
                 axes.plot(sizes, values, label=name, markersize=5, **look)
+        shown = [value for arm in ("floor", *ARMS) for value in rates(arm)[1]]
+        lowest, highest = min([lowest, *shown]), max([highest, *shown])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
         if i % across == 0:
@@ -72,7 +81,9 @@ def roofline(report: dict[str, Any], path: Path) -> None:
         if i + across >= len(rows):
             axes.set_xlabel("elements", color=INK)
             axes.tick_params(labelbottom=True)
-    entry = report["rows"][0] if report["rows"] else {"dtype": "", "threads": 0}
+    if rows:
+        grid[0, 0].set_ylim(lowest / 1.5, highest * 1.5)
+    entry = report["rows"][0] if rows else {"dtype": "", "threads": 0}
     figure.suptitle(
         f"How close each optimizer step comes to the speed of memory\n"
         f"{config['machine']['processor']}, {config['isa']['active']}, {entry['threads']} threads, {entry['dtype']}",
@@ -99,20 +110,24 @@ def curves(report: dict[str, Any], path: Path) -> None:
     for i, row in enumerate(report["rows"]):
         look: dict[str, Any] = {
             "color": COLOURS[i % len(COLOURS)],
-            "linestyle": ("-", "--", ":")[i // len(COLOURS) % 3],
+            "linestyle": (0, (3, 2)) if i % 2 else "-",  # dashes on top, since some rules take nearly the same path
+            "zorder": 3 if i % 2 else 2,
             "linewidth": 1.8,
             "label": row["rule"],
         }
         left.plot(row["curves"]["train_loss"], **look)
         right.plot(row["curves"]["test_accuracy"], **look)
     left.set_yscale("log")
-    right.set_ylim(0.9, 1.0)
+    worst = min((row["test_accuracy"] for row in report["rows"]), default=1.0)
+    right.set_ylim(min(0.9, worst - 0.05), 1.0)
     right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     for axes in (left, right):
         axes.set_xlabel("epoch", color=INK)
         axes.set_xlim(0, report["epochs"])
     figure.suptitle(
-        f"The same network on handwritten digits, batches of {report['batch_size']}, seed {report['seed']}", fontsize=12, color=INK
+        f"The same network on handwritten digits, batches of {report['batch_size']}, seed {report['seed']}",
+        fontsize=12,
+        color=INK,
     )
     lines, names = left.get_legend_handles_labels()
     figure.legend(lines, names, loc="outside lower center", ncols=min(6, max(1, len(names))), frameon=False)

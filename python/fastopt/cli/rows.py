@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import optimizers
+from ..optimizers import Optimizer
 from ..rules import RULES, Rule
 
 __all__ = ["ROWS", "Row"]
@@ -39,9 +40,9 @@ class Row:
         """The state arrays that a step reads and writes."""
         return self.rule.variant(self.rule.check({**self.rule.defaults, **self.arguments})).slots
 
-    def optimizer(self, params: Any, **arguments: Any) -> optimizers.Optimizer:
+    def optimizer(self, params: Any, **arguments: Any) -> Optimizer:
         """The row's optimizer over `params`; `arguments` are added to the row's."""
-        made: optimizers.Optimizer = getattr(optimizers, self.rule.name)(params, **{**self.arguments, **arguments})
+        made: Optimizer = getattr(optimizers, self.rule.name)(params, **{**self.arguments, **arguments})
         return made
 
 

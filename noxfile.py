@@ -1,0 +1,44 @@
+"""The project's chores: `nox -s tests`, `nox -s lint`, `nox -s demo`, `nox -s bench`."""
+
+import os
+
+import nox
+
+nox.options.sessions = ["lint", "tests"]
+nox.options.default_venv_backend = "venv"
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Installs fastopt with everything its tests need, and runs them."""
+    session.install("torch==2.13.0")  # first, so that nothing else chooses another build of it
+    session.install(".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Trains a classifier with each rule, then measures the rules quickly."""
+    session.install(".[cli]")
+    session.run("fastopt", "compare")
+    session.run("fastopt", "bench", "--quick")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measures everything against torch, as the table in bench/results."""
+    session.install("torch==2.13.0")
+    session.install(".[cli]")
+    session.run("fastopt", "bench", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Formatting, static types, the stub of the extension, and what follows from the table of rules."""
+    session.install("pre-commit", "mypy==2.4.1", "nox", "rich", "numpy")
+    session.install(".", env={"CMAKE_ARGS": "-DFASTOPT_WARNINGS_AS_ERRORS=ON"})
+    session.run("ruff", "check") if session.posargs else None
+    session.run("mypy")
+    session.run("python", "-m", "mypy.stubtest", "fastopt._core", "--allowlist", "tests/stubtest-allowlist.txt")
+    session.run("python", "tools/generate.py", "--check")
+    session.run("pre-commit", "run", "--all-files", env={"HOME": os.environ.get("HOME", "")})

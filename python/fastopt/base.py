@@ -1,0 +1,192 @@
+"""`Optimizer`, what every rule's class has in common.
+
+It sorts the caller's arrays into a bound plan (`_core.Plan`); after that a step is one call into
+the extension, which checks the gradients, derives the step's scalars and runs the kernels.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from . import _core, buffers
+from .arguments import Tensor, bind_arguments, check_scale, read_gradients, read_groups
+from .groups import Group
+from .rules import Rule
+from .snapshots import load
+
+__all__ = ["Optimizer", "States", "write_group"]
+
+
+class States(Sequence[Mapping[str, Any]]):
+    """The state of each tensor by its position, or by its name where the parameters came in a dict.
+
+    An entry maps `"step"` to the tensor's count of steps and the rule's slots, under torch's names, to their
+    arrays.  The arrays are the live state: writing into them acts on the next step.
+    """
+
+    def __init__(self, tensors: list[Tensor], plan: _core.Plan) -> None:
+        self._tensors = tensors
+        self._plan = plan
+        self._index = {tensor.key: i for i, tensor in enumerate(tensors) if tensor.key is not None}
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice):
+            return [self[i] for i in range(*key.indices(len(self)))]
+        index = self._index[key] if isinstance(key, str) else range(len(self))[key]
+        return MappingProxyType({"step": self._plan.steps[index], **self._tensors[index].state})
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+class Optimizer:
+    """What every rule's class has in common.  Use the classes: `SGD`, `Adam`, `AdamW`, `Adagrad`."""
+
+    rule: ClassVar[Rule]
+
+    def __init__(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        given = bind_arguments(type(self).__name__, self.rule, inspect.signature(type(self)), params, args, kwargs)
+        grads = given.pop("grads")
+        self._groups: list[Group] = []
+        self._tensors: list[Tensor] = []
+        for index, (entries, overrides) in enumerate(read_groups(params, self.rule)):
+            self._tensors += [Tensor(array, name, key, index) for array, name, key in entries]
+            self._groups.append(Group(self.rule, [array for array, _, _ in entries], given | overrides))
+        keys = [tensor.key for tensor in self._tensors if tensor.key is not None]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ValueError(f"params: got the name {key!r} twice, expected different names")
+        buffers.check_disjoint([(tensor.name, tensor.param) for tensor in self._tensors])
+        for tensor in self._tensors:
+            tensor.allocate(self._groups[tensor.group])
+        rows = [(tensor.param, list(tensor.state.values()), tensor.group) for tensor in self._tensors]
+        self._plan = _core.Plan(self.rule.arithmetic, rows, len(self._groups))
+        for index, group in enumerate(self._groups):
+            group.attach(self._writer(index), lambda: self.steps)
+        self._state = States(self._tensors, self._plan)
+        if grads is not None and self._plan.bind(grads) is not None:
+            self._plan.bind(self._converted(grads))
+
+    def _writer(self, index: int) -> Any:
+        def write(group: Group) -> None:
+            write_group(self._plan, index, self.rule, group.hyperparameters())
+            self._scheduled = [group for group in self._groups if group.schedule is not None]
+
+        return write
+
+    def step(self, grads: Any = None, *, grad_scale: float = 1.0) -> None:
+        """One step, in place, in one pass over memory.
+
+        `grads`: for one parameter its gradient; for several a list or tuple in their order, or a dict where they
+        came in one; a gradient of None leaves its parameter, state and count of steps alone.  Without `grads` the
+        gradients that were bound when the optimizer was built are read.  Each has the shape and dtype of its
+        parameter, is C-contiguous and only read.
+
+        `grad_scale` multiplies every gradient first (1/scale undoes a loss scale).
+
+        Raises TypeError or ValueError, with nothing written and no step counted, where an argument is not that.
+        """
+        if self._scheduled:
+            for group in self._scheduled:
+                group.follow_schedule()
+        if grad_scale.__class__ is not float or not math.isfinite(grad_scale):
+            grad_scale = check_scale(grad_scale)
+        if self._plan.step(grads, grad_scale) is not None:
+            self._plan.step(self._converted(grads), grad_scale)
+
+    def _converted(self, grads: Any) -> list[buffers.Array | None]:
+        """`grads` as a list of ndarrays for the plan; raises where something about them is wrong."""
+        return read_gradients(grads, self._tensors)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups; `opt.groups[0]["lr"] = 1e-4` holds from the next step on."""
+        return tuple(self._groups)
+
+    @property
+    def state(self) -> States:
+        """The state of each tensor: `opt.state[0]["exp_avg"]`."""
+        return self._state
+
+    @property
+    def steps(self) -> int:
+        """Completed steps of the optimizer.  `opt.state[i]["step"]` counts those that a tensor had a gradient for."""
+        return self._plan.completed
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of all groups; ValueError on reading where they differ.  Setting it sets it in each."""
+        rates = {group["lr"] for group in self._groups}
+        if len(rates) != 1:
+            raise ValueError(f"lr: the groups have different ones ({sorted(rates)}); read opt.groups[i]['lr']")
+        return float(rates.pop())
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        for group in self._groups:
+            group.accept({"lr": value})
+        for group in self._groups:
+            group["lr"] = value
+
+    def traffic(self) -> dict[str, dict[str, int]]:
+        """The bytes that a step with all gradients must read and write, for each kind of array and in total.
+
+        `{"params": {"read": ..., "write": ...}, "grads": ..., "exp_avg": ..., "total": ...}`
+        """
+        table: dict[str, dict[str, int]] = {"params": {"read": 0, "write": 0}, "grads": {"read": 0, "write": 0}}
+        for tensor in self._tensors:
+            size = tensor.param.nbytes
+            used = self.rule.variant(self._groups[tensor.group].hyperparameters()).slots
+            for name in ("params", "grads", *used):
+                row = table.setdefault(name, {"read": 0, "write": 0})
+                row["read"] += size
+                row["write"] += 0 if name == "grads" else size
+        table["total"] = {way: sum(row[way] for row in table.values()) for way in ("read", "write")}
+        return table
+
+    def state_dict(self) -> dict[str, Any]:
+        """A snapshot of everything but the parameters, for `load_state_dict`.
+
+        `{"rule": name, "steps": count, "state": [{"step": count, slot: array}, ...], "groups": [{...}, ...]}`, in the
+        order of the tensors; the arrays are copies.  A schedule is code and not kept: its latest `lr` is.
+        """
+        steps = self._plan.steps
+        return {
+            "rule": self.rule.name,
+            "steps": self.steps,
+            "state": [
+                {"step": steps[i], **{slot: array.copy() for slot, array in tensor.state.items()}}
+                for i, tensor in enumerate(self._tensors)
+            ],
+            "groups": [group.hyperparameters() for group in self._groups],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Copies a snapshot of `state_dict` into this optimizer's state, counts and groups.
+
+        A group whose `lr` is a schedule keeps it.  Raises TypeError or ValueError, with nothing changed, where the
+        snapshot is of another rule, or of other tensors or groups in number, shape or dtype.
+        """
+        load(self, state_dict)
+
+    def __repr__(self) -> str:
+        elements = sum(tensor.param.size for tensor in self._tensors)
+        groups = "".join(f"\n  {group!r}" for group in self._groups)
+        return f"{type(self).__name__}({len(self._tensors)} tensors, {elements} elements, {self.steps} steps){groups}"
+
+
+def write_group(plan: _core.Plan, index: int, rule: Rule, values: Mapping[str, Any]) -> None:
+    """Puts checked hyperparameters into the plan's row."""
+    plan.set_group(
+        index,
+        lr=values["lr"],
+        weight_decay=values["weight_decay"],
+        decoupled=values["decoupled_weight_decay"],
+        l1=values["l1"],
+        maximize=values["maximize"],
+        hyperparameters=rule.codes(values),
+    )

@@ -1,0 +1,229 @@
+"""Builds the native drivers of `tests/drivers` against the kernels, feeds `replay` its cases and reads its results.
+
+The drivers link the library's own sources, not the extension: so they run under an emulator, and under
+sanitizers that cannot be loaded into a Python process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import fastopt
+import numpy as np
+from fastopt.rules import RULES, Rule
+
+ROOT = Path(__file__).resolve().parent.parent
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-pthread", "-Wall", "-Wextra")
+SOURCES = ("floor", "isa", "processors", "rule_table", "step", "threads")
+# GCC warns of its own avx512fintrin.h (GCC bug 105593); each name is one that other compilers know too.
+AVX512 = ("-mavx512f", "-mprefer-vector-width=512", "-Wno-uninitialized")
+KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
+    "x86_64": {"scalar": (), "avx2": ("-mavx2", "-mfma"), "avx512": AVX512},
+    "aarch64": {"scalar": (), "neon": ()},
+}
+
+
+class BuildError(RuntimeError):
+    """A compiler's own words."""
+
+
+def build(driver: str, folder: Path, *, compiler: str = "g++", target: str = "x86_64", flags: Sequence[str] = ()) -> Path:
+    """Compiles `tests/drivers/<driver>.cpp` with the kernels of every instruction set of `target`; returns the binary's path.
+
+    `flags` come last for compiling and for linking.  Raises BuildError with what the compiler said where it fails.
+    """
+    generated = folder / "generated"
+    run([sys.executable, str(ROOT / "csrc" / "generate.py"), str(generated)])
+    cpu = ROOT / "csrc" / "cpu"
+    jobs = [(ROOT / "tests" / "drivers" / f"{driver}.cpp", "driver", ())]
+    jobs += [(cpu / f"{name}.cpp", name, ()) for name in SOURCES]
+    jobs += [(cpu / "kernels.cpp", f"kernels_{isa}", (f"-DFASTOPT_ISA={isa}", *own)) for isa, own in KERNELS[target].items()]
+
+    def compile_one(job: tuple[Path, str, tuple[str, ...]]) -> str:
+        source, name, own = job
+        made = str(folder / f"{name}.o")
+        run([compiler, *FLAGS, *own, *flags, f"-I{generated}", "-c", str(source), "-o", made])
+        return made
+
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(compile_one, jobs))
+    binary = folder / driver
+    run([compiler, "-pthread", *objects, *flags, "-o", str(binary)])
+    return binary
+
+
+def run(command: Sequence[str], environment: dict[str, str] | None = None, limit: float = 120) -> str:
+    """The command's output; BuildError with its words where it fails."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=limit, env={**os.environ, **(environment or {})}, check=False
+    )
+    if done.returncode != 0:
+        raise BuildError(f"{' '.join(map(str, command))}\nexit status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def links(compiler: str, folder: Path, flags: Sequence[str]) -> bool:
+    """Whether the compiler has what `flags` need, such as a sanitizer's runtime."""
+    source = folder / "empty.cpp"
+    source.write_text("int main() { return 0; }\n")
+    try:
+        run([compiler, *flags, str(source), "-o", str(folder / "empty")])
+        run([str(folder / "empty")])
+    except BuildError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Case:
+    """Steps of one tensor: what replay reads, and what the Python package made of the same."""
+
+    label: str
+    data: bytes
+    expected: tuple[np.ndarray[Any, Any], ...]
+
+
+LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 1023, 1024, 1025, 5000)
+PARALLEL = 100_003
+DTYPES = (np.float32, np.float64)
+HEADER = struct.Struct("<16s12d4d4i3q")  # CaseHeader of replay.cpp
+NEUTRAL: dict[str, Any] = {"weight_decay": 0.0, "decoupled_weight_decay": False, "l1": 0.0, "maximize": False, "grad_scale": 1.0}
+STAGED: dict[str, Any] = {"weight_decay": 0.01, "decoupled_weight_decay": True, "l1": 1e-3, "maximize": True, "grad_scale": 0.37}
+
+
+def configurations(rule: Rule) -> Iterator[dict[str, Any]]:
+    """Every combination of the rule's own choices, each number at its default and at 0.9."""
+
+    def values(h: Any) -> tuple[Any, ...]:
+        return h.choices or ((h.default,) if h.parts else (h.default, 0.9))
+
+    for combination in itertools.product(*(values(h) for h in rule.own)):
+        arguments = rule.defaults | NEUTRAL | dict(zip((h.name for h in rule.own), combination, strict=True))
+        del arguments["grad_scale"]
+        try:
+            yield rule.check(arguments)
+        except ValueError:  # combinations that the rule forbids
+            continue
+
+
+def stages() -> Iterator[dict[str, Any]]:
+    """Every combination of stages; the kind of decay matters only where there is some."""
+    for combination in itertools.product(*zip(NEUTRAL.values(), STAGED.values(), strict=True)):
+        chosen = dict(zip(NEUTRAL, combination, strict=True))
+        if chosen["weight_decay"] or not chosen["decoupled_weight_decay"]:
+            yield chosen
+
+
+def awkward(generator: np.random.Generator, length: int, dtype: type, *, signed: bool = True) -> np.ndarray[Any, Any]:
+    """Values of many magnitudes, a tenth of them denormal, infinite, NaN or a zero of either sign."""
+    info = np.finfo(dtype)
+    values = generator.normal(size=length) * 10.0 ** generator.uniform(-4, 4, length)
+    odd = np.array([info.smallest_subnormal, -info.smallest_normal / 3, 1e3 * info.smallest_subnormal, info.max, np.inf, -np.inf, np.nan, 0, -0.0])
+    values = np.where(generator.random(length) < 0.1, generator.choice(odd, length), values).astype(dtype)
+    return values if signed else np.abs(values)
+
+
+def make_case(rule: Rule, arguments: dict[str, Any], stage: dict[str, Any], dtype: type, length: int, seed: int) -> Case:
+    generator = np.random.default_rng(seed)
+    values = rule.check(arguments | {name: value for name, value in stage.items() if name != "grad_scale"})
+    slots = rule.variant(values).slots
+    steps = 2
+    param = awkward(generator, length, dtype)
+    state = [awkward(generator, length, dtype, signed=rule.slot(name).kind != "non-negative") for name in slots]
+    grads = [awkward(generator, length, dtype) for _ in range(steps)]
+    shift = int(generator.integers(16)) * np.dtype(dtype).itemsize % 64
+    codes = rule.codes(values)
+    codes += [0.0] * (12 - len(codes))
+    header = HEADER.pack(
+        rule.arithmetic.encode(),
+        *codes,
+        values["lr"],
+        values["weight_decay"],
+        values["l1"],
+        stage["grad_scale"],
+        values["decoupled_weight_decay"],
+        values["maximize"],
+        DTYPES.index(dtype),
+        len(slots),
+        steps,
+        length,
+        shift,
+    )
+    data = b"".join([header, *(array.tobytes() for array in (param, *state, *grads))])
+    optimizer = getattr(fastopt, rule.name)(param, **values)
+    live = [optimizer.state[0][name] for name in slots]
+    for own, start in zip(live, state, strict=True):
+        own[...] = start
+    for grad in grads:
+        optimizer.step(grad, grad_scale=stage["grad_scale"])
+    label = f"{rule.name} {dtype.__name__}[{length}] {values} {stage}"
+    return Case(label, data, (param, *live))
+
+
+@cache
+def cases() -> tuple[Case, ...]:
+    """Each rule's every variant and choice, with every stage, over both dtypes and all lengths."""
+    made: list[Case] = []
+    seeds = itertools.count()
+    short = itertools.cycle([n for n in LENGTHS if 0 < n < 20])
+    for rule in RULES.values():
+        table = list(configurations(rule))
+        of_variant = {rule.variant(values): values for values in reversed(table)}
+        assert len(of_variant) == len(rule.variants), f"{rule.name}: no configuration for some variant"
+        for values, stage, dtype in itertools.product(table, stages(), DTYPES):
+            made.append(make_case(rule, values, stage, dtype, next(short), next(seeds)))
+        for values, stage, dtype, length in itertools.product(of_variant.values(), (NEUTRAL, STAGED), DTYPES, LENGTHS):
+            made.append(make_case(rule, values, stage, dtype, length, next(seeds)))
+        for i, values in enumerate(of_variant.values()):
+            stage, dtype = (NEUTRAL, STAGED)[i % 2], DTYPES[i // 2 % 2]
+            made.append(make_case(rule, values, stage, dtype, PARALLEL, next(seeds)))
+    return tuple(made)
+
+
+@cache
+def delicate_cases() -> tuple[Case, ...]:
+    """Hyperparameters whose derived scalars depend on rounding, or are denormal."""
+    made = []
+    for rule, values in ((rule, values) for rule in RULES.values() for values in configurations(rule)):
+        for lr in (5e-310, 0.1):
+            for stage in (NEUTRAL, STAGED):
+                made.append(make_case(rule, values | {"lr": lr}, stage, np.float64, 17, len(made)))
+    return tuple(made)
+
+
+def write_cases(chosen: Sequence[Case], path: Path) -> Path:
+    with path.open("wb") as file:
+        file.write(struct.pack("<q", len(chosen)))
+        file.writelines(case.data for case in chosen)
+    return path
+
+
+def check_results(chosen: Sequence[Case], path: Path) -> None:
+    """Raises AssertionError at the first case whose bits are not those of the Python package; a NaN equals any NaN."""
+    data, at = path.read_bytes(), 0
+    for case in chosen:
+        for number, expected in enumerate(case.expected):
+            found = np.frombuffer(data, expected.dtype, expected.size, at)
+            at += expected.nbytes
+            if found.tobytes() == expected.tobytes():
+                continue
+            bits = np.dtype(f"u{expected.itemsize}")
+            differ = (found.view(bits) != expected.view(bits)) & ~(np.isnan(found) & np.isnan(expected))
+            where = np.flatnonzero(differ)
+            if where.size:
+                first = where[0]
+                raise AssertionError(
+                    f"{case.label}: array {number} (parameter, then state) differs in {where.size} of {expected.size} elements, "
+                    f"first at {first}: got {found[first]!r}, expected {expected[first]!r}"
+                )
+    assert at == len(data), "the driver wrote more than was expected"

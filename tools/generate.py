@@ -1,0 +1,144 @@
+"""Writes what follows from the table of rules: type stubs, the README's table and docs/rules.md.
+
+`python tools/generate.py` writes; with `--check` it fails where a file is not what it would write.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+from fastopt.from_table import class_signature, function_signature
+from fastopt.rules import RULES, Hyperparameter, Rule
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = "<!-- rules: made by tools/generate.py -->"
+
+
+def annotation(name: str, rule: Rule) -> str:
+    """The type of an argument, as a type checker should see it."""
+    fixed = {"params": "Params", "grads": "Any", "param": "Any", "grad": "Any", "step": "int", "grad_scale": "float"}
+    if name in fixed:
+        return fixed[name]
+    if name in {slot.name for slot in rule.slots}:
+        return "Any | None"
+    h = next(h for h in rule.arguments if h.name == name)
+    if h.choices:
+        kinds = ["bool"] if True in h.choices else []
+        words = [repr(c).replace("'", '"') for c in h.choices if isinstance(c, str)]
+        return " | ".join(kinds + ([f"Literal[{', '.join(words)}]"] if words else []))
+    if h.parts:
+        return f"tuple[{', '.join('float' for _ in h.parts)}]"
+    return "float | Schedule" if name == "lr" else "float"
+
+
+def arguments(signature: inspect.Signature, rule: Rule, first: tuple[str, ...] = ()) -> str:
+    """A parameter list for a stub, one argument a line."""
+    lines, starred = list(first), False
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            lines.append("*")
+            starred = True
+        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}".replace("'", '"')
+        lines.append(f"{parameter.name}: {annotation(parameter.name, rule)}{default}")
+    return ",\n".join(lines)
+
+
+def stub(doc: str, imports: str, bodies: list[str]) -> str:
+    return f'"""{doc}  Made by tools/generate.py."""\n\n{imports}\n\n' + "\n".join(bodies)
+
+
+def indent(text: str, spaces: int) -> str:
+    return "\n".join(" " * spaces + line for line in text.split("\n"))
+
+
+def class_stub() -> str:
+    bodies = []
+    for rule in RULES.values():
+        inside = indent(arguments(class_signature(rule), rule, ("self",)), 8)
+        bodies.append(
+            f'class {rule.name}(Optimizer):\n    """{rule.summary}"""\n\n    def __init__(\n{inside},\n    ) -> None: ...\n'
+        )
+    imports = (
+        "from collections.abc import Callable, Mapping, Sequence\nfrom typing import Any, Literal, TypeAlias\n\n"
+        "from .base import Optimizer\n\nSchedule: TypeAlias = Callable[[int], float]\n"
+        "Params: TypeAlias = Any | Sequence[Any] | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
+    )
+    return stub("The optimizer classes, one for each row of the table of rules.", imports, bodies)
+
+
+def function_stub() -> str:
+    bodies = []
+    for rule in RULES.values():
+        inside = indent(arguments(function_signature(rule), rule), 4).replace("float | Schedule", "float")
+        bodies.append(f"def {rule.name.lower()}(\n{inside},\n) -> None: ...")
+    return stub("The bare kernels as functions, one for each rule.", "from typing import Any, Literal", bodies) + "\n"
+
+
+def short_table() -> str:
+    """Rules, arguments, state and traffic for the README."""
+    rows = [
+        "| class | arguments beside `lr`, `weight_decay` | state | bytes a float32 parameter | source |",
+        "|---|---|---|---|---|",
+    ]
+    for rule in RULES.values():
+        names = [
+            h.name for h in rule.hyperparameters + rule.options if h.name not in ("lr", "weight_decay", "decoupled_weight_decay")
+        ]
+        slots = sorted({len(v.slots) for v in rule.variants})
+        size = " / ".join(str(12 + 8 * n) for n in slots)
+        state = ", ".join(f"`{slot.name}`" for slot in rule.slots)
+        rows.append(f"| `{rule.name}` | {', '.join(f'`{n}`' for n in names)} | {state} | {size} | {rule.paper} |")
+    return "\n".join(rows)
+
+
+def describe(h: Hyperparameter) -> str:
+    expected = h.range or ", ".join(f"`{c!r}`" for c in h.choices)
+    return f"| `{h.name}` | `{h.default!r}` | {expected} | {h.doc} |"
+
+
+def rules_page() -> str:
+    """docs/rules.md: every argument of every rule."""
+    out = [
+        "# The rules\n",
+        MARK,
+        "\nMade from the table in `python/fastopt/rules.py`.  `t` counts steps from 1; `g` is the gradient after the stages.\n",
+    ]
+    for rule in RULES.values():
+        out += [f"## {rule.name}\n", f"{rule.summary}\n", f"    {rule.formula}\n", f"Source: {rule.paper}.\n"]
+        out += ["| argument | default | range | meaning |", "|---|---|---|---|", *map(describe, rule.arguments), ""]
+        out += ["| state | kind | first value | meaning |", "|---|---|---|---|"]
+        out += [f"| `{s.name}` | {s.kind} | {s.initial} | {s.doc} |" for s in rule.slots]
+        out += ["", "| derived for each step, in float64 | |", "|---|---|"]
+        out += [f"| `{name}` | `{expression}` |" for name, expression in rule.scalars.items()]
+        out.append("")
+    return "\n".join(out)
+
+
+def readme() -> str:
+    text = (ROOT / "README.md").read_text()
+    before, _, after = text.split(MARK)
+    return f"{before}{MARK}\n{short_table()}\n{MARK}{after}"
+
+
+def main() -> int:
+    wanted = {
+        "python/fastopt/optimizers.pyi": class_stub(),
+        "python/fastopt/functional.pyi": function_stub(),
+        "docs/rules.md": rules_page(),
+        "README.md": readme(),
+    }
+    stale = [name for name, text in wanted.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != text]
+    if "--check" in sys.argv:
+        if stale:
+            print(f"not what the table of rules says: {', '.join(stale)}; run python tools/generate.py")
+        return len(stale)
+    for name in stale:
+        (ROOT / name).write_text(wanted[name])
+        print(f"wrote {name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
