@@ -94,7 +94,7 @@ class Case:
 
 
 LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 1023, 1024, 1025, 5000)
-PARALLEL = 100_003
+PARALLEL, LONG = 100_003, 540_001  # elements: shared among the threads that are awake; worth waking those that sleep
 DTYPES = (np.float32, np.float64)
 HEADER = struct.Struct("<16s12d4d4i3q")  # CaseHeader of replay.cpp
 NEUTRAL: dict[str, Any] = {"weight_decay": 0.0, "decoupled_weight_decay": False, "l1": 0.0, "maximize": False, "grad_scale": 1.0}
@@ -187,6 +187,7 @@ def cases() -> tuple[Case, ...]:
         for i, values in enumerate(of_variant.values()):
             stage, dtype = (NEUTRAL, STAGED)[i % 2], DTYPES[i // 2 % 2]
             made.append(make_case(rule, values, stage, dtype, PARALLEL, next(seeds)))
+    made.append(make_case(RULES["SGD"], RULES["SGD"].defaults, STAGED, np.float32, LONG, next(seeds)))
     return tuple(made)
 
 

@@ -4,7 +4,9 @@
 
 #define FASTOPT_INLINE inline __attribute__((always_inline))
 #define FASTOPT_STRING(x) #x
-#define FASTOPT_HEADER(x) FASTOPT_STRING(../ simd / x.h)
+// clang-format off
+#define FASTOPT_HEADER(isa) FASTOPT_STRING(../simd/isa.h)
+// clang-format on
 #include FASTOPT_HEADER(FASTOPT_ISA)
 
 #include "../simd/common.h"

@@ -14,14 +14,17 @@
 namespace fastopt {
 namespace {
 
-// Work is handed out in whole tiles of a tensor.  Chunks of 65,536 elements keep the threads' streams long enough for
-// the memory (docs/threads.md); steps too small for that are cut finer, and below kParallel one thread does it sooner.
-constexpr int64_t kTile = 1024;
-constexpr int64_t kLargestChunk = 64;  // tiles
-constexpr int64_t kSmallestChunk = 4;
-constexpr int64_t kChunksPerThread = 4;
+// Work is handed out in whole tiles of a tensor.  A chunk costs some 0.2 microseconds, so small steps are cut into few;
+// a large step is cut into chunks that keep the threads' streams long enough for the memory and yet wait for nobody
+// long.  Below kParallel one thread is done sooner (docs/threads.md).
+constexpr int64_t kTile = 1024;           // elements
+constexpr int64_t kSmallestChunk = 24;    // tiles
+constexpr int64_t kLargestChunk = 64;     // tiles
+constexpr int64_t kChunksPerThread = 4;   // where that makes them no smaller than the smallest
 constexpr int64_t kParallel = 24 * 1024;  // elements
 constexpr int64_t kLong = 512 * 1024;     // elements that repay the wake-up of a thread
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // The scalars of one group at one step number; tensors that agree in both share them.
 struct Row {
@@ -98,7 +101,7 @@ void add(Step& step, const fastopt_plan& plan, const fastopt_options& options, c
     step.rows.push_back(make_row(plan.groups[tensor.group], tensor.group, t, options.grad_scale));
   }
   step.ranges.push_back({&tensor, begin, end, step.tiles, static_cast<int32_t>(step.rows.size() - 1)});
-  step.tiles += (end - begin + kTile - 1) / kTile;
+  step.tiles += divide_up(end - begin, kTile);
   step.elements += end - begin;
 }
 
@@ -126,15 +129,18 @@ void run_chunk_controlled(void* context, int64_t chunk) {
   run_chunk(context, chunk);
 }
 
+// Tiles of a chunk: the same number of chunks for each thread.
+int64_t chunk_of(const Step& step) {
+  if (step.elements < kParallel) return step.tiles;
+  const int64_t share = divide_up(step.tiles, fastopt_num_threads());
+  const int64_t few = std::clamp<int64_t>(share / kSmallestChunk, 1, kChunksPerThread);
+  return divide_up(share, std::max(few, divide_up(share, kLargestChunk)));
+}
+
 void run(Step& step) {
   if (step.tiles == 0) return;
-  if (step.elements < kParallel) {
-    step.chunk = step.tiles;
-  } else {
-    const int64_t share = step.tiles / (kChunksPerThread * fastopt_num_threads());
-    step.chunk = std::clamp(share, kSmallestChunk, kLargestChunk);
-  }
-  parallel((step.tiles + step.chunk - 1) / step.chunk, run_chunk_controlled, &step, step.elements >= kLong);
+  step.chunk = chunk_of(step);
+  parallel(divide_up(step.tiles, step.chunk), run_chunk_controlled, &step, step.elements >= kLong);
 }
 
 Step& scratch() {

@@ -36,12 +36,14 @@ struct Work {
   std::vector<int64_t> lengths;
 };
 
-constexpr int64_t kParallel = 24 * 1024;  // as in step.cpp: from here on a step is shared
+constexpr int64_t kParallel = 24 * 1024;  // as in step.cpp: from here on a step is shared among threads that are awake
+constexpr int64_t kLong = 512 * 1024;     // and from here on it wakes those that sleep
 const Work kWork[] = {
     {"adam", {1}},
     {"adam", {150'001}},
     {"sgd", {kParallel - 1, kParallel + 1, 0, 7}},
     {"adagrad", {kParallel}},
+    {"sgd", {kLong + 1}},
     {"adam", {100, 70'000, 5, 40'003, 3, 1024, 1025}},
 };
 
@@ -124,6 +126,20 @@ void run_awake_and_asleep(Problem& problem, int rounds) {
   }
 }
 
+// Steps of many chunks and of two in turn: a helper called to the one may come only to the other.
+void alternate(int rounds) {
+  const Work wide{"adam", {150'001}}, narrow{"adam", {kParallel + 1}};
+  Problem expected_wide(wide), expected_narrow(narrow), found_wide(wide), found_narrow(narrow);
+  run_serially(expected_wide, rounds);
+  run_serially(expected_narrow, 10 * rounds);
+  must(fastopt_set_num_threads(6));
+  for (int i = 0; i < rounds; ++i) {
+    found_wide.step();
+    for (int k = 0; k < 10; ++k) found_narrow.step();
+  }
+  if (!(found_wide == expected_wide && found_narrow == expected_narrow)) fail("steps of two sizes in turn differ from a serial run");
+}
+
 void change_settings(const std::atomic<bool>& done) {
   const std::vector<const char*> isas = available();
   for (uint32_t i = 0; !done.load(); ++i) {
@@ -132,6 +148,8 @@ void change_settings(const std::atomic<bool>& done) {
     if (i % 16 == 15) rest();
   }
 }
+
+constexpr int kDiffers = 3;  // a child's exit status
 
 // A child of a process whose helpers are at work has to find its own.
 void fork_and_step(const Work& work, const Problem& expected, int rounds) {
@@ -143,12 +161,13 @@ void fork_and_step(const Work& work, const Problem& expected, int rounds) {
     must(fastopt_set_num_threads(4));
     Problem problem(work);
     run_awake_and_asleep(problem, rounds);
-    _exit(problem == expected ? 0 : 1);
+    _exit(problem == expected ? 0 : kDiffers);
   }
   int status;
   if (waitpid(child, &status, 0) != child) fail("lost a child");
   if (!WIFEXITED(status)) fail("a child was ended by signal " + std::to_string(WTERMSIG(status)));
-  if (WEXITSTATUS(status) != 0) fail("a child's bits differ from a serial run's");
+  if (WEXITSTATUS(status) == kDiffers) fail("a child's bits differ from a serial run's");
+  if (WEXITSTATUS(status) != 0) fail("a child ended with status " + std::to_string(WEXITSTATUS(status)));
 }
 
 }  // namespace
@@ -163,6 +182,8 @@ int main(int count, char** arguments) {
     found.push_back(new Problem(work));
     run_serially(*expected.back(), rounds);
   }
+
+  alternate(rounds);
 
   std::atomic<bool> done{false};
   std::thread changer(change_settings, std::cref(done));

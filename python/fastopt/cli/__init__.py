@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--compare",
         type=baseline,
         metavar="FILE",
-        help="an earlier --json: show what got slower against the floor than the noise of both runs explains; exit status 1 if any",
+        help="an earlier --json: flag what fell against the floor by more than the noise of both runs; exit status 1 if any did",
     )
 
     text = "train a classifier of handwritten digits with each rule"

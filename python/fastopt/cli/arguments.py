@@ -76,6 +76,7 @@ def baseline(text: str) -> dict[str, Any]:
         for row in report["rows"]:
             row["rule"], row["size"], row["dtype"], row["threads"]
             float(row["ratios"]["floor"]["median"]), float(row["ratios"]["floor"]["spread"])
+        report["date"], report["config"]["machine"]["processor"], report["config"]["isa"]["active"]
     except OSError as error:
         raise ArgumentTypeError(f"cannot read {text!r}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):

@@ -36,6 +36,13 @@ BUSY = 0.1
 """Processors in others' use from which on the numbers are not to be trusted."""
 
 
+PLACEMENTS = 5
+"""How often a row's arrays are allocated anew, where caches can hold them."""
+
+CACHEABLE = 400 * 10**6
+"""Bytes of all arms' arrays from which on no cache holds one arm's."""
+
+
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
@@ -122,7 +129,13 @@ def measure_all(
 
 def measure_row(row: Row, grad: arms.Array, torch: ModuleType | None, rounds: int, deadline: float, tick: Any) -> dict[str, Any]:
     """The measured arms of one row at one size."""
-    built = arms.build(row, grad, torch)
+    built: list[arms.Arm] = []
+
+    def build() -> list[arms.Arm]:
+        built[:] = arms.build(row, grad, torch)
+        return built
+
+    placements = PLACEMENTS if arms.memory_needed(row, grad.size, str(grad.dtype)) < CACHEABLE else 1
     traffic = row.optimizer(np.zeros(1, grad.dtype)).traffic()["total"]
     return {
         "rule": row.label,
@@ -130,21 +143,22 @@ def measure_row(row: Row, grad: arms.Array, torch: ModuleType | None, rounds: in
         "dtype": str(grad.dtype),
         "threads": get_num_threads(),
         "bytes_per_parameter": traffic["read"] + traffic["write"],
-        **timing.compare(timing.measure(built, rounds, deadline, tick)),
+        **timing.compare(timing.measure(build, placements, rounds, deadline, tick)),
         "torch": next((arm.detail for arm in built if arm.name == "torch"), None),
     }
 
 
 def show(console: Console, report: dict[str, Any]) -> None:
     """Prints the report as a table, 80 columns wide at most, with what its columns mean."""
+    from rich.box import HORIZONTALS
     from rich.table import Table
 
     config, versions, rows = report["config"], report["versions"], report["rows"]
     if not rows:
         return
     title = f"fastopt {config['version']}, {config['isa']['active']}, {rows[0]['threads']} threads, {rows[0]['dtype']}"
-    table = Table(title=title)
-    for name in ("rule", "size", "step", "GB/s", "of floor", "±", "NumPy", "torch"):
+    table = Table(title=title, box=HORIZONTALS)
+    for name in ("rule", "size", "step", "GB/s", "floor", "±", "NumPy", "torch"):
         table.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         ratios, rate = row["ratios"], row["size"] * row["bytes_per_parameter"] / row["seconds"]["fastopt"]
@@ -165,11 +179,11 @@ def show(console: Console, report: dict[str, Any]) -> None:
     console.print(table)
     lines = [
         f"{config['machine']['processor']}; NumPy {config['numpy']}, torch {versions['torch'] or 'not installed'}.",
-        "of floor: seconds of the same reads and writes without arithmetic, over fastopt's;",
-        "±: spread of that over the rounds.  NumPy, torch: their seconds over fastopt's.",
+        "floor: seconds of the same reads and writes without arithmetic, over fastopt's;",
+        "±: how much that varies over the rounds.  NumPy, torch: their seconds over fastopt's.",
     ]
     for line in lines:
-        console.print(line, style="dim", highlight=False)
+        console.print(line, style="dim", highlight=False, soft_wrap=True)
     others = report["other_processors"]
     if others is not None and others > BUSY:
         console.print(

@@ -43,6 +43,7 @@ def pair(old: dict[str, Any], new: dict[str, Any]) -> Pairs:
 
 def show(console: Console, old: dict[str, Any], new: dict[str, Any]) -> int:
     """Prints how the ratios to the floor changed.  Exit status: 1 where one fell, 2 where there is nothing to compare."""
+    from rich.box import HORIZONTALS
     from rich.table import Table
 
     pairs = pair(old, new)
@@ -53,7 +54,7 @@ def show(console: Console, old: dict[str, Any], new: dict[str, Any]) -> int:
         was, is_now = (report["config"][name][detail] for report in (old, new))
         if was != is_now:
             console.print(f"The earlier run had another {what}: {was}, now {is_now}.", style="yellow")
-    table = Table(title=f"Against the run of {old['date']}")
+    table = Table(title=f"Against the run of {old['date']}", box=HORIZONTALS)
     for name in ("rule", "size", "floor then", "now", "change", "noise", ""):
         table.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
     for before, row, worse in pairs:

@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     report = describe() | options | {"rows": results}
     console = Console()
     console.print(table(report))
-    console.print("loss: mean cross-entropy of the training images.  step: of the seconds, those in opt.step().", style="dim")
+    line = "loss: mean cross-entropy of the training images.  step: of the seconds, those in opt.step()."
+    console.print(line, style="dim", highlight=False, soft_wrap=True)
     if args.json is not None:
         args.json.write_text(json.dumps(report, indent=1) + "\n")
     if args.plot is not None:
@@ -105,11 +106,12 @@ def evaluate(network: digits.Network, data: digits.Data) -> dict[str, float]:
 
 def table(report: dict[str, Any]) -> Table:
     """The report as a table for the terminal, 80 columns wide at most."""
+    from rich.box import HORIZONTALS
     from rich.table import Table
 
     images = report["images"]
     title = f"Handwritten digits: {report['epochs']} epochs of {images['train']} images, tested on {images['test']} others"
-    shown = Table(title=title)
+    shown = Table(title=title, box=HORIZONTALS)
     for name in ("rule", "lr", "loss", "train", "test", "seconds", "step", "a step"):
         shown.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
     for row in report["rows"]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .. import optimizers
-from ..optimizers import Optimizer
+import fastopt
+
 from ..rules import RULES, Rule
 
 __all__ = ["ROWS", "Row"]
@@ -40,9 +40,9 @@ class Row:
         """The state arrays that a step reads and writes."""
         return self.rule.variant(self.rule.check({**self.rule.defaults, **self.arguments})).slots
 
-    def optimizer(self, params: Any, **arguments: Any) -> Optimizer:
+    def optimizer(self, params: Any, **arguments: Any) -> fastopt.Optimizer:
         """The row's optimizer over `params`; `arguments` are added to the row's."""
-        made: Optimizer = getattr(optimizers, self.rule.name)(params, **{**self.arguments, **arguments})
+        made: fastopt.Optimizer = getattr(fastopt, self.rule.name)(params, **{**self.arguments, **arguments})
         return made
 
 

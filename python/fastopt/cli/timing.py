@@ -39,21 +39,29 @@ def calibrate(step: Callable[[], object]) -> tuple[int, int]:
     return (0 if elapsed / times >= COLD else max(1, times // 5)), times
 
 
-def measure(arms: Sequence[Arm], rounds: int, deadline: float, tick: Callable[[], None]) -> dict[str, list[float]]:
+def measure(
+    build: Callable[[], Sequence[Arm]], placements: int, rounds: int, deadline: float, tick: Callable[[], None]
+) -> dict[str, list[float]]:
     """Seconds of one step of each arm in each round.
 
-    There are `rounds` of them, fewer (but at least 3, or `rounds`) where `perf_counter()` passes `deadline`.
-    `tick` is called after each.
+    There are `rounds` of them, fewer (but at least 3, or `rounds`) where `perf_counter()` passes `deadline`; `tick`
+    is called after each.  The arms are built `placements` times, each time for a part of the rounds: which pages the
+    system gives decides what stays in cache, so the spread of the rounds shall have it in.
     """
-    plans = [(arm, *calibrate(arm.step)) for arm in arms]
-    seconds: dict[str, list[float]] = {arm.name: [] for arm in arms}
-    for done in range(rounds):
-        if done >= LEAST_ROUNDS and perf_counter() > deadline:
-            break
-        for arm, warm_up, times in plans if done % 2 == 0 else reversed(plans):  # so that a drift favours nobody
-            repeat(arm.step, warm_up)
-            seconds[arm.name].append(repeat(arm.step, times) / times)
-        tick()
+    seconds: dict[str, list[float]] = {}
+    arms: Sequence[Arm] = ()
+    done = 0
+    for placement in range(placements):
+        arms = build()  # while the arms before still hold their memory, so that this is other memory
+        plans = [(arm, *calibrate(arm.step)) for arm in arms]
+        while done < rounds * (placement + 1) // placements:
+            if done >= LEAST_ROUNDS and perf_counter() > deadline:
+                return seconds
+            for arm, warm_up, times in plans if done % 2 == 0 else reversed(plans):  # so that a drift favours nobody
+                repeat(arm.step, warm_up)
+                seconds.setdefault(arm.name, []).append(repeat(arm.step, times) / times)
+            done += 1
+            tick()
     return seconds
 
 

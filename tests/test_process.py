@@ -1,0 +1,186 @@
+"""fastopt within a process: threads, forks, the environment, what an import loads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import ISAS, Array, assert_same_bits, gradients
+
+import fastopt
+from fastopt import _core
+from fastopt.rules import RULES
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("FASTOPT_")}
+    return subprocess.run([sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True, timeout=120)
+
+
+def in_threads(count: int, work: Any) -> None:
+    """Runs work(i) in `count` threads at once and raises what one of them raised."""
+    errors: list[BaseException] = []
+    start = threading.Barrier(count)
+
+    def run(i: int) -> None:
+        try:
+            start.wait()
+            work(i)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive(), "a step hangs"
+    if errors:
+        raise errors[0]
+
+
+def test_steps_of_different_optimizers_at_once(rng: np.random.Generator) -> None:
+    fastopt.set_num_threads(3)
+    starts = [gradients(100_000, np.float32, rng) for _ in range(4)]
+    grads = [gradients(100_000, np.float32, rng) for _ in range(4)]
+
+    def run(i: int, param: Array) -> Array:
+        optimizer = getattr(fastopt, list(RULES)[i % len(RULES)])(param, lr=0.01)
+        for _ in range(20):
+            optimizer.step(grads[i])
+        return param
+
+    expected = [run(i, start.copy()) for i, start in enumerate(starts)]
+    actual = [start.copy() for start in starts]
+    in_threads(4, lambda i: run(i, actual[i]))
+    assert_same_bits(actual, expected)
+
+
+@pytest.mark.parametrize("n", [10, 100_000])
+def test_steps_of_one_optimizer_at_once(n: int) -> None:
+    """They go one after the other: none is lost."""
+    fastopt.set_num_threads(2)
+    param, grad = np.zeros(n), np.ones(n)
+    optimizer = fastopt.SGD(param, lr=1.0)
+
+    def work(_: int) -> None:
+        for _ in range(50):
+            optimizer.step(grad)
+
+    in_threads(4, work)
+    assert optimizer.steps == 200 and optimizer.state[0]["step"] == 200
+    assert (param == -200).all()
+
+
+def test_reading_and_assigning_while_others_step() -> None:
+    param = np.zeros(100_000)
+    optimizer = fastopt.Adam(param, lr=0.0)
+    grad = np.ones_like(param)
+
+    def work(i: int) -> None:
+        for k in range(50):
+            if i == 0:
+                optimizer.groups[0]["weight_decay"] = k / 1000
+                optimizer.state_dict()
+                assert 0 <= optimizer.state[0]["step"] <= 100
+                repr(optimizer)
+            else:
+                optimizer.step(grad)
+
+    in_threads(3, work)
+    assert optimizer.steps == 100
+    assert not param.any()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_steps_in_parallel() -> None:
+    fastopt.set_num_threads(3)
+    param, grad = np.zeros(1_000_000, np.float32), np.ones(1_000_000, np.float32)
+    optimizer = fastopt.SGD(param, lr=1.0)
+    optimizer.step(grad)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            optimizer.step(grad)
+            optimizer.step(grad)
+            code = 0 if (param == -3).all() and optimizer.steps == 3 else 2
+        finally:
+            os._exit(code)
+    optimizer.step(grad)
+    deadline = time.monotonic() + 30
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if ended == (0, 0):
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        pytest.fail("the child hangs")
+    assert os.waitstatus_to_exitcode(ended[1]) == 0
+    assert (param == -2).all()
+
+
+def test_number_of_threads() -> None:
+    fastopt.set_num_threads(3)
+    assert fastopt.get_num_threads() == 3 == fastopt.show_config("dicts")["threads"]
+    fastopt.set_num_threads(np.int64(2))
+    assert fastopt.get_num_threads() == 2
+    for bad in (0, -1, 4097, 2**40):
+        with pytest.raises(ValueError, match=f"count: got {bad}"):
+            fastopt.set_num_threads(bad)
+    for bad_type in (2.0, True, "2", None):
+        with pytest.raises(TypeError, match="count: got"):
+            fastopt.set_num_threads(bad_type)  # type: ignore[arg-type]
+    assert fastopt.get_num_threads() == 2
+
+
+def test_number_of_threads_from_the_environment() -> None:
+    code = "import fastopt; print(fastopt.get_num_threads())"
+    assert run_python(code, FASTOPT_NUM_THREADS="3").stdout.split() == ["3"]
+    assert int(run_python(code).stdout) >= 1
+    for bad in ("0", "-2", "two", "1.5", "99999"):
+        done = run_python(code, FASTOPT_NUM_THREADS=bad)
+        assert done.returncode == 1
+        assert f"ValueError: FASTOPT_NUM_THREADS: got {bad!r}" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs an affinity mask")
+def test_number_of_threads_within_the_affinity_mask() -> None:
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import fastopt; print(fastopt.get_num_threads())"
+    assert run_python(code).stdout.split() == ["1"]
+
+
+def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
+    config = fastopt.show_config(mode="dicts")
+    assert set(config) == {"version", "isa", "threads", "build", "python", "numpy", "machine"}
+    assert config["version"] == fastopt.__version__ and config["numpy"] == np.__version__
+    assert set(config["isa"]) == {"compiled", "available", "active"}
+    assert config["isa"]["available"] == list(ISAS) and set(ISAS) <= set(config["isa"]["compiled"])
+    assert config["isa"]["compiled"][-1] == "scalar" and config["isa"]["active"] in ISAS
+    assert _core.set_isa("scalar")
+    assert fastopt.show_config("dicts")["isa"]["active"] == "scalar"
+    assert capsys.readouterr().out == ""
+    assert fastopt.show_config() is None
+    out = capsys.readouterr().out
+    assert "active: scalar" in out and fastopt.__version__ in out
+    with pytest.raises(ValueError, match="mode: got 'json'"):
+        fastopt.show_config(mode="json")  # type: ignore[call-overload]
+
+
+def test_an_import_loads_numpy_and_the_standard_library_only() -> None:
+    code = """
+import sys, numpy
+before = {name.partition(".")[0] for name in sys.modules}
+import fastopt
+after = {name.partition(".")[0] for name in sys.modules}
+print(*sorted(after - before - set(sys.stdlib_module_names) - {"fastopt"}))
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
