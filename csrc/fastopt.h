@@ -32,7 +32,7 @@ typedef enum {
   FASTOPT_BAD_RANGE,    /* a part that does not lie within its tensor */
   FASTOPT_NO_MEMORY,    /* too little memory for the step's bookkeeping */
   FASTOPT_BAD_ISA,      /* this machine cannot run that instruction set */
-  FASTOPT_BAD_THREADS   /* a number of threads below 1 */
+  FASTOPT_BAD_THREADS   /* a number of threads below 1 or above 4096 */
 } fastopt_status;
 
 /* What a status means, in English. */

@@ -1,4 +1,4 @@
-"""Writes the C++ side of the table of rules: `generate.py OUTPUT_FOLDER` makes scalars.h and table.h there.
+"""Writes the C++ side of the table of rules: `generate.py OUTPUT_FOLDER` makes rules.h and table.h there.
 
 `python/fastopt/rules.py` is the one place for a rule's hyperparameters, slots, variants and derived
 scalars.  The build runs this script, which needs nothing but the standard library.
@@ -49,14 +49,15 @@ def cpp(expression: str, rule: Any) -> str:
     return re.sub(r"(?<![\w.])(\d+)(?![\w.])", r"\1.0", expression)
 
 
-def scalars_header(rules: list[Any]) -> str:
-    """The scalars of each arithmetic as values of V, and the list of all variants."""
+def rules_header(rules: list[Any]) -> str:
+    """For the kernels: the scalars of each arithmetic as values of V, the arithmetics, and the list of all variants."""
     out = [BANNER]
     for rule in rules:
         names = list(rule.scalars)
         fill = ", ".join(f"{name}(V::broadcast(d[{i}]))" for i, name in enumerate(names))
         out.append(f"template <class V>\nstruct {rule.arithmetic}_scalars {{\n  V {', '.join(names)};")
         out.append(f"  explicit {rule.arithmetic}_scalars(const double* d) : {fill} {{}}\n}};\n")
+    out += [f'#include "rules/{rule.arithmetic}.h"' for rule in rules] + [""]
     entries = [f"X({r.arithmetic}, {v.name}, {len(v.slots)})" for r in rules for v in r.variants]
     out.append("#define FASTOPT_VARIANTS(X) \\\n  " + " \\\n  ".join(entries) + "\n")
     return "\n".join(out)
@@ -111,7 +112,7 @@ def main(folder: str) -> None:
     rules = arithmetics(load_rules().RULES)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    (target / "scalars.h").write_text(scalars_header(rules))
+    (target / "rules.h").write_text(rules_header(rules))
     (target / "table.h").write_text(table_header(rules))
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-
 from fastopt import _core
 from fastopt.rules import RULES, Hyperparameter, Rule
 
@@ -41,13 +43,15 @@ def levels(h: Hyperparameter, rng: np.random.Generator) -> tuple[Any, ...]:
 
 def valid(rule: Rule, arguments: Mapping[str, Any]) -> bool:
     try:
-        rule.check(rule.defaults | arguments)
+        rule.check({**rule.defaults, **arguments})
     except ValueError:
         return False
     return True
 
 
-def combinations(rule: Rule, rng: np.random.Generator, hyperparameters: tuple[Hyperparameter, ...] | None = None) -> Iterator[Arguments]:
+def combinations(
+    rule: Rule, rng: np.random.Generator, hyperparameters: tuple[Hyperparameter, ...] | None = None
+) -> Iterator[Arguments]:
     """Every valid combination of the levels of the hyperparameters (by default the rule's own and lr)."""
     chosen = hyperparameters or tuple(h for h in rule.arguments if h.name == "lr" or h in rule.own)
     for values in itertools.product(*(levels(h, rng) for h in chosen)):
@@ -71,6 +75,20 @@ def stage_arguments(rng: np.random.Generator) -> list[Arguments]:
     ]
 
 
+def arguments_with_state(name: str) -> Arguments:
+    """The fewest arguments under which every slot of the rule is in use."""
+    rule = RULES[name]
+    off = {h.name: h.default for h in rule.own if h.choices or (not h.parts and h.default == 0)}
+
+    def changed(arguments: Arguments) -> Arguments:
+        return {key: arguments[key] for key, default in off.items() if arguments[key] != default}
+
+    def used(arguments: Arguments) -> int:
+        return len(rule.variant(rule.check(rule.defaults | arguments)).slots)
+
+    return changed(max(combinations(rule, np.random.default_rng(6)), key=lambda a: (used(a), -len(changed(a)))))
+
+
 def label(arguments: Mapping[str, Any]) -> str:
     """A short name for a set of arguments."""
     words = [f"{k}={v}" if isinstance(v, str) else k for k, v in arguments.items() if v not in (0, 0.0, False) and k != "lr"]
@@ -91,7 +109,11 @@ def kernel_cases() -> list[tuple[str, Arguments]]:
                 continue
             seen.add(key)
             stages = stage_arguments(rng)
-            cases += [(rule.name, arguments | stages[0]), (rule.name, arguments | stages[-2]), (rule.name, arguments | stages[-1])]
+            cases += [
+                (rule.name, arguments | stages[0]),
+                (rule.name, arguments | stages[-2]),
+                (rule.name, arguments | stages[-1]),
+            ]
     return cases
 
 
@@ -108,7 +130,7 @@ def gradients(shape: int | tuple[int, ...], dtype: Any, rng: np.random.Generator
     return np.asarray(magnitude * rng.choice([-1.0, 1.0], shape), dtype)
 
 
-def hostile(n: int, dtype: Any, rng: np.random.Generator, *, non_negative: bool = False) -> Array:
+def hostile(n: int, dtype: Any, rng: np.random.Generator) -> Array:
     """Values over the whole range of the type: most ordinary, among them denormals, NaN, Inf, zeros of both signs, huge."""
     info = np.finfo(dtype)
     ordinary = rng.standard_normal(n) * 10.0 ** rng.uniform(-6, 6, n)
@@ -119,13 +141,13 @@ def hostile(n: int, dtype: Any, rng: np.random.Generator, *, non_negative: bool 
     for number, replacement in enumerate((tiny, tiny, root, root)):
         values = np.where(kind == number, replacement, values)
     specials = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, info.max, -info.max, info.smallest_subnormal, -info.tiny], dtype)
-    values = np.where((kind == 4) | (kind == 5), specials[rng.integers(0, len(specials), n)], values).astype(dtype)
-    return np.abs(values) if non_negative else values
+    return np.where((kind == 4) | (kind == 5), specials[rng.integers(0, len(specials), n)], values).astype(dtype)
 
 
 def same_bits(a: Array, b: Array) -> bool:
     """The same bytes, where a NaN equals any NaN."""
-    assert a.dtype == b.dtype and a.shape == b.shape
+    assert a.dtype == b.dtype
+    assert a.shape == b.shape
     unsigned = np.uint32 if a.dtype == np.float32 else np.uint64
     return bool(np.all((a.view(unsigned) == b.view(unsigned)) | (np.isnan(a) & np.isnan(b))))
 
@@ -144,7 +166,9 @@ def assert_same_bits(actual: list[Array], expected: list[Array], where: Any = ""
 
 def assert_close(actual: Array, expected: Array, scale: Array, ulps: float, where: Any = "") -> None:
     """Within `ulps` units in the last place of `scale`, in the type of `actual`."""
-    error = np.abs(np.asarray(actual, np.float64) - np.asarray(expected, np.float64)) / (np.asarray(scale, np.float64) * np.finfo(actual.dtype).eps)
+    error = np.abs(np.asarray(actual, np.float64) - np.asarray(expected, np.float64)) / (
+        np.asarray(scale, np.float64) * np.finfo(actual.dtype).eps
+    )
     worst = float(error.max(initial=0.0))
     assert worst <= ulps, f"{where}: {worst:.1f} ulps of its scale at {int(error.argmax())}, expected at most {ulps}"
 
@@ -171,3 +195,11 @@ def digest(*arrays: Any) -> str:
     for array in arrays:
         total.update(np.asarray(array).tobytes())
     return total.hexdigest()
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs `code` in a new interpreter whose environment has no other of fastopt's variables."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("FASTOPT_")}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=clean | environment, capture_output=True, check=False, text=True, timeout=120
+    )

@@ -16,7 +16,9 @@ Array = np.ndarray[Any, Any]
 State = dict[str, Array]
 
 
-def stages(p: Array, g: Array, lr: float, *, grad_scale: float, maximize: bool, l1: float, l2: float, decay: float) -> tuple[Array, Array]:
+def stages(
+    p: Array, g: Array, lr: float, *, grad_scale: float, maximize: bool, l1: float, l2: float, decay: float
+) -> tuple[Array, Array]:
     """Unscale, maximize, L1, L2, decoupled decay: in this order, before the rule."""
     g = g * grad_scale
     if maximize:
@@ -137,14 +139,26 @@ REFERENCES: dict[str, Callable[..., Array]] = {
 # The same rules in the words of other frameworks and of textbooks, each as that framework writes it down.
 
 
-def keras_sgd(p: Array, g: Array, state: State, t: int, *, lr: float, mu: float, nesterov: bool = False, decay: float = 0.0) -> Array:
+def keras_sgd(
+    p: Array, g: Array, state: State, t: int, *, lr: float, mu: float, nesterov: bool = False, decay: float = 0.0
+) -> Array:
     p = p - lr * decay * p
     m = state["m"] = mu * state.get("m", np.zeros_like(p)) - lr * g
     return p + mu * m - lr * g if nesterov else p + m
 
 
 def keras_adam(
-    p: Array, g: Array, state: State, t: int, *, lr: float, b1: float, b2: float, eps: float, amsgrad: bool = False, decay: float = 0.0
+    p: Array,
+    g: Array,
+    state: State,
+    t: int,
+    *,
+    lr: float,
+    b1: float,
+    b2: float,
+    eps: float,
+    amsgrad: bool = False,
+    decay: float = 0.0,
 ) -> Array:
     p = p - lr * decay * p
     alpha = lr * np.sqrt(1 - b2**t) / (1 - b1**t)

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
 from collections.abc import Callable
 from typing import Any
 
+import fastopt
 import numpy as np
 import pytest
-from helpers import DTYPES, Array, assert_same_bits, gradients
-
-import fastopt
 from fastopt.rules import RULES
+from helpers import DTYPES, Array, arguments_with_state, assert_same_bits, gradients
 
 ALL_RULES = pytest.mark.parametrize("rule", RULES)
 CLASSES: dict[str, Callable[..., Any]] = {name: getattr(fastopt, name) for name in RULES}
-
-
-def arguments_with_state(rule: str) -> dict[str, Any]:
-    """Arguments under which every slot of the rule is in use."""
-    return {"SGD": {"momentum": 0.9}, "Adam": {"amsgrad": True}, "AdamW": {"amsgrad": True}}.get(rule, {})
 
 
 def states(optimizer: Any) -> list[Array]:
@@ -115,19 +107,24 @@ def test_bound_gradients_in_a_dict_and_none(rng: np.random.Generator) -> None:
     params = {"a": np.zeros(2), "b": np.zeros(2)}
     optimizer = fastopt.SGD(params, lr=1.0, grads={"b": np.ones(2), "a": None})
     optimizer.step()
-    assert params["a"].tolist() == [0, 0] and params["b"].tolist() == [-1, -1]
+    assert params["a"].tolist() == [0, 0]
+    assert params["b"].tolist() == [-1, -1]
     assert [entry["step"] for entry in optimizer.state] == [0, 1]
 
 
 def test_groups_override_and_inherit(rng: np.random.Generator) -> None:
     a, b, c = (np.ones(3) for _ in range(3))
-    groups = [{"params": [a], "lr": 0.5, "weight_decay": 0.0}, {"params": {"b": b}, "momentum": 0.9}, {"params": c, "maximize": True}]
+    groups = [
+        {"params": [a], "lr": 0.5, "weight_decay": 0.0},
+        {"params": {"b": b}, "momentum": 0.9},
+        {"params": c, "maximize": True},
+    ]
     optimizer = fastopt.SGD(groups, lr=0.25, weight_decay=0.5, decoupled_weight_decay=True)
     assert [group["lr"] for group in optimizer.groups] == [0.5, 0.25, 0.25]
     assert [group["momentum"] for group in optimizer.groups] == [0.0, 0.9, 0.0]
     assert [set(entry) for entry in optimizer.state] == [{"step"}, {"step", "momentum_buffer"}, {"step"}]
     assert optimizer.groups[0]["params"][0] is a
-    optimizer.step([np.ones(3)] * 0 + [np.full(3, 2.0), np.full(3, 2.0), np.full(3, 2.0)])
+    optimizer.step([np.full(3, 2.0) for _ in range(3)])
     assert a.tolist() == [0.0] * 3
     assert b.tolist() == [1 * (1 - 0.125) - 0.5] * 3
     assert c.tolist() == [1 * (1 - 0.125) + 0.5] * 3
@@ -169,14 +166,17 @@ def test_assigned_betas(rng: np.random.Generator) -> None:
 def test_a_group_is_a_mapping() -> None:
     optimizer = fastopt.Adagrad(np.ones(2))
     group = optimizer.groups[0]
-    assert set(group) == {"params", *RULES["Adagrad"].defaults} and len(group) == len(set(group))
+    assert set(group) == {"params", *RULES["Adagrad"].defaults}
+    assert len(group) == len(set(group))
     assert dict(group)["lr"] == 1e-2
     assert repr(group).startswith("Group(1 params, lr=0.01")
     with pytest.raises(KeyError):
         _ = group["momentum"]
-    for action in (lambda: group.__delitem__("lr"), lambda: group.__setitem__("params", []), lambda: group.__setitem__("x", 1)):
-        with pytest.raises(TypeError):
-            action()
+    with pytest.raises(TypeError, match=r"^lr: "):
+        del group["lr"]
+    for key in ("params", "momentum"):
+        with pytest.raises(TypeError, match=f"^{key}: "):
+            group[key] = []
 
 
 def test_state_is_live_and_named() -> None:
@@ -184,7 +184,8 @@ def test_state_is_live_and_named() -> None:
     optimizer = fastopt.SGD(params, lr=1.0, momentum=0.5)
     optimizer.step({"w": np.ones(3), "b": np.ones(1)})
     assert optimizer.state["w"]["momentum_buffer"] is optimizer.state[0]["momentum_buffer"]
-    assert optimizer.state[-1]["momentum_buffer"].shape == (1,) and len(optimizer.state[0:2]) == len(optimizer.state) == 2
+    assert optimizer.state[-1]["momentum_buffer"].shape == (1,)
+    assert len(optimizer.state[0:2]) == len(optimizer.state) == 2
     optimizer.state["w"]["momentum_buffer"][...] = 10.0
     optimizer.step({"w": np.ones(3), "b": None})
     assert params["w"].tolist() == [-1 - 6.0] * 3
@@ -216,7 +217,8 @@ def test_schedules_see_the_completed_steps(rule: str, rng: np.random.Generator) 
     assert sorted(set(seen)) == [0, 1, 2, 3]
     optimizer.lr = 0.5  # a number ends the schedule
     optimizer.step(np.ones(4))
-    assert optimizer.lr == 0.5 and seen[-1] == 3
+    assert optimizer.lr == 0.5
+    assert seen[-1] == 3
     optimizer.groups[0]["lr"] = schedule
     optimizer.step(np.ones(4))
     assert seen[-1] == 5
@@ -227,7 +229,8 @@ def test_a_schedule_for_one_group() -> None:
     optimizer = fastopt.SGD([{"params": a, "lr": lambda t: 1.0 + t}, {"params": b}], lr=0.5)
     for _ in range(3):
         optimizer.step([np.ones(1), np.ones(1)])
-    assert a[0] == -6.0 and b[0] == -1.5
+    assert a[0] == -6.0
+    assert b[0] == -1.5
 
 
 @ALL_RULES
@@ -262,11 +265,13 @@ def test_a_snapshot_continues_bit_for_bit(rule: str, dtype: Any, rng: np.random.
         optimizer.step(each)
     again = make(copies, **words)
     again.load_state_dict(snapshot)
-    assert again.steps == 3 and [entry["step"] for entry in again.state] == [3, 0] and again.lr == 0.05
+    assert again.steps == 3
+    assert [entry["step"] for entry in again.state] == [3, 0]
+    assert again.lr == 0.05
     for each in grads:
         again.step(each)
     assert_same_bits(copies + states(again), params + states(optimizer))
-    assert snapshot["rule"] == rule and snapshot["steps"] == 3, "a snapshot does not follow the optimizer"
+    assert (snapshot["rule"], snapshot["steps"]) == (rule, 3), "a snapshot does not follow the optimizer"
     assert not any(np.shares_memory(entry[slot], own) for entry in snapshot["state"] for slot in entry for own in states(again))
 
 
@@ -286,83 +291,3 @@ def test_repr(rule: str) -> None:
     optimizer.step([np.ones(3), np.ones(4)])
     assert repr(optimizer).startswith(f"{rule}(2 tensors, 7 elements, 1 steps)")
     assert "lr=" in repr(optimizer)
-
-
-class Interface:
-    """An object that gives its memory by `__array_interface__` and nothing else."""
-
-    def __init__(self, array: Array) -> None:
-        self.array = array
-
-    @property
-    def __array_interface__(self) -> dict[str, Any]:
-        return self.array.__array_interface__
-
-
-class Exchange:
-    """The same by DLPack."""
-
-    def __init__(self, array: Array) -> None:
-        self.array = array
-
-    def __dlpack__(self, **arguments: Any) -> Any:
-        return self.array.__dlpack__(**arguments)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self.array.__dlpack_device__()
-
-
-@pytest.mark.parametrize("wrap", [Interface, Exchange])
-@ALL_RULES
-def test_arrays_of_other_libraries(rule: str, wrap: Any, rng: np.random.Generator) -> None:
-    params, grads = [gradients(6, np.float32, rng) for _ in range(2)], [gradients(6, np.float32, rng) for _ in range(2)]
-    expected = [a.copy() for a in params]
-    optimizer, other = CLASSES[rule]([wrap(a) for a in params]), CLASSES[rule](expected)
-    for _ in range(2):
-        optimizer.step([wrap(g) for g in grads])
-        other.step(grads)
-    assert_same_bits(params, expected)
-    single = CLASSES[rule](wrap(params[0]), grads=wrap(grads[0]))
-    single.step()
-    assert single.steps == 1
-
-
-def test_read_only_gradients_and_subclasses_of_arrays() -> None:
-    class Own(np.ndarray[Any, Any]):
-        pass
-
-    param = np.zeros(3).view(Own)
-    grad = np.ones(3)
-    grad.flags.writeable = False
-    optimizer = fastopt.SGD(param, lr=1.0)
-    optimizer.step(grad)
-    optimizer.step(grad.view(Own))
-    assert param.tolist() == [-2.0] * 3
-
-
-def test_arrays_live_as_long_as_the_optimizer() -> None:
-    memory = np.zeros(1000)
-    watch = weakref.ref(memory)
-    optimizer = fastopt.Adam(memory, grads=np.ones(1000))
-    state = optimizer.state
-    del memory
-    gc.collect()
-    optimizer.step()
-    assert watch() is not None and (optimizer.groups[0]["params"][0] < 0).all()
-    moments = state[0]["exp_avg"]
-    del optimizer, state
-    gc.collect()
-    assert watch() is None, "nothing else keeps it"
-    assert np.allclose(moments, 0.1)
-
-
-def test_a_gradient_may_be_freed_after_the_step() -> None:
-    param = np.zeros(1000)
-    optimizer = fastopt.SGD(param, lr=1.0)
-    for _ in range(20):
-        grad = np.ones(1000)
-        watch = weakref.ref(grad)
-        optimizer.step(grad)
-        del grad
-        assert watch() is None, "a step keeps no gradient"
-    assert (param == -20).all()

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from typing import Any
 
+import fastopt
 import numpy as np
 import pytest
-from helpers import ISAS, Array, assert_same_bits, gradients
-
-import fastopt
 from fastopt import _core
 from fastopt.rules import RULES
-
-
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("FASTOPT_")}
-    return subprocess.run([sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True, timeout=120)
+from helpers import ISAS, Array, assert_same_bits, gradients, run_python
 
 
 def in_threads(count: int, work: Any) -> None:
@@ -74,7 +66,8 @@ def test_steps_of_one_optimizer_at_once(n: int) -> None:
             optimizer.step(grad)
 
     in_threads(4, work)
-    assert optimizer.steps == 200 and optimizer.state[0]["step"] == 200
+    assert optimizer.steps == 200
+    assert optimizer.state[0]["step"] == 200
     assert (param == -200).all()
 
 
@@ -129,7 +122,7 @@ def test_a_forked_child_steps_in_parallel() -> None:
 def test_number_of_threads() -> None:
     fastopt.set_num_threads(3)
     assert fastopt.get_num_threads() == 3 == fastopt.show_config("dicts")["threads"]
-    fastopt.set_num_threads(np.int64(2))
+    fastopt.set_num_threads(np.int64(2))  # type: ignore[arg-type]
     assert fastopt.get_num_threads() == 2
     for bad in (0, -1, 4097, 2**40):
         with pytest.raises(ValueError, match=f"count: got {bad}"):
@@ -159,16 +152,20 @@ def test_number_of_threads_within_the_affinity_mask() -> None:
 def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
     config = fastopt.show_config(mode="dicts")
     assert set(config) == {"version", "isa", "threads", "build", "python", "numpy", "machine"}
-    assert config["version"] == fastopt.__version__ and config["numpy"] == np.__version__
+    assert config["version"] == fastopt.__version__
+    assert config["numpy"] == np.__version__
     assert set(config["isa"]) == {"compiled", "available", "active"}
-    assert config["isa"]["available"] == list(ISAS) and set(ISAS) <= set(config["isa"]["compiled"])
-    assert config["isa"]["compiled"][-1] == "scalar" and config["isa"]["active"] in ISAS
+    assert config["isa"]["available"] == list(ISAS)
+    assert set(ISAS) <= set(config["isa"]["compiled"])
+    assert config["isa"]["compiled"][-1] == "scalar"
+    assert config["isa"]["active"] in ISAS
     assert _core.set_isa("scalar")
     assert fastopt.show_config("dicts")["isa"]["active"] == "scalar"
     assert capsys.readouterr().out == ""
     assert fastopt.show_config() is None
     out = capsys.readouterr().out
-    assert "active: scalar" in out and fastopt.__version__ in out
+    assert "active: scalar" in out
+    assert fastopt.__version__ in out
     with pytest.raises(ValueError, match="mode: got 'json'"):
         fastopt.show_config(mode="json")  # type: ignore[call-overload]
 

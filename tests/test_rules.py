@@ -12,15 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import fastopt
 import numpy as np
 import pytest
 import reference
+from fastopt.rules import RULES
 from helpers import DTYPES, Array, History, assert_close, case_id, combinations, gradients, label, stage_arguments
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import fastopt
-from fastopt.rules import RULES
 
 STEPS = 100
 ULPS = {np.float32: 15.0, np.float64: 1000.0}
@@ -46,7 +45,8 @@ def compare(
     scale = 10.0 ** rng.uniform(-2, 2, n)
     param = gradients(n, dtype, rng, scale)
     optimizer = getattr(fastopt, rule)(param, **arguments)
-    expected, state, history = param.astype(np.float64), {}, History()
+    state: dict[str, Array] = {}
+    expected, history = param.astype(np.float64), History()
     history.see(expected, {})
     step = expected_step or reference.REFERENCES[rule]
     known = dict(arguments) if expected_arguments is None else expected_arguments
@@ -109,7 +109,13 @@ def test_defaults(rule: str, dtype: Any) -> None:
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(data=st.data(), rule=st.sampled_from(sorted(RULES)), dtype=st.sampled_from(DTYPES), n=st.integers(0, 300), seed=st.integers(0, 2**32))
+@given(
+    data=st.data(),
+    rule=st.sampled_from(sorted(RULES)),
+    dtype=st.sampled_from(DTYPES),
+    n=st.integers(0, 300),
+    seed=st.integers(0, 2**32),
+)
 def test_random_arguments_and_sizes(data: st.DataObject, rule: str, dtype: Any, n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     own = data.draw(st.sampled_from(list(combinations(RULES[rule], rng))))
@@ -123,7 +129,11 @@ def test_random_arguments_and_sizes(data: st.DataObject, rule: str, dtype: Any, 
 @pytest.mark.parametrize(
     ("rule", "arguments"),
     [(rule, {}) for rule in RULES]
-    + [("SGD", {"momentum": 0.9, "lr_in_momentum": lr_in_momentum, "nesterov": n}) for lr_in_momentum in (False, True) for n in (False, True)],
+    + [
+        ("SGD", {"momentum": 0.9, "lr_in_momentum": lr_in_momentum, "nesterov": n})
+        for lr_in_momentum in (False, True)
+        for n in (False, True)
+    ],
     ids=str,
 )
 def test_changing_lr(rule: str, arguments: dict[str, Any], scheduled: bool, dtype: Any) -> None:

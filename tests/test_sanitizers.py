@@ -70,7 +70,7 @@ def test_derived_scalars(replay: Path, folder: Path, tmp_path: Path, control: st
 def test_races(tmp_path: Path) -> None:
     """No data race between steps, helpers that sleep and wake, and changed settings; the bits are a serial run's."""
     threads = build("threads", tmp_path, RACES)
-    build_driver.run([str(threads), "16", "0"], {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66"})
+    build_driver.run([str(threads), "8", "0"], {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66"})
 
 
 def test_fork(tmp_path: Path) -> None:

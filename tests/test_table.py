@@ -6,16 +6,15 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import fastopt
 import numpy as np
 import pytest
 import torch
+from fastopt import _core, rules
+from fastopt.rules import RULES, STAGES, Rule
 from helpers import combinations, label, stage_arguments
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import fastopt
-from fastopt import _core, rules
-from fastopt.rules import RULES, STAGES, Rule
 
 CSRC = Path(__file__).parent.parent / "csrc"
 STEP_NUMBERS = (*range(1, 11), 1000, 10**6, 2**40)
@@ -91,7 +90,9 @@ def test_power_is_a_power(x: float, t: int) -> None:
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_a_rule_of_the_table_is_well_formed(rule: Rule) -> None:
     assert rule.name in RULES
-    assert rule.summary.endswith(".") and rule.paper and rule.formula
+    assert rule.summary.endswith(".")
+    assert rule.paper
+    assert rule.formula
     names = [h.name for h in rule.arguments]
     assert len(set(names)) == len(names)
     assert {s.name for s in STAGES} <= set(names)

@@ -10,13 +10,12 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import fastopt
 import numpy as np
 import pytest
 import torch
-from helpers import DTYPES, History, assert_close, assert_same_bits, gradients, label
-
-import fastopt
 from fastopt.rules import RULES
+from helpers import DTYPES, History, assert_close, assert_same_bits, gradients, label
 
 STEPS = 100
 ULPS = {np.float32: 15.0, np.float64: 1000.0}
@@ -26,7 +25,12 @@ COMMON: dict[str, tuple[Any, ...]] = {"lr": (0.02,), "weight_decay": (0.0, 0.03)
 ARGUMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
     "SGD": COMMON | {"momentum": (0.0, 0.9), "dampening": (0.0, 0.3, 1.0), "nesterov": (False, True)},
     "Adam": COMMON
-    | {"betas": ((0.9, 0.999), (0.5, 0.97), (0.0, 0.9)), "eps": (1e-8, 1e-2), "amsgrad": (False, True), "decoupled_weight_decay": (False, True)},
+    | {
+        "betas": ((0.9, 0.999), (0.5, 0.97), (0.0, 0.9)),
+        "eps": (1e-8, 1e-2),
+        "amsgrad": (False, True),
+        "decoupled_weight_decay": (False, True),
+    },
     "AdamW": COMMON | {"betas": ((0.9, 0.999), (0.7, 0.95)), "eps": (1e-8, 1e-2), "amsgrad": (False, True)},
     "Adagrad": COMMON | {"lr_decay": (0.0, 0.05), "initial_accumulator_value": (0.0, 0.3), "eps": (1e-10, 1e-3)},
 }
@@ -122,13 +126,13 @@ def test_views_of_tensors() -> None:
     whole = torch.zeros(6, 4)
     fastopt.SGD(whole[2:4], lr=1.0).step(torch.ones(2, 4))
     assert whole.sum() == -8
-    with pytest.raises(ValueError, match="params.*contiguous"):
+    with pytest.raises(ValueError, match=r"params.*contiguous"):
         fastopt.SGD(whole.T, lr=1.0)
-    with pytest.raises(ValueError, match="grads.*contiguous"):
+    with pytest.raises(ValueError, match=r"grads.*contiguous"):
         fastopt.SGD(whole, lr=1.0).step(torch.ones(4, 6).T)
 
 
-@pytest.mark.parametrize("make", [lambda t: t.requires_grad_(), lambda t: torch.nn.Parameter(t)], ids=["requires_grad", "Parameter"])
+@pytest.mark.parametrize("make", [lambda t: t.requires_grad_(), torch.nn.Parameter], ids=["requires_grad", "Parameter"])
 def test_a_tensor_that_requires_grad_is_refused(make: Any) -> None:
     with pytest.raises(TypeError, match=r"params: got \w+, .*requir\w* grad"):
         fastopt.SGD(make(torch.zeros(3)))

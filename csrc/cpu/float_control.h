@@ -10,8 +10,8 @@ namespace fastopt {
 
 class FloatControl {
  public:
-  FloatControl() : saved_(get()) { set(kDefault); }
-  ~FloatControl() { set(saved_); }
+  FloatControl() : saved_(get()) { change(kDefault); }
+  ~FloatControl() { change(saved_); }
   FloatControl(const FloatControl&) = delete;
   FloatControl& operator=(const FloatControl&) = delete;
 
@@ -36,6 +36,13 @@ class FloatControl {
   static Register get() { return 0; }
   static void set(Register) {}
 #endif
+  // The compiler knows nothing of the register, but keeps loads and stores, and so what is computed between them, in
+  // place.
+  static void change(Register value) {
+    asm volatile("" : : : "memory");
+    set(value);
+    asm volatile("" : : : "memory");
+  }
   const Register saved_;
 };
 

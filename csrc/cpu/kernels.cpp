@@ -18,11 +18,7 @@
 
 namespace fastopt::FASTOPT_ISA {
 
-#include "scalars.h"  // generated
-
-#include "../rules/adagrad.h"
-#include "../rules/adam.h"
-#include "../rules/sgd.h"
+#include "rules.h"  // generated: the scalars and headers of all rules
 
 // A type for each variant of each rule, so that the tile loop can be made for it.
 #define FASTOPT_VARIANT(RULE, VARIANT, SLOTS)                                            \

@@ -24,7 +24,9 @@ class Placement {
  public:
   void begin() {
     thread_ = static_cast<pid_t>(syscall(SYS_gettid));
-    known_.store(sched_getaffinity(0, sizeof allowed_, &allowed_) == 0);
+    // The process's processors: whoever started the thread may itself be pinned to one.
+    known_.store(sched_getaffinity(getpid(), sizeof allowed_, &allowed_) == 0 &&
+                 sched_setaffinity(0, sizeof allowed_, &allowed_) == 0);
   }
 
   // Keeps a sleeping thread from waking on `processor`, if it may run elsewhere.
@@ -41,8 +43,8 @@ class Placement {
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(processor, &one);
-    taken_.store(true);
     move(one);
+    taken_.store(true);
   }
 
   // Lets the thread run on all processors that it was given.  Whether it had been taken.
@@ -55,8 +57,8 @@ class Placement {
   static bool valid(int processor) { return processor >= 0 && processor < CPU_SETSIZE; }
 
   void move(const cpu_set_t& to) {
-    moved_.store(true);
     sched_setaffinity(thread_, sizeof to, &to);
+    moved_.store(true);  // after it, so that a release() in between is followed by another
   }
 
   pid_t thread_ = 0;

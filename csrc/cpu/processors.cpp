@@ -9,6 +9,7 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <unistd.h>
 #endif
 
 namespace fastopt {
@@ -17,7 +18,8 @@ namespace {
 int affinity() {
 #if defined(__linux__)
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+  // The process's, not this thread's: a program may pin each of its threads.
+  if (sched_getaffinity(getpid(), sizeof set, &set) == 0) return CPU_COUNT(&set);
 #endif
   return static_cast<int>(std::thread::hardware_concurrency());
 }
@@ -70,11 +72,11 @@ int count_processors() {
   return std::max(count, 1);
 }
 
+// When the library is loaded, so that no fork can come in between.
+const int processors = count_processors();
+
 }  // namespace
 
-int available_processors() {
-  static const int count = count_processors();
-  return count;
-}
+int available_processors() { return processors; }
 
 }  // namespace fastopt

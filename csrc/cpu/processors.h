@@ -4,7 +4,7 @@
 namespace fastopt {
 
 // The processors of the affinity mask, or fewer where a container's quota gives less time than that; at least 1.
-// Found out once.
+// Found out when the library is loaded.
 int available_processors();
 
 }  // namespace fastopt

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "float_control.h"
+
 namespace fastopt {
 namespace {
 
@@ -53,6 +55,7 @@ fastopt_status fastopt_derive(const fastopt_group* group, int64_t t, double* sca
   const fastopt::RuleRow* row = group ? fastopt::rule_row(group->rule) : nullptr;
   if (!row) return FASTOPT_BAD_RULE;
   if (t < 1) return FASTOPT_BAD_LENGTH;
+  const fastopt::FloatControl control;
   row->derive(*group, t, scalars);
   return FASTOPT_OK;
 }

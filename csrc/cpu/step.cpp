@@ -80,7 +80,8 @@ Row make_row(const fastopt_group& group, int32_t index, int64_t t, double grad_s
 fastopt_status check(const fastopt_plan& plan, const fastopt_tensor& tensor) {
   if (tensor.group < 0 || tensor.group >= plan.group_count) return FASTOPT_BAD_GROUP;
   if (tensor.dtype != FASTOPT_FLOAT32 && tensor.dtype != FASTOPT_FLOAT64) return FASTOPT_BAD_DTYPE;
-  if (tensor.length < 0 || tensor.offset < 0 || tensor.steps < 0) return FASTOPT_BAD_LENGTH;
+  if (tensor.length < 0 || tensor.offset < 0 || tensor.steps < 0 || tensor.steps == INT64_MAX)
+    return FASTOPT_BAD_LENGTH;
   const fastopt_group& group = plan.groups[tensor.group];
   const RuleRow* rule = rule_row(group.rule);
   if (!rule) return FASTOPT_BAD_RULE;
@@ -175,12 +176,13 @@ const char* fastopt_status_message(fastopt_status status) {
     case FASTOPT_BAD_ISA:
       return "this machine cannot run that instruction set";
     case FASTOPT_BAD_THREADS:
-      return "the number of threads is below 1";
+      return "the number of threads is not in 1 to 4096";
   }
   return "unknown status";
 }
 
 fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* options) try {
+  const fastopt::FloatControl control;  // the scalars are derived on this thread
   fastopt::Step& step = fastopt::scratch();
   for (int64_t i = 0; i < plan->tensor_count; ++i) {
     const fastopt_tensor& tensor = plan->tensors[i];
@@ -202,6 +204,7 @@ fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options
   const fastopt_tensor& whole = plan->tensors[tensor];
   if (const fastopt_status status = fastopt::check(*plan, whole)) return status;
   if (begin < 0 || begin > end || end > whole.length || !whole.grad) return FASTOPT_BAD_RANGE;
+  const fastopt::FloatControl control;  // the scalars are derived on this thread
   fastopt::Step& step = fastopt::scratch();
   fastopt::add(step, *plan, *options, whole, begin, end);
   fastopt::run(step);
@@ -212,6 +215,7 @@ fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options
 
 fastopt_status fastopt_count(const fastopt_plan* plan, int64_t tensor) {
   if (tensor < 0 || tensor >= plan->tensor_count) return FASTOPT_BAD_RANGE;
+  if (const fastopt_status status = fastopt::check(*plan, plan->tensors[tensor])) return status;
   plan->tensors[tensor].steps += 1;
   return FASTOPT_OK;
 }

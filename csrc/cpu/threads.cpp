@@ -4,15 +4,16 @@
 #include "threads.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <new>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -25,9 +26,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kSpin = std::chrono::microseconds(100);  // a helper's watch for the next step
-constexpr auto kPatience =
-    std::chrono::microseconds(200);  // the caller's watch for the last chunks: more than one takes
-constexpr int kLine = 64;            // bytes that processors hand each other
+constexpr int kLine = 64;                               // bytes that processors hand each other
+constexpr int kPatience = 4;                            // chunks' time that the caller watches for the last ones
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -55,8 +55,11 @@ struct Job {
   int64_t chunks;
   alignas(kLine) std::atomic<int64_t> next{0};
 
-  void work() {
-    for (int64_t c; (c = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) run(context, c);
+  // Takes chunks until there are none; how many it took.
+  int64_t work() {
+    int64_t done = 0;
+    for (int64_t c; (c = next.fetch_add(1, std::memory_order_relaxed)) < chunks; ++done) run(context, c);
+    return done;
   }
 };
 
@@ -76,32 +79,40 @@ class Pool {
     if (busy_.exchange(true, std::memory_order_acquire)) return false;
     // A short step does not repay a wake-up, but one that follows closely on another is one of a loop of them, through
     // which the helpers had better stay awake.
-    const bool wake = long_job || Clock::now() - last_ < kSpin;
+    const Clock::time_point begin = Clock::now();
+    const bool wake = long_job || begin - last_ < kSpin;
     if (wake) start(wanted);
     const int count = std::min<int>(wanted, static_cast<int>(helpers_.size()));
     job_.store(&job);
     for (int i = 0; i < count; ++i) helpers_[i]->calls.fetch_add(1);
     if (wake) ring(count);
-    job.work();
+    const int64_t own = job.work();
     // Sequentially consistent, with help(): either a helper sees that the job is gone or wait() sees it inside.
     job_.store(nullptr);
-    wait(count);
     last_ = Clock::now();
+    wait(own > 0 ? kPatience * (last_ - begin) / own : kSpin);
     busy_.store(false, std::memory_order_release);
     return true;
   }
 
  private:
   void start(int wanted) {
+    if (static_cast<int>(helpers_.size()) >= wanted) return;
+    // Signals are the program's own threads' business.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     try {
+      helpers_.reserve(wanted);  // so that nothing throws once the thread has the helper's address
       while (static_cast<int>(helpers_.size()) < wanted) {
         auto helper = std::make_unique<Helper>();
         std::thread(&Pool::help, this, helper.get()).detach();
         helpers_.push_back(std::move(helper));
       }
-    } catch (const std::system_error&) {
-      // The process may have no more threads: those there are, and the caller, do the work.
+    } catch (const std::exception&) {
+      // No more threads or memory to be had: those there are, and the caller, do the work.
     }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
   // Wakes those of the called helpers that sleep.
@@ -117,19 +128,17 @@ class Pool {
     }
   }
 
-  // Until no helper is inside the job.  One that takes long has lost its processor, and gets the caller's.
-  void wait(int count) {
+  // Until no helper is inside the job: all of them are looked at, because one that an earlier job called may have come
+  // late and joined this one.  A helper that takes long has lost its processor, and gets the caller's.
+  void wait(Clock::duration patience) {
     const auto done = [&] {
-      for (int i = 0; i < count; ++i) {
-        if (helpers_[i]->inside.load()) return false;
-      }
-      return true;
+      return std::none_of(helpers_.begin(), helpers_.end(), [](const auto& helper) { return helper->inside.load(); });
     };
-    if (watch(kPatience, done)) return;
+    if (watch(patience, done)) return;
     std::unique_lock lock(mutex_);
     waiting_.store(true);
-    for (int i = 0; i < count; ++i) {
-      if (helpers_[i]->inside.load()) helpers_[i]->placement.take(current_processor());
+    for (const auto& helper : helpers_) {
+      if (helper->inside.load()) helper->placement.take(current_processor());
     }
     done_.wait(lock, done);
     waiting_.store(false);
@@ -177,17 +186,14 @@ std::atomic<int> wanted{0};  // 0: not set
 
 // Helpers do not outlive a fork, and a lock may be held for ever: the child begins with a new pool.  Pools are never
 // freed, because a helper may still look at its own while the process ends.
-void forget_pool() { pool.store(new (std::nothrow) Pool); }
+void renew_pool() { pool.store(new (std::nothrow) Pool); }
 
-Pool* get_pool() {
-  static const bool ready = [] {
-    forget_pool();
-    pthread_atfork(nullptr, nullptr, forget_pool);
-    return true;
-  }();
-  (void)ready;
-  return pool.load();
-}
+// When the library is loaded, so that no fork can come in between.  Without the fork handler there is no pool.
+const bool has_pool = [] {
+  if (pthread_atfork(nullptr, nullptr, renew_pool) != 0) return false;
+  renew_pool();
+  return true;
+}();
 
 int thread_count() {
   const int set = wanted.load(std::memory_order_relaxed);
@@ -200,7 +206,7 @@ void parallel(int64_t chunks, ChunkFunction run, void* context, bool long_job) {
   Job job{run, context, chunks, {}};
   const int64_t helpers = chunks < thread_count() ? chunks - 1 : thread_count() - 1;
   if (helpers > 0) {
-    if (Pool* p = get_pool(); p && p->run(job, static_cast<int>(helpers), long_job)) return;
+    if (Pool* p = pool.load(); has_pool && p && p->run(job, static_cast<int>(helpers), long_job)) return;
   }
   job.work();
 }
@@ -212,7 +218,7 @@ extern "C" {
 int32_t fastopt_num_threads(void) { return fastopt::thread_count(); }
 
 fastopt_status fastopt_set_num_threads(int32_t count) {
-  if (count < 1) return FASTOPT_BAD_THREADS;
+  if (count < 1 || count > 4096) return FASTOPT_BAD_THREADS;
   fastopt::wanted.store(count, std::memory_order_relaxed);
   return FASTOPT_OK;
 }

@@ -56,9 +56,9 @@ class Optimizer:
         for index, (entries, overrides) in enumerate(read_groups(params, self.rule)):
             self._tensors += [Tensor(array, name, key, index) for array, name, key in entries]
             self._groups.append(Group(self.rule, [array for array, _, _ in entries], given | overrides))
-        keys = [tensor.key for tensor in self._tensors if tensor.key is not None]
-        for key in keys:
-            if keys.count(key) > 1:
+        self._keys = [tensor.key for tensor in self._tensors if tensor.key is not None]
+        for key in self._keys:
+            if self._keys.count(key) > 1:
                 raise ValueError(f"params: got the name {key!r} twice, expected different names")
         buffers.check_disjoint([(tensor.name, tensor.param) for tensor in self._tensors])
         for tensor in self._tensors:
@@ -95,8 +95,18 @@ class Optimizer:
                 group.follow_schedule()
         if grad_scale.__class__ is not float or not math.isfinite(grad_scale):
             grad_scale = check_scale(grad_scale)
+        if grads.__class__ is dict:
+            grads = self._in_order(grads)
         if self._plan.step(grads, grad_scale) is not None:
             self._plan.step(self._converted(grads), grad_scale)
+
+    def _in_order(self, grads: dict[str, Any]) -> Any:
+        """A dict of gradients as a list in the order of the tensors; as it is where the names do not fit."""
+        try:
+            ordered = [grads[key] for key in self._keys]
+        except KeyError:
+            return grads
+        return ordered if len(ordered) == len(grads) else grads
 
     def _converted(self, grads: Any) -> list[buffers.Array | None]:
         """`grads` as a list of ndarrays for the plan; raises where something about them is wrong."""

@@ -1,12 +1,11 @@
 // Replays steps written down by Python through the C door, and watches what no binding can see: the memory around
 // every array, the instruction set that ran, the caller's floating-point control.
 //
-//   replay isas                                             names the instruction sets that this machine runs
-//   replay check                                            tests the error statuses of every function
+//   replay isas     names the instruction sets that this machine runs
+//   replay check    tests the error statuses of every function
 //   replay run CASES RESULTS ISA THREADS whole|parts keep|flush|upward
-//                                                           `flush` and `upward` are what the caller has set when it steps:
-//                                                           denormals flushed to zero, rounding towards infinity
 //
+// `flush` and `upward` are what the caller has set when it steps: denormals flushed to zero, rounding towards infinity.
 // CASES is little-endian: an int64 count, then for each case a CaseHeader, the parameter, the state arrays and one
 // gradient a step, as elements of the case's dtype.  RESULTS gets each case's parameter and state arrays.
 #include <inttypes.h>
@@ -92,7 +91,8 @@ class CallersControl {
 // An array at `shift` bytes past a cache line, with a pattern before and after it that nobody may touch.
 class Guarded {
  public:
-  Guarded(size_t bytes, size_t shift) : bytes_(bytes), begin_(kGuard + shift), size_((begin_ + bytes + 2 * kGuard) / 64 * 64) {
+  Guarded(size_t bytes, size_t shift)
+      : bytes_(bytes), begin_(kGuard + shift), size_((begin_ + bytes + 2 * kGuard) / 64 * 64) {
     memory_.reset(static_cast<unsigned char*>(aligned_alloc(64, size_)));
     expect(memory_ != nullptr, "out of memory");
     memset(memory_.get(), kPattern, size_);
@@ -147,7 +147,8 @@ struct CaseHeader {
   int32_t decoupled, maximize, dtype, slots;
   int64_t steps, length, shift;  // shift: bytes past a cache line, a multiple of the element
 };
-static_assert(sizeof(CaseHeader) == 16 + 8 * (FASTOPT_MAX_HYPERPARAMETERS + 4) + 4 * 4 + 8 * 3, "no padding: it is a file's");
+static_assert(sizeof(CaseHeader) == 16 + 8 * (FASTOPT_MAX_HYPERPARAMETERS + 4) + 4 * 4 + 8 * 3,
+              "no padding: it is a file's");
 
 struct Mode {
   const char* isa;
@@ -157,12 +158,16 @@ struct Mode {
 
 class File {
  public:
-  File(const char* path, const char* how) : file_(fopen(path, how)) { expect(file_ != nullptr, std::string("cannot open ") + path); }
+  File(const char* path, const char* how) : file_(fopen(path, how)) {
+    expect(file_ != nullptr, std::string("cannot open ") + path);
+  }
   ~File() { expect(fclose(file_) == 0, "a file could not be closed"); }
   File(const File&) = delete;
   File& operator=(const File&) = delete;
   void read(void* to, size_t bytes) { expect(fread(to, 1, bytes, file_) == bytes, "the file of cases is too short"); }
-  void write(const void* from, size_t bytes) { expect(fwrite(from, 1, bytes, file_) == bytes, "cannot write the results"); }
+  void write(const void* from, size_t bytes) {
+    expect(fwrite(from, 1, bytes, file_) == bytes, "cannot write the results");
+  }
 
  private:
   FILE* file_;
@@ -206,7 +211,7 @@ void replay_case(File& cases, File& results, const Mode& mode) {
   const size_t bytes = header.length * element;
   std::vector<Guarded> kept;  // parameter, then state
   for (int32_t k = 0; k <= slots; ++k) {
-    kept.emplace_back(bytes, (header.shift + k * header.shift) % 64);  // each array aligned in its own way
+    kept.emplace_back(bytes, (header.shift * (k + 1)) % 64);  // each array aligned in its own way
     cases.read(kept.back().data(), bytes);
   }
   fastopt_tensor tensor{};
@@ -232,7 +237,8 @@ void replay_case(File& cases, File& results, const Mode& mode) {
     expect(bytes == 0 || memcmp(original.data(), grad.data(), bytes) == 0, "a gradient was written");
     if (header.length > 0) {
       const char* ran = fastopt_isa_last_run();
-      expect(ran && strcmp(ran, mode.isa) == 0, std::string("asked for ") + mode.isa + ", ran " + (ran ? ran : "nothing"));
+      expect(ran && strcmp(ran, mode.isa) == 0,
+             std::string("asked for ") + mode.isa + ", ran " + (ran ? ran : "nothing"));
     }
   }
   for (const Guarded& array : kept) {
@@ -282,8 +288,7 @@ struct Scene {
   }
 };
 
-template <class Break>
-void refuses(fastopt_status expected, const char* what, Break break_it) {
+template <class Break> void refuses(fastopt_status expected, const char* what, Break break_it) {
   const Scene good;
   Scene scene;
   break_it(scene);
@@ -301,7 +306,8 @@ void refuses(fastopt_status expected, const char* what, Break break_it) {
 void bad_part(int64_t tensor, int64_t begin, int64_t end) {
   const Scene good;
   Scene scene;
-  expect(fastopt_step_part(&scene.plan, &scene.options, tensor, begin, end) == FASTOPT_BAD_RANGE, "a bad part was taken");
+  expect(fastopt_step_part(&scene.plan, &scene.options, tensor, begin, end) == FASTOPT_BAD_RANGE,
+         "a bad part was taken");
   expect(memcmp(scene.arrays, good.arrays, sizeof good.arrays) == 0, "a bad part was written");
 }
 
@@ -319,7 +325,8 @@ void check_plans() {
   refuses(FASTOPT_BAD_LENGTH, "offset -1", [](Scene& s) { s.tensors[1].offset = -1; });
   refuses(FASTOPT_BAD_LENGTH, "steps -1", [](Scene& s) { s.tensors[1].steps = -1; });
   refuses(FASTOPT_NULL_POINTER, "no parameter", [](Scene& s) { s.tensors[1].param = nullptr; });
-  for (int k = 0; k < 3; ++k) refuses(FASTOPT_NULL_POINTER, "no state", [k](Scene& s) { s.tensors[1].state[k] = nullptr; });
+  for (int k = 0; k < 3; ++k)
+    refuses(FASTOPT_NULL_POINTER, "no state", [k](Scene& s) { s.tensors[1].state[k] = nullptr; });
   bad_part(-1, 0, 1);
   bad_part(2, 0, 1);
   bad_part(0, -1, 1);
@@ -333,10 +340,12 @@ void check_gradients() {
   Scene scene;
   scene.tensors[1].grad = nullptr;
   must(fastopt_step(&scene.plan, &scene.options));
-  expect(scene.tensors[0].steps == 1 && memcmp(scene.arrays[0], good.arrays[0], sizeof good.arrays[0]) != 0, "a tensor was left out");
+  expect(scene.tensors[0].steps == 1 && memcmp(scene.arrays[0], good.arrays[0], sizeof good.arrays[0]) != 0,
+         "a tensor was left out");
   expect(scene.tensors[1].steps == 0 && memcmp(scene.arrays[1], good.arrays[1], sizeof good.arrays[1]) == 0,
          "a tensor without a gradient was not left alone");
-  expect(fastopt_step_part(&scene.plan, &scene.options, 1, 0, 1) == FASTOPT_BAD_RANGE, "a part without a gradient was taken");
+  expect(fastopt_step_part(&scene.plan, &scene.options, 1, 0, 1) == FASTOPT_BAD_RANGE,
+         "a part without a gradient was taken");
   expect(fastopt_count(&scene.plan, -1) == FASTOPT_BAD_RANGE && fastopt_count(&scene.plan, 2) == FASTOPT_BAD_RANGE,
          "a tensor that is not there was counted");
   const fastopt_plan empty{nullptr, 0, nullptr, 0};
@@ -354,7 +363,8 @@ void check_floor() {
     return fastopt_floor(&tensor, slots);
   };
   const auto keep = [](fastopt_tensor&) {};
-  expect(floor(keep, -1) == FASTOPT_BAD_RULE && floor(keep, FASTOPT_MAX_SLOTS + 1) == FASTOPT_BAD_RULE, "floor: bad slot count");
+  expect(floor(keep, -1) == FASTOPT_BAD_RULE && floor(keep, FASTOPT_MAX_SLOTS + 1) == FASTOPT_BAD_RULE,
+         "floor: bad slot count");
   expect(floor([](fastopt_tensor& t) { t.dtype = 2; }, 3) == FASTOPT_BAD_DTYPE, "floor: bad dtype");
   expect(floor([](fastopt_tensor& t) { t.length = -1; }, 3) == FASTOPT_BAD_LENGTH, "floor: bad length");
   expect(floor([](fastopt_tensor& t) { t.param = nullptr; }, 3) == FASTOPT_NULL_POINTER, "floor: no parameter");
@@ -376,24 +386,30 @@ void check_names() {
   double scalars[64];
   expect(fastopt_derive(&group, 0, scalars) == FASTOPT_BAD_LENGTH, "step 0 was derived");
   group.rule = fastopt_rule_count();
-  expect(fastopt_derive(&group, 1, scalars) == FASTOPT_BAD_RULE && fastopt_derive(nullptr, 1, scalars) == FASTOPT_BAD_RULE,
-         "a rule outside the table was derived");
+  expect(
+      fastopt_derive(&group, 1, scalars) == FASTOPT_BAD_RULE && fastopt_derive(nullptr, 1, scalars) == FASTOPT_BAD_RULE,
+      "a rule outside the table was derived");
   expect(fastopt_variant_of(&group) == -1 && fastopt_variant_of(nullptr) == -1, "a bad group has a variant");
 
   int32_t sets = 0;
   for (; fastopt_isa_at(sets); ++sets) {
     const bool runs = fastopt_isa_available(fastopt_isa_at(sets));
-    expect(fastopt_set_isa(fastopt_isa_at(sets)) == (runs ? FASTOPT_OK : FASTOPT_BAD_ISA), "availability and choice differ");
-    expect(!runs || strcmp(fastopt_isa(), fastopt_isa_at(sets)) == 0, "the chosen instruction set is not the active one");
+    expect(fastopt_set_isa(fastopt_isa_at(sets)) == (runs ? FASTOPT_OK : FASTOPT_BAD_ISA),
+           "availability and choice differ");
+    expect(!runs || strcmp(fastopt_isa(), fastopt_isa_at(sets)) == 0,
+           "the chosen instruction set is not the active one");
   }
   expect(sets > 0 && strcmp(fastopt_isa_at(sets - 1), "scalar") == 0, "the last instruction set is not scalar");
   expect(!fastopt_isa_at(-1) && !fastopt_isa_at(sets + 1), "there is an instruction set outside the table");
   const std::string active = fastopt_isa();
-  expect(fastopt_set_isa("sse") == FASTOPT_BAD_ISA && fastopt_set_isa(nullptr) == FASTOPT_BAD_ISA, "a bad instruction set was taken");
-  expect(fastopt_isa_available(nullptr) == 0 && active == fastopt_isa(), "a refused instruction set changed the active one");
+  expect(fastopt_set_isa("sse") == FASTOPT_BAD_ISA && fastopt_set_isa(nullptr) == FASTOPT_BAD_ISA,
+         "a bad instruction set was taken");
+  expect(fastopt_isa_available(nullptr) == 0 && active == fastopt_isa(),
+         "a refused instruction set changed the active one");
   expect(fastopt_num_threads() >= 1, "fewer than one thread");
   const int32_t threads = fastopt_num_threads();
-  expect(fastopt_set_num_threads(0) == FASTOPT_BAD_THREADS && fastopt_set_num_threads(-1) == FASTOPT_BAD_THREADS, "0 threads were taken");
+  expect(fastopt_set_num_threads(0) == FASTOPT_BAD_THREADS && fastopt_set_num_threads(-1) == FASTOPT_BAD_THREADS,
+         "0 threads were taken");
   expect(fastopt_num_threads() == threads, "a refused number of threads changed it");
   for (int status = FASTOPT_OK; status <= FASTOPT_BAD_THREADS + 1; ++status) {
     const char* message = fastopt_status_message(static_cast<fastopt_status>(status));
@@ -420,7 +436,8 @@ int main(int count, char** arguments) {
     check_floor();
     return 0;
   }
-  if (given.size() != 7 || given[0] != "run") fail("expected: isas | check | run CASES RESULTS ISA THREADS whole|parts keep|flush|upward");
+  if (given.size() != 7 || given[0] != "run")
+    fail("expected: isas | check | run CASES RESULTS ISA THREADS whole|parts keep|flush|upward");
   expect(given[5] == "whole" || given[5] == "parts", "expected whole or parts");
   const bool flush = given[6] == "flush", upward = given[6] == "upward";
   expect(flush || upward || given[6] == "keep", "expected keep, flush or upward");

@@ -63,7 +63,8 @@ class Problem {
       if (name == "eps") group_.hyperparameters[i] = 1e-8;
     }
     uint32_t seed = 1;
-    for (const int64_t length : work.lengths) add(length, tensors_.size() % 2 ? FASTOPT_FLOAT64 : FASTOPT_FLOAT32, seed);
+    for (const int64_t length : work.lengths)
+      add(length, tensors_.size() % 2 ? FASTOPT_FLOAT64 : FASTOPT_FLOAT32, seed);
   }
   Problem(const Problem&) = delete;
   Problem& operator=(const Problem&) = delete;
@@ -89,7 +90,9 @@ class Problem {
       }
       return static_cast<void*>(values);
     };
-    const auto array = [&](bool positive) { return dtype == FASTOPT_FLOAT64 ? fill(0.0, positive) : fill(0.0f, positive); };
+    const auto array = [&](bool positive) {
+      return dtype == FASTOPT_FLOAT64 ? fill(0.0, positive) : fill(0.0f, positive);
+    };
     fastopt_tensor tensor{};
     tensor.param = array(false);
     tensor.grad = array(false);
@@ -126,18 +129,19 @@ void run_awake_and_asleep(Problem& problem, int rounds) {
   }
 }
 
-// Steps of many chunks and of two in turn: a helper called to the one may come only to the other.
+// Steps that call many helpers and few in turn: one that was called to the first may come only to the second.
 void alternate(int rounds) {
-  const Work wide{"adam", {150'001}}, narrow{"adam", {kParallel + 1}};
+  const Work wide{"sgd", {100'001}}, narrow{"adam", {kParallel}};
   Problem expected_wide(wide), expected_narrow(narrow), found_wide(wide), found_narrow(narrow);
   run_serially(expected_wide, rounds);
   run_serially(expected_narrow, 10 * rounds);
-  must(fastopt_set_num_threads(6));
+  must(fastopt_set_num_threads(12));
   for (int i = 0; i < rounds; ++i) {
     found_wide.step();
     for (int k = 0; k < 10; ++k) found_narrow.step();
   }
-  if (!(found_wide == expected_wide && found_narrow == expected_narrow)) fail("steps of two sizes in turn differ from a serial run");
+  if (!(found_wide == expected_wide && found_narrow == expected_narrow))
+    fail("steps of two sizes in turn differ from a serial run");
 }
 
 void change_settings(const std::atomic<bool>& done) {

@@ -18,10 +18,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     info = "show versions, instruction sets, threads and installed extras"
-    commands.add_parser("info", help=info, description=info.capitalize() + ".")
+    commands.add_parser("info", help=info, description=sentence(info))
 
     text = "time each rule against its memory floor, NumPy and torch"
-    bench = commands.add_parser("bench", help=text, description=text.capitalize() + ".")
+    bench = commands.add_parser("bench", help=text, description=sentence(text))
     add_rules(bench)
     bench.add_argument("--sizes", type=sizes, metavar="N,...", help="elements of a parameter (default: 1e4,1e5,1e6,1e7,1e8)")
     bench.add_argument("--threads", type=threads, metavar="N", help="threads of a step (default: as `fastopt info` shows)")
@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     text = "train a classifier of handwritten digits with each rule"
-    compare = commands.add_parser("compare", help=text, description=text.capitalize() + ".")
+    compare = commands.add_parser("compare", help=text, description=sentence(text))
     add_rules(compare)
     compare.add_argument(
         "--epochs", type=at_least_one, default=30, metavar="N", help="passes over the data (default: %(default)s)"
@@ -50,6 +50,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_outputs(compare, "the curves of loss and accuracy")
     return parser
+
+
+def sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
 
 
 def add_rules(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = build_parser().parse_args(argv)
         return run(args)
+    except KeyboardInterrupt:
+        return 130  # as shells count it
     except SystemExit as stop:  # argparse has said why
         return int(stop.code or 0)
     except ModuleNotFoundError as error:

@@ -13,7 +13,7 @@ import numpy as np
 from ..buffers import LINE
 from .rows import Row
 
-__all__ = ["Arm", "Array", "aligned", "build", "import_torch", "memory_needed"]
+__all__ = ["Arm", "Array", "aligned", "build", "import_torch", "memory_needed", "torch_implementation"]
 
 Array = np.ndarray[Any, Any]
 Step = Callable[[], object]
@@ -27,8 +27,6 @@ class Arm:
     step: Step
     param: Array
     """What the step updates."""
-    detail: str = ""
-    """Which of torch's implementations it is: "fused" or "foreach"."""
 
 
 def aligned(size: int, dtype: Any) -> Array:
@@ -75,37 +73,34 @@ def build(row: Row, grad: Array, torch: ModuleType | None, lr: float = 1e-6) -> 
     if row.rule.name in NUMPY:
         param = copy(grad)
         arms.append(Arm("numpy", NUMPY[row.rule.name](param, grad, values), param))
-    if torch is not None:
-        found = torch_arm(torch, row, copy(grad), grad, lr)
-        if found is not None:
-            arms.append(found)
+    implementation = None if torch is None else torch_implementation(torch, row)
+    if torch is not None and implementation is not None:
+        param = copy(grad)
+        arms.append(Arm("torch", torch_optimizer(torch, row, implementation, param, grad, lr).step, param))
     return arms
 
 
-def torch_arm(torch: ModuleType, row: Row, param: Array, grad: Array, lr: float) -> Arm | None:
-    """torch's optimizer of that name: fused where it can, else foreach; None where torch does not have the rule."""
+def torch_implementation(torch: ModuleType, row: Row) -> str | None:
+    """The fastest of torch's implementations of the rule: "fused", else "foreach"; None where torch does not have it."""
     cls = getattr(torch.optim, row.rule.name, None)
-    if cls is None:
-        return None
-    for detail in ("fused", "foreach"):
-        arguments = {"lr": lr, **row.arguments, detail: True}
+    for name in () if cls is None else ("fused", "foreach"):
         try:
-            over(torch, cls, np.ones(1, param.dtype), np.ones(1, param.dtype), arguments).step()
+            torch_optimizer(torch, row, name, np.ones(1, np.float32), np.ones(1, np.float32), lr=0.0).step()
         except (TypeError, RuntimeError):  # no such argument, or not for this device
             continue
-        return Arm("torch", over(torch, cls, param, grad, arguments).step, param, detail)
+        return name
     return None
 
 
-def over(torch: ModuleType, cls: Any, param: Array, grad: Array, arguments: Mapping[str, Any]) -> Any:
+def torch_optimizer(torch: ModuleType, row: Row, implementation: str, param: Array, grad: Array, lr: float) -> Any:
     """torch's optimizer over the memory of NumPy's arrays."""
     tensor = torch.from_numpy(param).requires_grad_()
     tensor.grad = torch.from_numpy(grad)
-    return cls([tensor], **arguments)
+    return getattr(torch.optim, row.rule.name)([tensor], lr=lr, **row.arguments, **{implementation: True})
 
 
 def numpy_sgd(p: Array, g: Array, values: Mapping[str, Any]) -> Step:
-    lr, momentum = values["lr"], values["momentum"]
+    lr, momentum, nesterov = values["lr"], values["momentum"], values["nesterov"]
     scratch = aligned(p.size, p.dtype)
     if momentum == 0:
 
@@ -117,13 +112,18 @@ def numpy_sgd(p: Array, g: Array, values: Mapping[str, Any]) -> Step:
     buffer = aligned(p.size, p.dtype)
     buffer.fill(0)
 
-    def heavy_ball() -> None:
+    def with_momentum() -> None:
         np.multiply(buffer, momentum, out=buffer)
         np.add(buffer, g, out=buffer)
-        np.multiply(buffer, lr, out=scratch)
+        if nesterov:
+            np.multiply(buffer, momentum, out=scratch)
+            np.add(scratch, g, out=scratch)
+            np.multiply(scratch, lr, out=scratch)
+        else:
+            np.multiply(buffer, lr, out=scratch)
         np.subtract(p, scratch, out=p)
 
-    return heavy_ball
+    return with_momentum
 
 
 def numpy_adam(p: Array, g: Array, values: Mapping[str, Any]) -> Step:

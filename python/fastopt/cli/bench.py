@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..config import get_num_threads, set_num_threads
-from . import arms, changes, timing
+from . import arms, changes, timing, words
 from .info import describe
-from .machine import Neighbours, memory_available
+from .machine import Neighbours, is_busy, memory_available
 from .rows import ROWS, Row
 from .words import duration, say_files, short, times
 
@@ -30,11 +30,6 @@ ROUNDS = 25
 
 SECONDS, QUICK_SECONDS = 240.0, 20.0
 """What a whole run may take; sizes that need less leave their share to those that follow."""
-
-
-BUSY = 0.1
-"""Processors in others' use from which on the numbers are not to be trusted."""
-
 
 PLACEMENTS = 5
 """How often a row's arrays are allocated anew, where caches can hold them."""
@@ -51,9 +46,7 @@ def run(args: argparse.Namespace) -> int:
     with threads(args.threads, torch):
         rows = choose(args.rules)
         sizes = args.sizes or (QUICK_SIZES if args.quick else SIZES)
-        neighbours = Neighbours()
-        results = measure_all(rows, sizes, args, torch, console)
-        report = describe() | {"other_processors": neighbours.processors(), "rows": results}
+        report = describe() | {"rows": measure_all(rows, sizes, args, torch, console)}
     show(console, report)
     if args.json is not None:
         args.json.write_text(json.dumps(report, indent=1) + "\n")
@@ -129,13 +122,9 @@ def measure_all(
 
 def measure_row(row: Row, grad: arms.Array, torch: ModuleType | None, rounds: int, deadline: float, tick: Any) -> dict[str, Any]:
     """The measured arms of one row at one size."""
-    built: list[arms.Arm] = []
-
-    def build() -> list[arms.Arm]:
-        built[:] = arms.build(row, grad, torch)
-        return built
-
     placements = PLACEMENTS if arms.memory_needed(row, grad.size, str(grad.dtype)) < CACHEABLE else 1
+    neighbours = Neighbours()
+    seconds = timing.measure(lambda: arms.build(row, grad, torch), placements, rounds, deadline, tick)
     traffic = row.optimizer(np.zeros(1, grad.dtype)).traffic()["total"]
     return {
         "rule": row.label,
@@ -143,8 +132,9 @@ def measure_row(row: Row, grad: arms.Array, torch: ModuleType | None, rounds: in
         "dtype": str(grad.dtype),
         "threads": get_num_threads(),
         "bytes_per_parameter": traffic["read"] + traffic["write"],
-        **timing.compare(timing.measure(build, placements, rounds, deadline, tick)),
-        "torch": next((arm.detail for arm in built if arm.name == "torch"), None),
+        "other_processors": neighbours.processors(),
+        **timing.compare(seconds),
+        "torch": None if torch is None else arms.torch_implementation(torch, row),
     }
 
 
@@ -156,8 +146,8 @@ def show(console: Console, report: dict[str, Any]) -> None:
     config, versions, rows = report["config"], report["versions"], report["rows"]
     if not rows:
         return
-    title = f"fastopt {config['version']}, {config['isa']['active']}, {rows[0]['threads']} threads, {rows[0]['dtype']}"
-    table = Table(title=title, box=HORIZONTALS)
+    title = f"fastopt {config['version']}, {config['isa']['active']}, {words.threads(rows[0]['threads'])}, {rows[0]['dtype']}"
+    table = Table(title=title, box=HORIZONTALS, pad_edge=False)
     for name in ("rule", "size", "step", "GB/s", "floor", "±", "NumPy", "torch"):
         table.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
     for row, following in zip(rows, [*rows[1:], None], strict=True):
@@ -171,7 +161,7 @@ def show(console: Console, report: dict[str, Any]) -> None:
             duration(row["seconds"]["fastopt"]),
             f"{rate / 1e9:.3g}",
             f"[{colour}]{floor['median']:.0%}[/]",
-            f"{floor['spread']:.1%}",
+            f"{floor['spread']:.0%}" + ("*" if is_busy(row) else ""),
             numpy,
             f"{torch} {row['torch'] or ''}".rstrip(),
             end_section=following is None or following["size"] != row["size"],
@@ -184,8 +174,6 @@ def show(console: Console, report: dict[str, Any]) -> None:
     ]
     for line in lines:
         console.print(line, style="dim", highlight=False, soft_wrap=True)
-    others = report["other_processors"]
-    if others is not None and others > BUSY:
-        console.print(
-            f"Other programs kept {others:.1f} processors busy meanwhile: expect noise.", style="yellow", highlight=False
-        )
+    if any(is_busy(row) for row in rows):
+        line = "* Other programs kept processors busy meanwhile: do not trust these rows."
+        console.print(line, style="yellow", highlight=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .machine import is_busy
 from .words import short
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def key(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def noise(old: dict[str, Any], new: dict[str, Any]) -> float:
-    """How far the ratio may fall, as a part of the old one, before it counts: the spreads of both runs together."""
+    """How much larger the old ratio may be, as a part of the new one, before it counts: the spreads of both runs together."""
     return float(max(LEAST_CHANGE, old["ratios"]["floor"]["spread"] + new["ratios"]["floor"]["spread"]))
 
 
@@ -36,7 +37,7 @@ def pair(old: dict[str, Any], new: dict[str, Any]) -> Pairs:
     for row in new["rows"]:
         if key(row) in before:
             then = before[key(row)]
-            least = then["ratios"]["floor"]["median"] * (1 - noise(then, row))
+            least = then["ratios"]["floor"]["median"] / (1 + noise(then, row))
             pairs.append((then, row, row["ratios"]["floor"]["median"] < least))
     return pairs
 
@@ -66,11 +67,13 @@ def show(console: Console, old: dict[str, Any], new: dict[str, Any]) -> int:
             f"{now:.1%}",
             f"{now / then - 1:+.1%}",
             f"{noise(before, row):.1%}",
-            "[red]slower[/]" if worse else "[green]ok[/]",
+            ("[red]slower[/]" if worse else "[green]ok[/]") + ("*" if is_busy(before) or is_busy(row) else ""),
         )
     console.print(table)
     if len(pairs) < len(new["rows"]):
         console.print(f"{len(new['rows']) - len(pairs)} rows have none to compare with.")
+    if any(is_busy(row) for pair in pairs for row in pair[:2]):
+        console.print("* Other programs kept processors busy during one of the runs.", style="yellow")
     count = sum(worse for *_, worse in pairs)
     console.print(f"{count} of {len(pairs)} rows fell against the floor by more than the noise of both runs.")
     return 1 if count else 0

@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-__all__ = ["Neighbours", "memory_available"]
+__all__ = ["Neighbours", "is_busy", "memory_available"]
+
+BUSY = 0.1
+"""Processors in others' use, on average, from which on a row is not to be trusted: waiting for a thread that has lost
+its processor takes milliseconds."""
 
 
 def memory_available() -> int | None:
@@ -41,3 +46,9 @@ class Neighbours:
         if now is None or self.before is None:
             return None
         return max(0.0, (now - self.before) / max(perf_counter() - self.begin, 0.01))
+
+
+def is_busy(row: dict[str, Any]) -> bool:
+    """Whether others were in the way when this row of a report was measured."""
+    others = row.get("other_processors")
+    return others is not None and bool(others > BUSY)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .words import threads
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -83,10 +85,10 @@ def roofline(report: dict[str, Any], path: Path) -> None:
             axes.tick_params(labelbottom=True)
     if rows:
         grid[0, 0].set_ylim(lowest / 1.5, highest * 1.5)
-    entry = report["rows"][0] if rows else {"dtype": "", "threads": 0}
+    entry: dict[str, Any] = report["rows"][0] if rows else {"dtype": "", "threads": 0}
     figure.suptitle(
         f"How close each optimizer step comes to the speed of memory\n"
-        f"{config['machine']['processor']}, {config['isa']['active']}, {entry['threads']} threads, {entry['dtype']}",
+        f"{config['machine']['processor']}, {config['isa']['active']}, {threads(entry['threads'])}, {entry['dtype']}",
         fontsize=12,
         color=INK,
     )

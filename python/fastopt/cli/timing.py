@@ -51,6 +51,7 @@ def measure(
     seconds: dict[str, list[float]] = {}
     arms: Sequence[Arm] = ()
     done = 0
+    placements = min(placements, rounds)
     for placement in range(placements):
         arms = build()  # while the arms before still hold their memory, so that this is other memory
         plans = [(arm, *calibrate(arm.step)) for arm in arms]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["duration", "say_files", "short", "times"]
+__all__ = ["duration", "say_files", "short", "threads", "times"]
 
 
 def short(size: int) -> str:
@@ -29,6 +29,10 @@ def duration(seconds: float) -> str:
 def times(ratio: float) -> str:
     """A factor: 3.1x, 120x."""
     return f"{ratio:.1f}x" if ratio < 100 else f"{ratio:.0f}x"
+
+
+def threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def say_files(console: Console, *paths: Path | None) -> None:
