@@ -13,8 +13,12 @@ namespace py = pybind11;
 // A look at an ndarray that takes no reference and makes no object: this is the fast check of each new gradient.
 class ArrayView {
  public:
-  // Whether `object` is an ndarray at all; nothing else may be asked where it is not.
-  static bool is_array(PyObject* object) { return py::detail::npy_api::get().PyArray_Check_(object); }
+  // Whether `object` is an ndarray and of no subclass, which may mean more than its memory says (a masked array);
+  // nothing else may be asked where it is not.
+  static bool is_array(PyObject* object) {
+    return reinterpret_cast<PyObject*>(Py_TYPE(object)) ==
+           reinterpret_cast<PyObject*>(py::detail::npy_api::get().PyArray_Type_);
+  }
 
   explicit ArrayView(PyObject* object) : array_(*py::detail::array_proxy(object)) {}
 

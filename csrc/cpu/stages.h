@@ -21,6 +21,8 @@ template <class V> struct Stages {
       g = g + select(less(zero, p), l1, select(less(p, zero), minus_l1, zero));
     }
     if (has_l2) g = fma(l2, p, g);
+    // torch's form.  In float32 the factor is off by up to 3e-8, the same at every step: p - decay*p would not be, but
+    // would leave torch's numbers by half a unit a step.
     p = p * keep;
   }
 };

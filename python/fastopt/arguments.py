@@ -42,9 +42,13 @@ def check_scale(value: Any) -> float:
     """A factor for gradients: any finite number."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"grad_scale: got {type(value).__name__} {value!r}, expected a real number")
-    if not math.isfinite(value):
+    try:
+        scale = float(value)
+    except OverflowError:
+        scale = math.inf
+    if not math.isfinite(scale):
         raise ValueError(f"grad_scale: got {value!r}, expected a finite number")
-    return float(value)
+    return scale
 
 
 def check_count(value: Any, name: str) -> int:

@@ -39,7 +39,9 @@ def as_array(value: Any, name: str) -> Array:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: got a masked array, whose mask a step would ignore; expected a plain array")
     if isinstance(value, np.ndarray):
-        return value
+        return np.asarray(value)  # of a subclass, such as memmap, the plain view
+    if isinstance(value, np.generic):
+        raise TypeError(f"{name}: got the scalar {value!r}, expected an array (a scalar has no memory to update)")
     if value is None:
         raise TypeError(f"{name}: got None, expected an array")
     if getattr(value, "__cuda_array_interface__", None) is not None:

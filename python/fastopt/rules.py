@@ -62,7 +62,10 @@ class Hyperparameter:
     def _number(self, name: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError(f"{name}: got {type(value).__name__} {value!r}, expected a real number")
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
         low, high = (float(end) for end in self.range[1:-1].split(","))
         above = number > low or (number == low and self.range[0] == "[")
         below = number < high or (number == high and self.range[-1] == "]")
