@@ -31,10 +31,12 @@ class Placement {
 
   // Keeps a sleeping thread from waking on `processor`, if it may run elsewhere.
   void avoid(int processor) {
-    if (!known_.load() || !valid(processor)) return;
+    if (avoided_.load() == processor || !known_.load() || !valid(processor)) return;
     cpu_set_t rest = allowed_;
     CPU_CLR(processor, &rest);
-    if (CPU_COUNT(&rest) > 0) move(rest);
+    if (CPU_COUNT(&rest) == 0) return;
+    sched_setaffinity(thread_, sizeof rest, &rest);
+    avoided_.store(processor);
   }
 
   // Brings the thread onto `processor`, if it may run there.
@@ -43,27 +45,25 @@ class Placement {
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(processor, &one);
-    move(one);
-    taken_.store(true);
+    sched_setaffinity(thread_, sizeof one, &one);
+    taken_.store(true);  // after it, so that a release() in between is followed by another
   }
 
-  // Lets the thread run on all processors that it was given.  Whether it had been taken.
+  // Lets the thread run again on all processors that it was given, if it had been taken; whether it had.
   bool release() {
-    if (moved_.exchange(false)) sched_setaffinity(0, sizeof allowed_, &allowed_);
-    return taken_.exchange(false);
+    if (!taken_.exchange(false)) return false;
+    sched_setaffinity(0, sizeof allowed_, &allowed_);
+    avoided_.store(-1);
+    return true;
   }
 
  private:
   static bool valid(int processor) { return processor >= 0 && processor < CPU_SETSIZE; }
 
-  void move(const cpu_set_t& to) {
-    sched_setaffinity(thread_, sizeof to, &to);
-    moved_.store(true);  // after it, so that a release() in between is followed by another
-  }
-
   pid_t thread_ = 0;
   cpu_set_t allowed_;
-  std::atomic<bool> known_{false}, moved_{false}, taken_{false};
+  std::atomic<bool> known_{false}, taken_{false};
+  std::atomic<int> avoided_{-1};
 };
 
 #else

@@ -157,7 +157,6 @@ class Pool {
         self->bell.wait(lock, called);
         self->asleep.store(false);
       }
-      self->placement.release();
       seen = self->calls.load();
       self->inside.store(true);
       if (Job* job = job_.load()) job->work();
