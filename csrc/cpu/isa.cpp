@@ -72,7 +72,10 @@ std::atomic<const char*> last_run{nullptr};
 
 const KernelSet& active_kernels() { return *chosen().load(std::memory_order_relaxed); }
 
-void note_run(const char* isa) { last_run.store(isa, std::memory_order_relaxed); }
+void note_run(const char* isa) {
+  // A store at each chunk would have the threads fight for its cache line.
+  if (last_run.load(std::memory_order_relaxed) != isa) last_run.store(isa, std::memory_order_relaxed);
+}
 
 }  // namespace fastopt
 
