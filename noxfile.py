@@ -1,7 +1,5 @@
 """The project's chores: `nox -s tests`, `nox -s lint`, `nox -s demo`, `nox -s bench`."""
 
-import os
-
 import nox
 
 nox.options.sessions = ["lint", "tests"]
@@ -35,10 +33,9 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Formatting, static types, the stub of the extension, and what follows from the table of rules."""
-    session.install("pre-commit", "mypy==2.4.1", "nox", "rich", "numpy")
-    session.install(".", env={"CMAKE_ARGS": "-DFASTOPT_WARNINGS_AS_ERRORS=ON"})
-    session.run("ruff", "check") if session.posargs else None
+    session.install("pre-commit", "mypy==2.4.1", "nox")
+    session.install(".[cli]", env={"CMAKE_ARGS": "-DFASTOPT_WARNINGS_AS_ERRORS=ON"})
     session.run("mypy")
     session.run("python", "-m", "mypy.stubtest", "fastopt._core", "--allowlist", "tests/stubtest-allowlist.txt")
     session.run("python", "tools/generate.py", "--check")
-    session.run("pre-commit", "run", "--all-files", env={"HOME": os.environ.get("HOME", "")})
+    session.run("pre-commit", "run", "--all-files", "--show-diff-on-failure")

@@ -50,7 +50,9 @@ def measure(elements: int, neighbour: subprocess.Popen[bytes]) -> None:
     print(f"AdamW float32, {elements:.0e} elements, {threads} threads, {os.cpu_count()} processors, {repeats} steps a turn")
     for name, values in times.items():
         ratio = np.array(values) / alone
-        print(f"  {name:28s} {np.median(values) * 1e3:9.3f} ms  {np.median(ratio):5.2f} (90 %: {np.quantile(ratio, 0.9):.2f}) of one quiet thread")
+        print(
+            f"  {name:28s} {np.median(values) * 1e3:9.3f} ms  {np.median(ratio):5.2f} (90 %: {np.quantile(ratio, 0.9):.2f}) of one quiet thread"
+        )
 
 
 def main() -> None:

@@ -18,8 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import fastopt
 import numpy as np
+
+import fastopt
 from fastopt.rules import RULES, Rule
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import fastopt
 import numpy as np
 import pytest
+
+import fastopt
 from fastopt import _core
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
 from fastopt import _core
 from fastopt.rules import RULES, Hyperparameter, Rule
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import fastopt
 import numpy as np
 import pytest
+
+import fastopt
 from fastopt import _core
 from fastopt.rules import RULES
 from helpers import DTYPES, KERNEL_CASES, Array, case_id, gradients, hostile

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-import fastopt
 import numpy as np
 import pytest
+
+import fastopt
 from helpers import Array, arguments_with_state, digest
 
 N = 6

@@ -6,9 +6,10 @@ import gc
 import weakref
 from typing import Any
 
-import fastopt
 import numpy as np
 import pytest
+
+import fastopt
 from fastopt.rules import RULES
 from helpers import Array, assert_same_bits, gradients
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import fastopt
 import numpy as np
 import pytest
+
+import fastopt
 from fastopt import _core
 from fastopt.rules import RULES
 from helpers import DTYPES, ISAS, KERNEL_CASES, Array, assert_same_bits

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import fastopt
 import numpy as np
 import pytest
+
+import fastopt
 from fastopt.rules import RULES
 from scenes import BAD_ARRAYS, BAD_GRADIENTS, N, Scene, read_only
 

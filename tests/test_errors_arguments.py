@@ -7,9 +7,10 @@ import re
 from fractions import Fraction
 from typing import Any
 
-import fastopt
 import numpy as np
 import pytest
+
+import fastopt
 from fastopt.rules import RULES, Hyperparameter
 from helpers import digest
 from scenes import N, Scene

@@ -6,9 +6,10 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-import fastopt
 import numpy as np
 import pytest
+
+import fastopt
 from fastopt.rules import RULES
 from helpers import arguments_with_state, digest
 from scenes import BAD_GRADIENTS, N, Scene, read_only

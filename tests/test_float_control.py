@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import fastopt
 import numpy as np
 import pytest
 import torch
+
+import fastopt
 from fastopt import _core
 from fastopt.rules import RULES
 from helpers import ISAS, Array, assert_same_bits

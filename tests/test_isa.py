@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fastopt import _core
 from helpers import ISAS, run_python
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import fastopt
 import numpy as np
 import pytest
+
+import fastopt
 from fastopt.rules import RULES
 from helpers import DTYPES, Array, arguments_with_state, assert_same_bits, gradients
 

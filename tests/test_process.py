@@ -7,9 +7,10 @@ import threading
 import time
 from typing import Any
 
-import fastopt
 import numpy as np
 import pytest
+
+import fastopt
 from fastopt import _core
 from fastopt.rules import RULES
 from helpers import ISAS, Array, assert_same_bits, gradients, run_python

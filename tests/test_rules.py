@@ -12,14 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import fastopt
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastopt
 import reference
 from fastopt.rules import RULES
 from helpers import DTYPES, Array, History, assert_close, case_id, combinations, gradients, label, stage_arguments
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 STEPS = 100
 ULPS = {np.float32: 15.0, np.float64: 1000.0}

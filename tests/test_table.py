@@ -6,15 +6,16 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-import fastopt
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastopt
 from fastopt import _core, rules
 from fastopt.rules import RULES, STAGES, Rule
 from helpers import combinations, label, stage_arguments
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 CSRC = Path(__file__).parent.parent / "csrc"
 STEP_NUMBERS = (*range(1, 11), 1000, 10**6, 2**40)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import fastopt
 import numpy as np
 import pytest
 import torch
+
+import fastopt
 from fastopt.rules import RULES
 from helpers import DTYPES, History, assert_close, assert_same_bits, gradients, label
 
