@@ -20,7 +20,8 @@ BANNER = "// Made by csrc/generate.py from python/fastopt/rules.py; change those
 def load_rules() -> ModuleType:
     """rules.py by its path: the package around it needs the extension that is being built."""
     spec = importlib.util.spec_from_file_location("rules", SOURCE)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules["rules"] = module
     spec.loader.exec_module(module)

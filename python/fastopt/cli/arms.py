@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -47,10 +48,9 @@ def copy(array: Array) -> Array:
 def import_torch() -> ModuleType | None:
     """torch, or None where it is not installed."""
     try:
-        import torch
+        return importlib.import_module("torch")
     except ModuleNotFoundError:
         return None
-    return torch
 
 
 def memory_needed(row: Row, size: int, dtype: str) -> int:
