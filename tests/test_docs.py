@@ -1,0 +1,72 @@
+"""The documents say what is true: their code runs, their links lead somewhere, what follows from the table is up to date."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastopt
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def test_the_readme_opens_with_code_that_trains(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(blocks(ROOT / "README.md", "python")[0], {})
+    mean, steps = capsys.readouterr().out.split()
+    assert float(mean) == pytest.approx(3, abs=1e-2)
+    assert int(steps) == 500
+
+
+def test_every_line_of_the_readmes_tour_runs() -> None:
+    rng = np.random.default_rng(0)
+    names = ("w1", "b1", "w2", "g1", "g3", "p", "g", "m")
+    arrays = {name: rng.standard_normal(7).astype(np.float32) for name in names}
+    grads = [rng.standard_normal(7).astype(np.float32) for _ in range(3)]
+    exec(blocks(ROOT / "README.md", "python")[1], {"fastopt": fastopt, "grads": grads, "v": np.ones(7, np.float32), **arrays})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_what_follows_from_the_table_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, "tools/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_rule_has_its_forms() -> None:
+    page = (ROOT / "docs" / "forms.md").read_text()
+    calls = re.findall(r"`(\w+\(p, [^`]*\))`", page)
+    assert {call.split("(")[0] for call in calls} == set(fastopt.rules.RULES)
+    for call in calls:
+        names = {"lr": 0.1, "mu": 0.9, "damp": 0.1, "b": 0.9, "eps_root": 1e-8, "p": np.ones(3, np.float32)}
+        eval(f"fastopt.{call}", {"fastopt": fastopt, **names}).step(np.ones(3, np.float32))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+def test_the_page_on_adding_a_rule_compiles(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "add-a-rule.md"
+    header, row = blocks(page, "cpp")[0], blocks(page, "python")[0]
+    shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
+    (tmp_path / "csrc/rules/signum.h").write_text(header)
+    table = tmp_path / "python/fastopt/rules.py"
+    table.parent.mkdir(parents=True)
+    text = (ROOT / "python/fastopt/rules.py").read_text()
+    table.write_text(text.replace("RULES: dict", row + "\nRULES: dict").replace("ADAGRAD)}", "ADAGRAD, SIGNUM)}"))
+    subprocess.run([sys.executable, "csrc/generate.py", "generated"], cwd=tmp_path, check=True)
+    flags = ["-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-DFASTOPT_ISA=scalar", "-Igenerated", "-Icsrc"]
+    subprocess.run(["g++", *flags, "csrc/cpu/kernels.cpp"], cwd=tmp_path, check=True)
+    assert "signum" in (tmp_path / "generated/rules.h").read_text()
