@@ -166,7 +166,7 @@ def test_state_of_a_bare_kernel(rule: str) -> None:
     _, arrays, _ = bare(rule)
     slots = [slot.name for slot in RULES[rule].slots]
     for name in slots:
-        refuses(rule, ValueError, f"^{name}: got NoneType, expected an array", **{name: None})
+        refuses(rule, ValueError, f"^{name}: got None, expected an array", **{name: None})
         refuses(rule, ValueError, f"^{name}: got a read-only array", **{name: read_only(np.ones(N, np.float32))})
         refuses(
             rule,
@@ -185,7 +185,7 @@ def test_state_of_a_bare_kernel(rule: str) -> None:
     ("rule", "changes", "slot"), [("SGD", {"momentum": 0.0}, "momentum_buffer"), ("Adam", {"amsgrad": False}, "max_exp_avg_sq")]
 )
 def test_superfluous_state_of_a_bare_kernel(rule: str, changes: dict[str, Any], slot: str) -> None:
-    refuses(rule, ValueError, f"^{slot}: got ndarray, expected None", **changes)
+    refuses(rule, ValueError, f"^{slot}: got an array of .*, expected None", **changes)
 
 
 @ALL_RULES

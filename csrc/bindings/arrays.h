@@ -48,13 +48,15 @@ class ArrayView {
   // A fastopt_dtype, or -1: another type or foreign byte order.
   int32_t dtype() const {
     const auto* descriptor = py::detail::array_descriptor1_proxy(array_.descr);
-    if (descriptor->byteorder != '=') return -1;
+    // '=' or, by another way to the same dtype, the native order by name.
+    if (descriptor->byteorder != '=' && descriptor->byteorder != kNative) return -1;
     if (descriptor->type_num == py::detail::npy_api::NPY_FLOAT_) return FASTOPT_FLOAT32;
     if (descriptor->type_num == py::detail::npy_api::NPY_DOUBLE_) return FASTOPT_FLOAT64;
     return -1;
   }
 
  private:
+  static constexpr char kNative = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '<' : '>';
   const py::detail::PyArray_Proxy& array_;
 };
 

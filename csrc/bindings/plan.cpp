@@ -42,14 +42,15 @@ Plan::Plan(const std::string& rule, const py::list& tensors, int64_t groups) {
     if (group < 0 || group >= groups) throw py::value_error("no such group");
     tensors_.push_back(tensor);
     params_.push_back(param);
-    const auto number = static_cast<int64_t>(tensors_.size()) - 1;
+    const size_t number = tensors_.size() - 1;
     for (size_t k = 0; k < all.size() && tensor.length; ++k)
       own_.push_back(memory_of(number, k == 0 ? tensor.param : tensor.state[k - 1]));
   }
   std::sort(own_.begin(), own_.end());
-  const auto meet = [](const Interval& a, const Interval& b) { return b.begin < a.end; };
   if (std::adjacent_find(own_.begin(), own_.end(), meet) != own_.end()) throw py::value_error("arrays overlap");
 }
+
+bool Plan::meet(const Interval& a, const Interval& b) { return b.begin < a.end; }
 
 // With the GIL held.  Whoever has the mutex may be waiting for the GIL, so this does not wait for the mutex while
 // holding it.
@@ -76,7 +77,7 @@ void Plan::set_group(int64_t index, double lr, double weight_decay, bool decoupl
   std::copy(hyperparameters.begin(), hyperparameters.end(), group.hyperparameters);
 }
 
-Plan::Interval Plan::memory_of(int64_t index, void* data) const {
+Plan::Interval Plan::memory_of(size_t index, void* data) const {
   const fastopt_tensor& tensor = tensors_[index];
   const auto begin = reinterpret_cast<uintptr_t>(data);
   return {begin, begin + tensor.length * (tensor.dtype == FASTOPT_FLOAT64 ? sizeof(double) : sizeof(float))};
@@ -88,75 +89,70 @@ bool Plan::overlaps_own(Interval memory) const {
   return next != own_.begin() && std::prev(next)->end > memory.begin;
 }
 
-int64_t Plan::take_one(int64_t index, PyObject* grad) {
+bool Plan::take_one(size_t index, PyObject* grad) {
   fastopt_tensor& tensor = tensors_[index];
   tensor.grad = nullptr;
-  if (grad == Py_None) return kFine;
-  if (!ArrayView::is_array(grad)) return index;
+  if (grad == Py_None) return true;
+  if (!ArrayView::is_array(grad)) return false;
   const ArrayView view(grad);
-  if (view.dtype() != tensor.dtype || !view.contiguous() || !view.same_shape(ArrayView(params_[index].ptr())))
-    return index;
-  if (tensor.length && overlaps_own(memory_of(index, view.data()))) return index;
+  if (view.dtype() != tensor.dtype || !view.contiguous()) return false;
+  if (!view.same_shape(ArrayView(params_[index].ptr()))) return false;
+  if (tensor.length && overlaps_own(memory_of(index, view.data()))) return false;
   tensor.grad = view.data();
-  return kFine;
+  return true;
 }
 
-// The index of a gradient that overlaps another.  The same gradients as last time are not looked at again.
-int64_t Plan::find_overlap() {
-  if (tensors_.size() < 2) return kFine;
+// Whether no gradient overlaps another.  The same gradients as last time are not looked at again.
+bool Plan::disjoint() {
+  if (tensors_.size() < 2) return true;
   const auto same = [](const fastopt_tensor& tensor, void* known) { return tensor.grad == known; };
-  if (std::equal(tensors_.begin(), tensors_.end(), disjoint_.begin(), disjoint_.end(), same)) return kFine;
+  if (std::equal(tensors_.begin(), tensors_.end(), disjoint_.begin(), disjoint_.end(), same)) return true;
   intervals_.clear();
   for (size_t i = 0; i < tensors_.size(); ++i) {
     if (tensors_[i].grad && tensors_[i].length) intervals_.push_back(memory_of(i, tensors_[i].grad));
   }
   std::sort(intervals_.begin(), intervals_.end());
-  for (size_t k = 1; k < intervals_.size(); ++k) {
-    if (intervals_[k].begin >= intervals_[k - 1].end) continue;
-    const auto at = [&](const fastopt_tensor& t) { return reinterpret_cast<uintptr_t>(t.grad) == intervals_[k].begin; };
-    // The later of the two in the list: that is the one that should not have come.
-    return std::find_if(tensors_.rbegin(), tensors_.rend(), at).base() - tensors_.begin() - 1;
-  }
+  if (std::adjacent_find(intervals_.begin(), intervals_.end(), meet) != intervals_.end()) return false;
   disjoint_.clear();
   for (const fastopt_tensor& tensor : tensors_) disjoint_.push_back(tensor.grad);
-  return kFine;
+  return true;
 }
 
 // Points the tensors at `grads`, which `held` keeps alive.
-int64_t Plan::take(const py::object& grads, std::vector<py::object>& held) {
+bool Plan::take(const py::object& grads, std::vector<py::object>& held) {
   const size_t count = tensors_.size();
   if (PyList_Check(grads.ptr()) || PyTuple_Check(grads.ptr())) {
-    if (static_cast<size_t>(PySequence_Fast_GET_SIZE(grads.ptr())) != count) return kNotUnderstood;
+    if (static_cast<size_t>(PySequence_Fast_GET_SIZE(grads.ptr())) != count) return false;
     PyObject** items = PySequence_Fast_ITEMS(grads.ptr());
     held.reserve(count);
     for (size_t i = 0; i < count; ++i) {
       held.push_back(py::reinterpret_borrow<py::object>(items[i]));
-      if (const int64_t bad = take_one(i, items[i]); bad != kFine) return bad;
+      if (!take_one(i, items[i])) return false;
     }
-    return find_overlap();
+    return disjoint();
   }
-  if (count != 1 || grads.is_none()) return kNotUnderstood;
+  if (count != 1 || grads.is_none()) return false;
   held.push_back(grads);
   return take_one(0, grads.ptr());
 }
 
-py::object Plan::bind(const py::object& grads) {
+bool Plan::bind(const py::object& grads) {
+  std::vector<py::object> held;  // before the lock, so that no array is freed while it is held
   const auto guard = lock();
-  std::vector<py::object> held;
-  if (const int64_t bad = take(grads, held); bad != kFine) return py::int_(bad);
+  if (!take(grads, held)) return false;
   bound_.clear();
   for (const fastopt_tensor& tensor : tensors_) bound_.push_back(tensor.grad);
   bound_arrays_.swap(held);
-  return py::none();
+  return true;
 }
 
-py::object Plan::step(const py::object& grads, double grad_scale) {
+bool Plan::step(const py::object& grads, double grad_scale) {
+  std::vector<py::object> held;  // as in bind()
   auto guard = lock();
-  std::vector<py::object> held;
   if (!grads.is_none()) {
-    if (const int64_t bad = take(grads, held); bad != kFine) return py::int_(bad);
-  } else if (bound_arrays_.empty() && !tensors_.empty()) {
-    return py::int_(kNotUnderstood);
+    if (!take(grads, held)) return false;
+  } else if (bound_arrays_.empty()) {
+    return false;
   } else {
     for (size_t i = 0; i < tensors_.size(); ++i) tensors_[i].grad = bound_[i];
   }
@@ -171,7 +167,7 @@ py::object Plan::step(const py::object& grads, double grad_scale) {
     guard.unlock();  // before waiting for the GIL
   }
   raise_on(status);
-  return py::none();
+  return true;
 }
 
 std::vector<int64_t> Plan::steps() {
@@ -179,6 +175,11 @@ std::vector<int64_t> Plan::steps() {
   std::vector<int64_t> result;
   for (const fastopt_tensor& tensor : tensors_) result.push_back(tensor.steps);
   return result;
+}
+
+int64_t Plan::steps_of(size_t index) {
+  const auto guard = lock();
+  return tensors_.at(index).steps;
 }
 
 void Plan::set_steps(const std::vector<int64_t>& steps) {
@@ -199,15 +200,19 @@ void Plan::set_completed(int64_t steps) {
 
 void Plan::floor() {
   auto guard = lock();
-  const py::gil_scoped_release release;
-  const auto unlocked = std::move(guard);  // before waiting for the GIL
-  for (size_t i = 0; i < bound_.size(); ++i) {
-    fastopt_tensor tensor = tensors_[i];
-    tensor.grad = bound_[i];
-    int32_t slots = 0;
-    while (slots < FASTOPT_MAX_SLOTS && tensor.state[slots]) ++slots;
-    if (tensor.grad) fastopt_floor(&tensor, slots);
+  fastopt_status status = FASTOPT_OK;
+  {
+    const py::gil_scoped_release release;
+    for (size_t i = 0; i < bound_.size() && status == FASTOPT_OK; ++i) {
+      fastopt_tensor tensor = tensors_[i];
+      tensor.grad = bound_[i];
+      int32_t slots = 0;
+      while (slots < FASTOPT_MAX_SLOTS && tensor.state[slots]) ++slots;
+      if (tensor.grad) status = fastopt_floor(&tensor, slots);
+    }
+    guard.unlock();  // before waiting for the GIL
   }
+  raise_on(status);
 }
 
 void register_plan(py::module_& module) {
@@ -219,6 +224,7 @@ void register_plan(py::module_& module) {
       .def("bind", &Plan::bind, py::arg("grads"))
       .def("step", &Plan::step, py::arg("grads"), py::arg("grad_scale"))
       .def("floor", &Plan::floor)
+      .def("steps_of", &Plan::steps_of, py::arg("index"))
       .def_property("steps", &Plan::steps, &Plan::set_steps)
       .def_property("completed", &Plan::completed, &Plan::set_completed);
 }

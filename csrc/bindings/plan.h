@@ -19,15 +19,16 @@ class Plan {
   void set_group(int64_t index, double lr, double weight_decay, bool decoupled, double l1, bool maximize,
                  const std::vector<double>& hyperparameters);
 
-  // Takes over gradients for the steps that are given none.
-  py::object bind(const py::object& grads);
+  // Takes over gradients for the steps that are given none; false as step().
+  bool bind(const py::object& grads);
 
-  // One step.  None where it was done; where `grads` are not what the plan expects, nothing was done and it is for
-  // Python to say why: the index of the gradient that is not, or -1 for `grads` as a whole.
-  py::object step(const py::object& grads, double grad_scale);
+  // One step.  False where `grads` are not what the plan expects: nothing was done then, and it is for Python to say
+  // why.
+  bool step(const py::object& grads, double grad_scale);
 
   // Completed steps of each tensor, and of the plan as a whole.
   std::vector<int64_t> steps();
+  int64_t steps_of(size_t index);
   void set_steps(const std::vector<int64_t>& steps);
   int64_t completed();
   void set_completed(int64_t steps);
@@ -40,14 +41,13 @@ class Plan {
     uintptr_t begin, end;
     bool operator<(const Interval& other) const { return begin < other.begin; }
   };
-  static constexpr int64_t kFine = -2, kNotUnderstood = -1;
-
+  static bool meet(const Interval& a, const Interval& b);  // of two in order: whether they overlap
   std::unique_lock<std::mutex> lock();
-  int64_t take(const py::object& grads, std::vector<py::object>& held);
-  int64_t take_one(int64_t index, PyObject* grad);
-  int64_t find_overlap();
+  bool take(const py::object& grads, std::vector<py::object>& held);
+  bool take_one(size_t index, PyObject* grad);
+  bool disjoint();
   bool overlaps_own(Interval memory) const;
-  Interval memory_of(int64_t index, void* data) const;
+  Interval memory_of(size_t index, void* data) const;
 
   std::mutex mutex_;  // of everything below; two steps of one plan go one after the other
   std::vector<fastopt_tensor> tensors_;
@@ -59,7 +59,7 @@ class Plan {
   std::vector<void*> bound_;        // gradients for steps that are given none
   std::vector<py::object> bound_arrays_;
   std::vector<void*> disjoint_;      // the last gradients that were found not to overlap each other
-  std::vector<Interval> intervals_;  // scratch of find_overlap
+  std::vector<Interval> intervals_;  // scratch of disjoint()
 };
 
 void register_plan(py::module_& module);

@@ -30,6 +30,8 @@ class FloatControl {
     return value;
   }
   static void set(Register value) { asm volatile("msr fpcr, %0" : : "r"(value)); }
+#elif defined(__i386__)
+#error "the x87 unit's extra precision would change the bits"
 #else
   using Register = int;
   static constexpr Register kDefault = 0;

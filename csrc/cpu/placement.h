@@ -19,50 +19,57 @@ namespace fastopt {
 inline int current_processor() { return sched_getcpu(); }
 
 // The placement of one thread.  begin() and release() are for the thread itself, the rest for the one that gives it
-// work.
+// work. Its processors are those of the process, as they are now: whoever started the thread may itself be pinned to
+// one.
 class Placement {
  public:
   void begin() {
-    thread_ = static_cast<pid_t>(syscall(SYS_gettid));
-    // The process's processors: whoever started the thread may itself be pinned to one.
-    known_.store(sched_getaffinity(getpid(), sizeof allowed_, &allowed_) == 0 &&
-                 sched_setaffinity(0, sizeof allowed_, &allowed_) == 0);
+    thread_.store(static_cast<pid_t>(syscall(SYS_gettid)));
+    free();
   }
 
   // Keeps a sleeping thread from waking on `processor`, if it may run elsewhere.
   void avoid(int processor) {
-    if (avoided_.load() == processor || !known_.load() || !valid(processor)) return;
-    cpu_set_t rest = allowed_;
+    cpu_set_t rest;
+    if (avoided_.load() == processor || !allows(processor, rest)) return;
     CPU_CLR(processor, &rest);
     if (CPU_COUNT(&rest) == 0) return;
-    sched_setaffinity(thread_, sizeof rest, &rest);
+    sched_setaffinity(thread_.load(), sizeof rest, &rest);
     avoided_.store(processor);
   }
 
   // Brings the thread onto `processor`, if it may run there.
   void take(int processor) {
-    if (!known_.load() || !valid(processor) || !CPU_ISSET(processor, &allowed_)) return;
     cpu_set_t one;
+    if (!allows(processor, one)) return;
     CPU_ZERO(&one);
     CPU_SET(processor, &one);
-    sched_setaffinity(thread_, sizeof one, &one);
+    sched_setaffinity(thread_.load(), sizeof one, &one);
     taken_.store(true);  // after it, so that a release() in between is followed by another
   }
 
-  // Lets the thread run again on all processors that it was given, if it had been taken; whether it had.
+  // Lets the thread run everywhere again, if it had been taken; whether it had.
   bool release() {
     if (!taken_.exchange(false)) return false;
-    sched_setaffinity(0, sizeof allowed_, &allowed_);
+    free();
     avoided_.store(-1);
     return true;
   }
 
  private:
-  static bool valid(int processor) { return processor >= 0 && processor < CPU_SETSIZE; }
+  // Whether the thread has begun and the process may run on `processor`; all of its processors.
+  bool allows(int processor, cpu_set_t& all) const {
+    return thread_.load() != 0 && processor >= 0 && processor < CPU_SETSIZE &&
+           sched_getaffinity(getpid(), sizeof all, &all) == 0 && CPU_ISSET(processor, &all);
+  }
 
-  pid_t thread_ = 0;
-  cpu_set_t allowed_;
-  std::atomic<bool> known_{false}, taken_{false};
+  static void free() {
+    cpu_set_t all;
+    if (sched_getaffinity(getpid(), sizeof all, &all) == 0) sched_setaffinity(0, sizeof all, &all);
+  }
+
+  std::atomic<pid_t> thread_{0};
+  std::atomic<bool> taken_{false};
   std::atomic<int> avoided_{-1};
 };
 

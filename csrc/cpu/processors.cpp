@@ -55,9 +55,10 @@ double container_quota() {
     begin = end + 1;
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
+    // Version 2 has one line without controllers; version 1 one for each folder of controllers, such as "cpu,cpuacct".
     const std::string controllers = line.substr(first + 1, second - first - 1);
-    if (!controllers.empty() && controllers.find("cpu") == std::string::npos) continue;
-    const std::string root = controllers.empty() ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu";
+    if (!controllers.empty() && ("," + controllers + ",").find(",cpu,") == std::string::npos) continue;
+    const std::string root = "/sys/fs/cgroup/" + controllers;
     for (std::string path = line.substr(second + 1);; path.erase(path.rfind('/'))) {
       least = std::min(least, quota(root + path));
       if (path.rfind('/') == std::string::npos) break;

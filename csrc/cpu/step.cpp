@@ -2,7 +2,6 @@
 #include <stddef.h>
 
 #include <algorithm>
-#include <new>
 #include <vector>
 
 #include "../fastopt.h"
@@ -21,6 +20,7 @@ constexpr int64_t kTile = 1024;           // elements
 constexpr int64_t kSmallestChunk = 24;    // tiles
 constexpr int64_t kLargestChunk = 64;     // tiles
 constexpr int64_t kChunksPerThread = 4;   // where that makes them no smaller than the smallest
+constexpr int64_t kTensor = 256;          // elements that take as long as the start of a tensor
 constexpr int64_t kParallel = 24 * 1024;  // elements
 constexpr int64_t kLong = 512 * 1024;     // elements that repay the wake-up of a thread
 
@@ -48,13 +48,13 @@ struct Step {
   std::vector<Row> rows;
   std::vector<Range> ranges;
   int64_t tiles = 0;
-  int64_t elements = 0;
+  int64_t work = 0;   // elements, and kTensor for each range
   int64_t chunk = 1;  // tiles
 
   void clear() {
     rows.clear();
     ranges.clear();
-    tiles = elements = 0;
+    tiles = work = 0;
   }
 };
 
@@ -103,7 +103,7 @@ void add(Step& step, const fastopt_plan& plan, const fastopt_options& options, c
   }
   step.ranges.push_back({&tensor, begin, end, step.tiles, static_cast<int32_t>(step.rows.size() - 1)});
   step.tiles += divide_up(end - begin, kTile);
-  step.elements += end - begin;
+  step.work += end - begin + kTensor;
 }
 
 void run_chunk(void* context, int64_t chunk) {
@@ -132,7 +132,7 @@ void run_chunk_controlled(void* context, int64_t chunk) {
 
 // Tiles of a chunk: the same number of chunks for each thread.
 int64_t chunk_of(const Step& step) {
-  if (step.elements < kParallel) return step.tiles;
+  if (step.work < kParallel) return step.tiles;
   const int64_t share = divide_up(step.tiles, fastopt_num_threads());
   const int64_t few = std::clamp<int64_t>(share / kSmallestChunk, 1, kChunksPerThread);
   return divide_up(share, std::max(few, divide_up(share, kLargestChunk)));
@@ -141,7 +141,7 @@ int64_t chunk_of(const Step& step) {
 void run(Step& step) {
   if (step.tiles == 0) return;
   step.chunk = chunk_of(step);
-  parallel(divide_up(step.tiles, step.chunk), run_chunk_controlled, &step, step.elements >= kLong);
+  parallel(divide_up(step.tiles, step.chunk), run_chunk_controlled, &step, step.work >= kLong);
 }
 
 Step& scratch() {
@@ -194,7 +194,7 @@ fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* opt
     if (plan->tensors[i].grad) plan->tensors[i].steps += 1;
   }
   return FASTOPT_OK;
-} catch (const std::bad_alloc&) {
+} catch (...) {
   return FASTOPT_NO_MEMORY;
 }
 
@@ -209,7 +209,7 @@ fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options
   fastopt::add(step, *plan, *options, whole, begin, end);
   fastopt::run(step);
   return FASTOPT_OK;
-} catch (const std::bad_alloc&) {
+} catch (...) {
   return FASTOPT_NO_MEMORY;
 }
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import buffers
 from .groups import Group
-from .rules import Rule
+from .rules import Rule, shown
 
 __all__ = ["Tensor", "bind_arguments", "check_count", "check_scale", "read_gradients", "read_groups"]
 
@@ -41,13 +41,13 @@ class Tensor:
 def check_scale(value: Any) -> float:
     """A factor for gradients: any finite number."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"grad_scale: got {type(value).__name__} {value!r}, expected a real number")
+        raise TypeError(f"grad_scale: got {type(value).__name__} {shown(value)}, expected a real number")
     try:
         scale = float(value)
     except OverflowError:
         scale = math.inf
     if not math.isfinite(scale):
-        raise ValueError(f"grad_scale: got {value!r}, expected a finite number")
+        raise ValueError(f"grad_scale: got {shown(value)}, expected a finite number")
     return scale
 
 
@@ -56,24 +56,24 @@ def check_count(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: got {buffers.describe(value)}, expected a whole number")
     if not 0 <= value < 2**53:
-        raise ValueError(f"{name}: got {value}, expected a number of steps from 0")
+        raise ValueError(f"{name}: got {shown(value)}, expected a number of steps from 0")
     return int(value)
 
 
 def bind_arguments(
-    name: str, rule: Rule, signature: inspect.Signature, params: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    name: str, rule: Rule, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
     """The class's arguments by name, defaults filled in; TypeError in the manner of a function call."""
     try:
-        bound = signature.bind(params, *args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
     except TypeError as error:
         raise TypeError(f"{name}: {error}; its arguments are params, {', '.join(rule.defaults)}, grads") from None
     bound.apply_defaults()
-    return {name: value for name, value in bound.arguments.items() if name != "params"}
+    return dict(bound.arguments)
 
 
-def read_groups(params: Any, rule: Rule) -> Iterator[tuple[list[Entry], dict[str, Any]]]:
-    """The arrays of each group in what the caller passed, and the hyperparameters that it sets for itself."""
+def read_groups(params: Any, rule: Rule) -> Iterator[tuple[str, list[Entry], dict[str, Any]]]:
+    """Each group in what the caller passed: its name in messages, its arrays, the hyperparameters that it sets for itself."""
     if isinstance(params, (list, tuple)) and params and all(isinstance(entry, Mapping) for entry in params):
         for i, entry in enumerate(params):
             name = f"params[{i}]"
@@ -82,9 +82,13 @@ def read_groups(params: Any, rule: Rule) -> Iterator[tuple[list[Entry], dict[str
                     raise TypeError(f"{name}: got the key {key!r}, expected 'params' or one of {', '.join(rule.defaults)}")
             if "params" not in entry:
                 raise ValueError(f"{name}: got a group without 'params', expected its arrays under that key")
-            yield named(entry["params"], f"{name}['params']"), {key: value for key, value in entry.items() if key != "params"}
+            yield (
+                name,
+                named(entry["params"], f"{name}['params']"),
+                {key: value for key, value in entry.items() if key != "params"},
+            )
         return
-    yield named(params, "params"), {}
+    yield "", named(params, "params"), {}
 
 
 def named(arrays: Any, name: str) -> list[Entry]:
@@ -99,7 +103,7 @@ def named(arrays: Any, name: str) -> list[Entry]:
     elif arrays is None or isinstance(arrays, (str, bytes)) or not (buffers.is_array(arrays) or isinstance(arrays, Iterable)):
         raise TypeError(f"{name}: got {buffers.describe(arrays)}, expected an array, a list or a dict of arrays")
     elif not buffers.is_array(arrays):
-        raise TypeError(f"{name}: got {type(arrays).__name__}, expected an array, a list or a dict of arrays (not an iterator)")
+        raise TypeError(f"{name}: got {type(arrays).__name__}, expected an array, a list or a dict of arrays")
     else:
         entries = [(arrays, name, None)]
     if not entries:

@@ -37,7 +37,7 @@ class States(Sequence[Mapping[str, Any]]):
         if isinstance(key, slice):
             return [self[i] for i in range(*key.indices(len(self)))]
         index = self._index[key] if isinstance(key, str) else range(len(self))[key]
-        return MappingProxyType({"step": self._plan.steps[index], **self._tensors[index].state})
+        return MappingProxyType({"step": self._plan.steps_of(index), **self._tensors[index].state})
 
     def __len__(self) -> int:
         return len(self._tensors)
@@ -48,17 +48,19 @@ class Optimizer:
 
     rule: ClassVar[Rule]
 
-    def __init__(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        given = bind_arguments(type(self).__name__, self.rule, inspect.signature(type(self)), params, args, kwargs)
-        grads = given.pop("grads")
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if type(self) is Optimizer:
+            raise TypeError("Optimizer: expected one of the rules' classes, such as AdamW")
+        given = bind_arguments(type(self).__name__, self.rule, inspect.signature(type(self)), args, kwargs)
+        params, grads = given.pop("params"), given.pop("grads")
         self._groups: list[Group] = []
         self._tensors: list[Tensor] = []
-        for index, (entries, overrides) in enumerate(read_groups(params, self.rule)):
-            self._tensors += [Tensor(array, name, key, index) for array, name, key in entries]
-            self._groups.append(Group(self.rule, [array for array, _, _ in entries], given | overrides))
+        for index, (name, entries, overrides) in enumerate(read_groups(params, self.rule)):
+            self._tensors += [Tensor(array, label, key, index) for array, label, key in entries]
+            self._groups.append(Group(self.rule, [array for array, _, _ in entries], given | overrides, name))
         self._keys = [tensor.key for tensor in self._tensors if tensor.key is not None]
-        for key in self._keys:
-            if self._keys.count(key) > 1:
+        for i, key in enumerate(self._keys):
+            if key in self._keys[:i]:
                 raise ValueError(f"params: got the name {key!r} twice, expected different names")
         buffers.check_disjoint([(tensor.name, tensor.param) for tensor in self._tensors])
         for tensor in self._tensors:
@@ -68,8 +70,8 @@ class Optimizer:
         for index, group in enumerate(self._groups):
             group.attach(self._writer(index), lambda: self.steps)
         self._state = States(self._tensors, self._plan)
-        if grads is not None and self._plan.bind(grads) is not None:
-            self._plan.bind(self._converted(grads))
+        if grads is not None and not self._plan.bind(grads) and not self._plan.bind(self._converted(grads)):
+            raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
 
     def _writer(self, index: int) -> Any:
         def write(group: Group) -> None:
@@ -88,17 +90,20 @@ class Optimizer:
 
         `grad_scale` multiplies every gradient first (1/scale undoes a loss scale).
 
+        A call counts in `steps`, and for schedules, even where every gradient is None.
+
         Raises TypeError or ValueError, with nothing written and no step counted, where an argument is not that.
         """
         if self._scheduled:
-            for group in self._scheduled:
-                group.follow_schedule()
+            rates = [group.scheduled_lr() for group in self._scheduled]
+            for group, rate in zip(self._scheduled, rates, strict=True):
+                group.assign({"lr": rate})
         if grad_scale.__class__ is not float or not math.isfinite(grad_scale):
             grad_scale = check_scale(grad_scale)
         if grads.__class__ is dict:
             grads = self._in_order(grads)
-        if self._plan.step(grads, grad_scale) is not None:
-            self._plan.step(self._converted(grads), grad_scale)
+        if not self._plan.step(grads, grad_scale) and not self._plan.step(self._converted(grads), grad_scale):
+            raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
 
     def _in_order(self, grads: dict[str, Any]) -> Any:
         """A dict of gradients as a list in the order of the tensors; as it is where the names do not fit."""
@@ -162,14 +167,19 @@ class Optimizer:
         """A snapshot of everything but the parameters, for `load_state_dict`.
 
         `{"rule": name, "steps": count, "state": [{"step": count, slot: array}, ...], "groups": [{...}, ...]}`, in the
-        order of the tensors; the arrays are copies.  A schedule is code and not kept: its latest `lr` is.
+        order of the tensors; an entry has a `"name"` too where the parameters came in a dict.  The arrays are copies.
+        A schedule is code and not kept: its latest `lr` is.  Not to be called while another thread steps.
         """
         steps = self._plan.steps
         return {
             "rule": self.rule.name,
             "steps": self.steps,
             "state": [
-                {"step": steps[i], **{slot: array.copy() for slot, array in tensor.state.items()}}
+                {
+                    **({"name": tensor.key} if tensor.key is not None else {}),
+                    "step": steps[i],
+                    **{slot: array.copy() for slot, array in tensor.state.items()},
+                }
                 for i, tensor in enumerate(self._tensors)
             ],
             "groups": [group.hyperparameters() for group in self._groups],
@@ -178,10 +188,18 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copies a snapshot of `state_dict` into this optimizer's state, counts and groups.
 
-        A group whose `lr` is a schedule keeps it.  Raises TypeError or ValueError, with nothing changed, where the
+        Entries with a name find the parameter of that name.  A group whose `lr` is a schedule keeps it.  Raises TypeError or ValueError, with nothing changed, where the
         snapshot is of another rule, or of other tensors or groups in number, shape or dtype.
         """
         load(self, state_dict)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and not hasattr(type(self), name):
+            raise AttributeError(f"{name}: {type(self).__name__} has no such attribute; hyperparameters are in opt.groups[i]")
+        super().__setattr__(name, value)
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{type(self).__name__}: it holds pointers and cannot be pickled or copied; use state_dict()")
 
     def __repr__(self) -> str:
         elements = sum(tensor.param.size for tensor in self._tensors)

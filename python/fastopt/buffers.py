@@ -11,12 +11,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .rules import shown
+
 __all__ = ["Array", "as_array", "check_disjoint", "check_gradient", "check_parameter", "check_state", "full_like", "is_array"]
 
 LINE = 64
 """Bytes of a cache line."""
 
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+NUMBERS = (np.dtype(np.float32).num, np.dtype(np.float64).num)
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Named: TypeAlias = tuple[str, Array]
 
@@ -30,8 +32,7 @@ def describe(value: Any) -> str:
     """A few words on what came instead of what was expected."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype.newbyteorder('=')}, shape {value.shape}"
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+    return f"{type(value).__name__} {shown(value)}"
 
 
 def as_array(value: Any, name: str) -> Array:
@@ -46,13 +47,18 @@ def as_array(value: Any, name: str) -> Array:
         raise TypeError(f"{name}: got None, expected an array")
     if getattr(value, "__cuda_array_interface__", None) is not None:
         raise TypeError(f"{name}: got {type(value).__name__} on a CUDA device, expected an array on the CPU")
-    if hasattr(value, "__array_interface__"):
-        return np.asarray(value)
-    if hasattr(value, "__dlpack__"):
-        try:
+    if getattr(value, "is_neg", bool)():
+        raise TypeError(f"{name}: got a {type(value).__name__} that stands for minus its memory, expected one that was resolved")
+    try:
+        if hasattr(value, "__array_interface__"):
+            array = np.asarray(value)
+            if array.base is not None:  # a copy has no base
+                return array
+            raise TypeError("NumPy makes a copy of it")
+        if hasattr(value, "__dlpack__"):
             return np.from_dlpack(value, copy=False)
-        except (BufferError, RuntimeError, TypeError, ValueError) as error:
-            raise TypeError(f"{name}: got {type(value).__name__}, which does not give its memory: {error}") from error
+    except Exception as error:  # whatever somebody else's class raises
+        raise TypeError(f"{name}: got {type(value).__name__}, which does not give its memory: {error}") from error
     raise TypeError(f"{name}: got {describe(value)}, expected an array (NumPy, __array_interface__ or DLPack)")
 
 
@@ -69,7 +75,7 @@ def check_layout(array: Array, name: str) -> None:
 def check_parameter(value: Any, name: str) -> Array:
     """An array that a step can write in place: float32 or float64, contiguous, native, writable."""
     array = as_array(value, name)
-    if array.dtype.newbyteorder("=") not in DTYPES:
+    if array.dtype.num not in NUMBERS:
         raise TypeError(f"{name}: got dtype {array.dtype}, expected float32 or float64")
     check_layout(array, name)
     if not array.flags.writeable:
@@ -79,7 +85,7 @@ def check_parameter(value: Any, name: str) -> Array:
 
 def check_like(array: Array, name: str, param: Array, param_name: str) -> None:
     """Of the dtype and shape of its parameter."""
-    if array.dtype.newbyteorder("=") != param.dtype:
+    if array.dtype.num != param.dtype.num:
         raise TypeError(f"{name}: got dtype {array.dtype}, expected {param.dtype} as {param_name} has")
     check_layout(array, name)
     if array.shape != param.shape:

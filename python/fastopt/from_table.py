@@ -68,14 +68,25 @@ def make_function(rule: Rule) -> Callable[..., None]:
     """One step of a rule over the caller's own arrays."""
     arguments = function_signature(rule)
     name = rule.name.lower()
+    positional = tuple(n for n, p in arguments.parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD)
+    defaults = {n: p.default for n, p in arguments.parameters.items()}
+    names = defaults.keys()
 
     def function(*args: Any, **kwargs: Any) -> None:
-        try:
-            bound = arguments.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{name}: {error}") from None
-        bound.apply_defaults()
-        given = bound.arguments
+        given = {**defaults, **dict(zip(positional, args, strict=False)), **kwargs}
+        if (
+            len(args) > len(positional)
+            or given.keys() != names
+            or given["step"] is arguments.empty
+            or given["grad"] is arguments.empty
+        ):
+            try:
+                arguments.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{name}: {error}") from None
+        if not kwargs.keys().isdisjoint(positional[: len(args)]):
+            twice = next(n for n in positional[: len(args)] if n in kwargs)
+            raise TypeError(f"{name}: got {twice} twice, by position and by name")
         values = rule.check(given)
         step = check_count(given["step"], "step")
         if step < 1:
@@ -83,9 +94,10 @@ def make_function(rule: Rule) -> Callable[..., None]:
         param = buffers.check_parameter(given["param"], "param")
         used = rule.variant(values).slots
         for slot in rule.slots:
-            if (given[slot.name] is not None) != (slot.name in used):
-                expected = "an array" if slot.name in used else "None with these arguments"
-                raise ValueError(f"{slot.name}: got {type(given[slot.name]).__name__}, expected {expected}")
+            if slot.name in used and given[slot.name] is None:
+                raise ValueError(f"{slot.name}: got None, expected an array of shape {param.shape} and dtype {param.dtype}")
+            if slot.name not in used and given[slot.name] is not None:
+                raise ValueError(f"{slot.name}: got {buffers.describe(given[slot.name])}, expected None with these arguments")
         state = [(slot, buffers.check_state(given[slot], slot, param, "param")) for slot in used]
         grad = buffers.check_gradient(given["grad"], "grad", param, "param")
         scale = check_scale(given["grad_scale"])
@@ -93,14 +105,16 @@ def make_function(rule: Rule) -> Callable[..., None]:
         plan = _core.Plan(rule.arithmetic, [(param, [array for _, array in state], 0)], 1)
         write_group(plan, 0, rule, values)
         plan.steps = [step - 1]
-        plan.step(grad, scale)
+        if not plan.step(grad, scale):
+            raise RuntimeError("grad: the extension refuses what buffers.py accepts; please report this")
 
     slots = ", ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots)
     function.__name__ = function.__qualname__ = name
     function.__signature__ = arguments  # type: ignore[attr-defined]  # read by inspect and help()
     function.__doc__ = (
         f"One step of {rule.name} on `param` and its state, in place.\n\n    {rule.formula}\n\n"
-        f"State: {slots}; each of param's shape and dtype, None where the arguments do without it.\n"
+        f"State: {slots}; each of param's shape and dtype and filled (with zeros, before step 1, or as `fastopt.{rule.name}` does), "
+        f"None where the arguments do without it.\n"
         f"`step` is the number of this step, from 1.  The other arguments are those of `fastopt.{rule.name}`.\n"
         f"Raises TypeError or ValueError, with nothing written, where one is not as expected."
     )

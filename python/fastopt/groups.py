@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
-from .rules import Rule, evaluate
+from .rules import Rule
 
-__all__ = ["Group"]
+__all__ = ["Group", "naming"]
 
 Schedule = Callable[[int], float]
+
+
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Puts `name`, if there is one, before the words of a TypeError or ValueError."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}" if name else str(error)) from None
 
 
 class Group(MutableMapping[str, Any]):
     """The hyperparameters of one group of tensors, as in `opt.groups[0]["lr"] = 1e-4`.
 
-    A value is checked when it is assigned (TypeError, ValueError, KeyError) and holds from the next step on.
-    `"params"` lists the group's arrays and cannot be changed.  `"lr"` may be given a callable of the number of
-    completed steps; reading it then gives its latest value.
+    A value is checked when it is assigned (TypeError, ValueError) and holds from the next step on; `update` takes on
+    several at once, or none where one is refused.  `"params"` lists the group's arrays and cannot be changed.  `"lr"`
+    may be given a callable of the number of completed steps; reading it then gives its latest value.
     """
 
-    def __init__(self, rule: Rule, params: list[Any], values: Mapping[str, Any]) -> None:
+    def __init__(self, rule: Rule, params: list[Any], values: Mapping[str, Any], name: str) -> None:
         self.rule = rule
-        self.params = params
+        self.params = tuple(params)
+        self._lock = threading.RLock()  # of a change: it reads the values, and writes them with some replaced
         self._write: Callable[[Group], None] = lambda group: None
         self._steps: Callable[[], int] = lambda: 0
-        self._values, self.schedule = self._check(values)
+        with naming(name):
+            self._values, self.schedule = self._check(values)
         self.slots = rule.variant(self._values).slots
 
     def attach(self, write: Callable[[Group], None], steps: Callable[[], int]) -> None:
@@ -35,16 +48,16 @@ class Group(MutableMapping[str, Any]):
 
     def initial(self, slot: str) -> float:
         """The first value of a state array."""
-        return float(evaluate(self.rule.slot(slot).initial, self._values))
+        return float(self.rule.evaluate(self.rule.slot(slot).initial, self._values))
 
     def hyperparameters(self) -> dict[str, Any]:
         """A copy of the present values."""
         return dict(self._values)
 
-    def follow_schedule(self) -> None:
-        """Sets `lr` for the next step where it is a callable."""
-        if self.schedule is not None:
-            self.assign(self._check(self._values | {"lr": self.schedule})[0])
+    def scheduled_lr(self) -> float:
+        """What the schedule says for the next step, checked."""
+        assert self.schedule is not None
+        return float(self.rule.argument("lr").check(self.schedule(self._steps())))
 
     def accept(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Schedule | None]:
         """`values` over the present ones, checked, for `assign`; nothing is changed yet."""
@@ -56,15 +69,26 @@ class Group(MutableMapping[str, Any]):
         if needed != self.slots[: len(needed)]:
             missing = next(name for name in needed if name not in self.slots)
             raise ValueError(f"{self.rule.name}: these values need the state {missing!r}, which the optimizer was built without")
-        for slot in self.rule.slots:
-            if evaluate(slot.initial, checked) != evaluate(slot.initial, self._values):
-                raise ValueError(f"{slot.initial}: it acts when the optimizer is built and cannot be changed afterwards")
         return checked, schedule
 
-    def assign(self, checked: dict[str, Any]) -> None:
-        """Takes on values that `accept` has passed."""
-        self._values = checked
-        self._write(self)
+    def assign(self, values: Mapping[str, Any]) -> None:
+        """Takes on values that have been checked."""
+        with self._lock:
+            self._values = self._values | dict(values)
+            self._write(self)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        values = dict(*args, **kwargs)
+        if "params" in values:
+            raise TypeError("params: a group's arrays are fixed when the optimizer is built")
+        with self._lock:
+            checked, schedule = self.accept(values)
+            for slot in self.rule.slots:
+                if self.rule.evaluate(slot.initial, checked) != self.rule.evaluate(slot.initial, self._values):
+                    raise ValueError(f"{slot.initial}: it acts when the optimizer is built and cannot be changed afterwards")
+            if "lr" in values:
+                self.schedule = schedule
+            self.assign(checked)
 
     def _check(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Schedule | None]:
         schedule = values["lr"] if callable(values["lr"]) else None
@@ -73,12 +97,7 @@ class Group(MutableMapping[str, Any]):
         return self.rule.check(values), schedule
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key == "params":
-            raise TypeError("params: a group's arrays are fixed when the optimizer is built")
-        checked, schedule = self.accept({key: value})
-        if key == "lr":
-            self.schedule = schedule
-        self.assign(checked)
+        self.update({key: value})
 
     def __getitem__(self, key: str) -> Any:
         return self.params if key == "params" else self._values[key]

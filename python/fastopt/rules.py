@@ -16,13 +16,23 @@ This file imports nothing but the standard library: the build reads it before Nu
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any, Literal
 
-__all__ = ["RULES", "STAGES", "Hyperparameter", "Rule", "Slot", "Variant", "derive", "evaluate"]
+__all__ = ["RULES", "STAGES", "Hyperparameter", "Rule", "Slot", "Variant", "derive", "evaluate", "shown"]
+
+
+def shown(value: Any) -> str:
+    """`value` in an error message: short, whatever it is."""
+    if isinstance(value, int) and abs(value) >= 2**64:
+        return "a whole number beyond 64 bits"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,8 @@ class Hyperparameter:
 
     def check(self, value: Any) -> Any:
         """`value` as this hyperparameter keeps it; TypeError or ValueError if it is not one."""
+        if value is self.default:
+            return value
         if self.choices:
             if not any(value is c or (type(value) is type(c) and value == c) for c in self.choices):
                 expected = ", ".join(map(repr, self.choices))
@@ -61,17 +73,23 @@ class Hyperparameter:
 
     def _number(self, name: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"{name}: got {type(value).__name__} {value!r}, expected a real number")
+            raise TypeError(f"{name}: got {type(value).__name__} {shown(value)}, expected a real number")
         try:
             number = float(value)
         except OverflowError:
             number = math.inf
-        low, high = (float(end) for end in self.range[1:-1].split(","))
+        low, high = self.ends
         above = number > low or (number == low and self.range[0] == "[")
         below = number < high or (number == high and self.range[-1] == "]")
         if not (above and below and math.isfinite(number)):
-            raise ValueError(f"{name}: got {value!r}, expected a number in {self.range}")
+            raise ValueError(f"{name}: got {shown(value)}, expected a number in {self.range}")
         return number
+
+    @functools.cached_property
+    def ends(self) -> tuple[float, float]:
+        """The numbers in `range`."""
+        low, high = self.range[1:-1].split(",")
+        return float(low), float(high)
 
     def codes(self, value: Any) -> tuple[float, ...]:
         """A checked value as the float64 numbers that C++ takes."""
@@ -127,7 +145,7 @@ class Rule:
     options: tuple[Hyperparameter, ...] = field(default=())
     """Keyword-only hyperparameters beyond torch's."""
 
-    @property
+    @functools.cached_property
     def arguments(self) -> tuple[Hyperparameter, ...]:
         """Every hyperparameter of the class, those of the stages last."""
         return self.hyperparameters + self.options + self.stages
@@ -138,7 +156,7 @@ class Rule:
         own = {h.name for h in self.hyperparameters + self.options}
         return tuple(s for s in STAGES if s.name not in own)
 
-    @property
+    @functools.cached_property
     def own(self) -> tuple[Hyperparameter, ...]:
         """The hyperparameters that only the rule reads, in the order of the C++ row."""
         shared = {"lr", *(s.name for s in STAGES)}
@@ -152,13 +170,27 @@ class Rule:
         """A full set of arguments, checked one by one and against each other."""
         checked = {h.name: h.check(values[h.name]) for h in self.arguments}
         for condition, words in self.requires:
-            if not evaluate(condition, checked):
+            if not self.evaluate(condition, checked):
                 raise ValueError(f"{self.name}: {words}")
         return checked
 
     def variant(self, values: Mapping[str, Any]) -> Variant:
         """The variant that these (checked) arguments take."""
-        return next(v for v in self.variants if evaluate(v.when, values))
+        return next(v for v in self.variants if self.evaluate(v.when, values))
+
+    def evaluate(self, expression: str, values: Mapping[str, Any]) -> Any:
+        """An expression under checked arguments; a tuple such as `betas` goes by its parts."""
+        return evaluate(expression, self.names(values))
+
+    def names(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What expressions know of these arguments."""
+        known = dict(values)
+        for h in self.arguments:
+            known.update(zip(h.parts, values[h.name], strict=True) if h.parts else ())
+        return known
+
+    def argument(self, name: str) -> Hyperparameter:
+        return next(h for h in self.arguments if h.name == name)
 
     def codes(self, values: Mapping[str, Any]) -> list[float]:
         """The rule's own hyperparameters as the numbers of the C++ row."""
@@ -183,18 +215,22 @@ def where(condition: bool, a: float, b: float) -> float:
     return a if condition else b
 
 
-def evaluate(expression: str, values: Mapping[str, Any]) -> Any:
-    """An expression of the table under named values; a tuple such as `betas` goes by its parts."""
-    names: dict[str, Any] = {"__builtins__": {}, "sqrt": math.sqrt, "power": power, "where": where}
-    names |= values
-    for pair in (h for h in PAIRS if h.name in values):
-        names |= zip(pair.parts, values[pair.name], strict=True)
-    return eval(expression, names)  # the expressions are this file's own
+FUNCTIONS = {"__builtins__": {}, "sqrt": math.sqrt, "power": power, "where": where}
+
+
+@functools.cache
+def compiled(expression: str) -> CodeType:
+    return compile(expression, "<rules>", "eval")
+
+
+def evaluate(expression: str, names: Mapping[str, Any]) -> Any:
+    """An expression of the table under named values."""
+    return eval(compiled(expression), {**FUNCTIONS, **names})  # the expressions are this file's own
 
 
 def derive(rule: Rule, values: Mapping[str, Any], t: int) -> dict[str, float]:
     """The scalars of step `t` (from 1) in float64: to the bit what C++ derives."""
-    known = dict(values) | {"t": t}
+    known = rule.names(values) | {"t": t}
     for name, expression in rule.scalars.items():
         known[name] = float(evaluate(expression, known))
     return {name: known[name] for name in rule.scalars}
@@ -226,7 +262,6 @@ def decoupled(default: bool) -> Hyperparameter:
 BETAS = Hyperparameter(
     "betas", (0.9, 0.999), "decay of the averages of gradient and squared gradient", "[0, 1)", parts=("beta1", "beta2")
 )
-PAIRS = (BETAS,)
 
 STAGES: tuple[Hyperparameter, ...] = (
     weight_decay(0.0),

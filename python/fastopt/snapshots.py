@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import buffers
-from .arguments import check_count
+from .arguments import Tensor, check_count
+from .groups import naming
+from .rules import shown
 
 if TYPE_CHECKING:
     from .base import Optimizer
@@ -24,6 +26,8 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
     for key in ("rule", "steps", "state", "groups"):
         if key not in state_dict:
             raise ValueError(f"state_dict: got none of {key!r}, expected a dict from state_dict()")
+    if not isinstance(state_dict["rule"], str):
+        raise TypeError(f"state_dict['rule']: got {buffers.describe(state_dict['rule'])}, expected {rule.name!r}")
     if state_dict["rule"] != rule.name:
         raise ValueError(f"state_dict: got the state of {state_dict['rule']}, expected {rule.name}'s")
     for name, count in (("state", len(tensors)), ("groups", len(groups))):
@@ -33,11 +37,13 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
             raise ValueError(f"state_dict[{name!r}]: got {len(state_dict[name])} entries, expected {count}")
     steps = [check_count(state_dict["steps"], "state_dict['steps']")]
     arrays: list[tuple[buffers.Array, buffers.Array]] = []
-    for i, (tensor, entry) in enumerate(zip(tensors, state_dict["state"], strict=True)):
+    entries = by_name(tensors, state_dict["state"])
+    for i, (tensor, entry) in enumerate(zip(tensors, entries, strict=True)):
         name = f"state_dict['state'][{i}]"
-        if not isinstance(entry, Mapping) or set(entry) != {"step", *tensor.state}:
+        expected = {"step", *tensor.state} | ({"name"} if tensor.key is not None else set())
+        if not isinstance(entry, Mapping) or set(entry) != expected:
             found = ", ".join(map(str, entry)) if isinstance(entry, Mapping) else buffers.describe(entry)
-            raise ValueError(f"{name}: got {found}, expected {', '.join(['step', *tensor.state])}")
+            raise ValueError(f"{name}: got {found}, expected {', '.join(sorted(expected))}")
         steps.append(check_count(entry["step"], f"{name}['step']"))
         for slot, own in tensor.state.items():
             label = f"{name}[{slot!r}]"
@@ -46,11 +52,26 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
             arrays.append((own, array))
     accepted = []
     for i, (group, values) in enumerate(zip(groups, state_dict["groups"], strict=True)):
+        name = f"state_dict['groups'][{i}]"
         if not isinstance(values, Mapping) or set(values) != set(group.hyperparameters()):
-            raise ValueError(f"state_dict['groups'][{i}]: expected the hyperparameters {', '.join(group.hyperparameters())}")
-        accepted.append(group.accept(values)[0])
+            found = ", ".join(map(str, values)) if isinstance(values, Mapping) else buffers.describe(values)
+            raise ValueError(f"{name}: got {found}, expected {', '.join(group.hyperparameters())}")
+        with naming(name):
+            accepted.append(group.accept(values)[0])
     for own, array in arrays:
         np.copyto(own, array)
     for group, values in zip(groups, accepted, strict=True):
         group.assign(values)
     optimizer._plan.completed, optimizer._plan.steps = steps[0], steps[1:]
+
+
+def by_name(tensors: list[Tensor], entries: list[Any]) -> list[Any]:
+    """The entries in the order of the tensors: of the tensors' names, where they have names."""
+    names = [entry.get("name") if isinstance(entry, Mapping) else None for entry in entries]
+    keys = [tensor.key for tensor in tensors]
+    if all(name is None for name in names + keys):
+        return entries
+    for key in keys:
+        if names.count(key) != keys.count(key):
+            raise ValueError(f"state_dict['state']: got the names {shown(names)}, expected {shown(keys)}")
+    return [entry if key is None else entries[names.index(key)] for key, entry in zip(keys, entries, strict=True)]
