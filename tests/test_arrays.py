@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import fastopt
 from fastopt.rules import RULES
@@ -98,3 +100,32 @@ def test_a_gradient_may_be_freed_after_the_step() -> None:
         del grad
         assert watch() is None, "a step keeps no gradient, done or refused"
     assert (param == -20).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_native_byte_order_by_its_name(dtype: type) -> None:
+    """NumPy keeps '<' or '>' on a dtype that was given it, though it is the native order."""
+    named = np.dtype(dtype).newbyteorder("<" if sys.byteorder == "little" else ">")
+    param, grad = np.ones(5, named), np.full(5, 2, named)
+    fastopt.SGD(param, lr=0.5).step(grad)
+    assert (param == 0).all()
+    fastopt.SGD(param, lr=0.5, grads=grad).step()
+    fastopt.functional.sgd(param, grad, step=1, lr=0.5)
+    assert (param == -2).all()
+
+
+def test_a_tensor_that_stands_for_minus_its_memory() -> None:
+    param = torch.ones(3)
+    with pytest.raises(TypeError, match="grads: got a Tensor that stands for minus its memory"):
+        fastopt.SGD(param).step(torch._neg_view(torch.ones(3)))
+    assert (param == 1).all()
+
+
+def test_a_broken_array_interface() -> None:
+    class Broken:
+        @property
+        def __array_interface__(self) -> dict[str, object]:
+            raise RuntimeError("boo")
+
+    with pytest.raises(TypeError, match="params: got Broken"):
+        fastopt.SGD(Broken())

@@ -70,3 +70,17 @@ def test_the_page_on_adding_a_rule_compiles(tmp_path: Path) -> None:
     flags = ["-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-DFASTOPT_ISA=scalar", "-Igenerated", "-Icsrc"]
     subprocess.run(["g++", *flags, "csrc/cpu/kernels.cpp"], cwd=tmp_path, check=True)
     assert "signum" in (tmp_path / "generated/rules.h").read_text()
+
+
+@pytest.mark.skipif(not (shutil.which("cmake") and shutil.which("cc")), reason="cmake or a C compiler is not installed")
+def test_the_example_in_c(tmp_path: Path) -> None:
+    for name in ("CMakeLists.txt", "csrc", "examples", "python"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    comment = (ROOT / "examples" / "adamw.c").read_text().split("*/")[0]
+    commands = re.findall(r"^ \*   (\S.*)$", comment, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("3.0000 after 500 steps on ")

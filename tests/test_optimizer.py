@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -292,3 +293,77 @@ def test_repr(rule: str) -> None:
     optimizer.step([np.ones(3), np.ones(4)])
     assert repr(optimizer).startswith(f"{rule}(2 tensors, 7 elements, 1 steps)")
     assert "lr=" in repr(optimizer)
+
+
+def test_an_update_of_several_values_is_all_or_nothing() -> None:
+    optimizer = fastopt.SGD(np.ones(3), lr=0.1, momentum=0.9, dampening=0.5)
+    group = optimizer.groups[0]
+    with pytest.raises(ValueError, match="weight_decay: got -1"):
+        group.update(lr=0.7, weight_decay=-1)
+    assert group["lr"] == 0.1
+    group.update(nesterov=True, dampening=0.0)  # neither could come alone after the other's old value
+    assert (group["nesterov"], group["dampening"]) == (True, 0.0)
+    assert isinstance(group["params"], tuple)
+
+
+def test_a_schedule_may_set_other_values() -> None:
+    optimizer = fastopt.SGD(np.ones(3), lr=0.1)
+
+    def schedule(completed: int) -> float:
+        optimizer.groups[0]["weight_decay"] = 0.01 * completed
+        return 0.1
+
+    optimizer.lr = schedule
+    for _ in range(3):
+        optimizer.step(np.ones(3))
+    assert optimizer.groups[0]["weight_decay"] == 0.02
+
+
+def test_a_schedule_that_fails_leaves_the_others_where_they_were() -> None:
+    groups = [{"params": np.ones(2), "lr": lambda t: 1.0 + t}, {"params": np.ones(2), "lr": lambda t: -1.0 if t else 0.5}]
+    optimizer = fastopt.SGD(groups)
+    grads = [np.ones(2), np.ones(2)]
+    optimizer.step(grads)
+    with pytest.raises(ValueError, match="lr: got -1"):
+        optimizer.step(grads)
+    assert [group["lr"] for group in optimizer.groups] == [1.0, 0.5]
+
+
+def test_snapshots_find_parameters_by_name() -> None:
+    rng = np.random.default_rng(5)
+    grads = {name: rng.standard_normal(3) for name in "ab"}
+    first = fastopt.Adam({"a": np.ones(3), "b": np.ones(3)})
+    first.step(grads)
+    second = fastopt.Adam({"b": np.ones(3), "a": np.ones(3)})
+    second.load_state_dict(first.state_dict())
+    assert (second.state["a"]["exp_avg"] == first.state["a"]["exp_avg"]).all()
+    with pytest.raises(ValueError, match="names"):
+        fastopt.Adam({"c": np.ones(3), "a": np.ones(3)}).load_state_dict(first.state_dict())
+    with pytest.raises(ValueError, match="names"):
+        fastopt.Adam([np.ones(3), np.ones(3)]).load_state_dict(first.state_dict())
+
+
+def test_a_snapshot_brings_its_own_accumulators() -> None:
+    first = fastopt.Adagrad(np.ones(3), initial_accumulator_value=0.1)
+    first.step(np.full(3, 2.0))
+    second = fastopt.Adagrad(np.ones(3))
+    second.load_state_dict(first.state_dict())
+    assert second.groups[0]["initial_accumulator_value"] == 0.1
+    assert (second.state[0]["sum"] == first.state[0]["sum"]).all()
+
+
+def test_what_is_no_attribute_is_not_quietly_taken() -> None:
+    optimizer = fastopt.SGD(np.ones(3))
+    with pytest.raises(AttributeError, match=r"weight_decay: SGD has no such attribute.*groups"):
+        optimizer.weight_decay = 0.1  # type: ignore[attr-defined]  # that is the test
+    with pytest.raises(TypeError, match="state_dict"):
+        copy.deepcopy(optimizer)
+    with pytest.raises(TypeError, match="AdamW"):
+        fastopt.Optimizer(np.ones(3))
+
+
+def test_a_step_without_any_gradient_counts_for_the_optimizer_alone() -> None:
+    optimizer = fastopt.SGD([np.ones(2), np.ones(2)])
+    optimizer.step([None, None])
+    assert optimizer.steps == 1
+    assert [optimizer.state[i]["step"] for i in range(2)] == [0, 0]

@@ -18,7 +18,7 @@ MARK = "<!-- rules: made by tools/generate.py -->"
 
 def annotation(name: str, rule: Rule) -> str:
     """The type of an argument, as a type checker should see it."""
-    fixed = {"params": "Params", "grads": "Any", "param": "Any", "grad": "Any", "step": "int", "grad_scale": "float"}
+    fixed = {"params": "_Params", "grads": "Any", "param": "Any", "grad": "Any", "step": "int", "grad_scale": "float"}
     if name in fixed:
         return fixed[name]
     if name in {slot.name for slot in rule.slots}:
@@ -30,7 +30,7 @@ def annotation(name: str, rule: Rule) -> str:
         return " | ".join(kinds + ([f"Literal[{', '.join(words)}]"] if words else []))
     if h.parts:
         return f"tuple[{', '.join('float' for _ in h.parts)}]"
-    return "float | Schedule" if name == "lr" else "float"
+    return "float | _Schedule" if name == "lr" else "float"
 
 
 def arguments(signature: inspect.Signature, rule: Rule, first: tuple[str, ...] = ()) -> str:
@@ -45,8 +45,9 @@ def arguments(signature: inspect.Signature, rule: Rule, first: tuple[str, ...] =
     return ",\n".join(lines)
 
 
-def stub(doc: str, imports: str, bodies: list[str]) -> str:
-    return f'"""{doc}  Made by tools/generate.py."""\n\n{imports}\n\n' + "\n".join(bodies)
+def stub(doc: str, imports: str, public: list[str], bodies: list[str]) -> str:
+    names = "".join(f'    "{name}",\n' for name in sorted(public))
+    return f'"""{doc}  Made by tools/generate.py."""\n\n{imports}\n\n__all__ = [\n{names}]\n\n' + "\n".join(bodies)
 
 
 def indent(text: str, spaces: int) -> str:
@@ -62,18 +63,26 @@ def class_stub() -> str:
         )
     imports = (
         "from collections.abc import Callable, Mapping, Sequence\nfrom typing import Any, Literal, TypeAlias\n\n"
-        "from .base import Optimizer\n\nSchedule: TypeAlias = Callable[[int], float]\n"
-        "Params: TypeAlias = Any | Sequence[Any] | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
+        "from .base import Optimizer\n\n_Schedule: TypeAlias = Callable[[int], float]\n"
+        "_Params: TypeAlias = Any | Sequence[Any] | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
     )
-    return stub("The optimizer classes, one for each row of the table of rules.", imports, bodies)
+    return stub("The optimizer classes, one for each row of the table of rules.", imports, list(RULES), bodies)
 
 
 def function_stub() -> str:
     bodies = []
     for rule in RULES.values():
-        inside = indent(arguments(function_signature(rule), rule), 4).replace("float | Schedule", "float")
+        inside = indent(arguments(function_signature(rule), rule), 4).replace("float | _Schedule", "float")
         bodies.append(f"def {rule.name.lower()}(\n{inside},\n) -> None: ...")
-    return stub("The bare kernels as functions, one for each rule.", "from typing import Any, Literal", bodies) + "\n"
+    return (
+        stub(
+            "The bare kernels as functions, one for each rule.",
+            "from typing import Any, Literal",
+            [name.lower() for name in RULES],
+            bodies,
+        )
+        + "\n"
+    )
 
 
 def short_table() -> str:

@@ -4,13 +4,14 @@ opt = fastopt.AdamW(p, lr=1e-3)
 opt.step(g)
 """
 
-from . import _core, functional
+from . import _core, functional, optimizers
 from .base import Optimizer
-from .config import get_num_threads, read_environment, set_num_threads, show_config
+from .config import get_num_threads, set_num_threads, show_config
+from .config import read_environment as _read_environment
 from .optimizers import *
-from .rules import RULES
 
-read_environment()
+_read_environment()
 
 __version__ = _core.__version__
-__all__ = ["Optimizer", "functional", "get_num_threads", "set_num_threads", "show_config", *RULES]
+__all__ = ["Optimizer", "functional", "get_num_threads", "set_num_threads", "show_config"]
+__all__ += optimizers.__all__

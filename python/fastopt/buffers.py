@@ -25,7 +25,15 @@ Named: TypeAlias = tuple[str, Array]
 
 def is_array(value: Any) -> bool:
     """Whether `value` claims to be an array, by any of the protocols."""
-    return any(hasattr(value, name) for name in ("__array_interface__", "__dlpack__", "__cuda_array_interface__"))
+    return any(has(value, name) for name in ("__array_interface__", "__dlpack__", "__cuda_array_interface__"))
+
+
+def has(value: Any, name: str) -> bool:
+    """hasattr; also where the attribute is there and fails, which `as_array` words."""
+    try:
+        return hasattr(value, name)
+    except Exception:
+        return True
 
 
 def describe(value: Any) -> str:
@@ -45,7 +53,7 @@ def as_array(value: Any, name: str) -> Array:
         raise TypeError(f"{name}: got the scalar {value!r}, expected an array (a scalar has no memory to update)")
     if value is None:
         raise TypeError(f"{name}: got None, expected an array")
-    if getattr(value, "__cuda_array_interface__", None) is not None:
+    if has(value, "__cuda_array_interface__"):
         raise TypeError(f"{name}: got {type(value).__name__} on a CUDA device, expected an array on the CPU")
     if getattr(value, "is_neg", bool)():
         raise TypeError(f"{name}: got a {type(value).__name__} that stands for minus its memory, expected one that was resolved")

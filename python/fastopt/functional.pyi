@@ -2,6 +2,13 @@
 
 from typing import Any, Literal
 
+__all__ = [
+    "adagrad",
+    "adam",
+    "adamw",
+    "sgd",
+]
+
 def sgd(
     param: Any,
     grad: Any,

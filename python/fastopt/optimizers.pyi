@@ -5,16 +5,23 @@ from typing import Any, Literal, TypeAlias
 
 from .base import Optimizer
 
-Schedule: TypeAlias = Callable[[int], float]
-Params: TypeAlias = Any | Sequence[Any] | Mapping[str, Any] | Sequence[Mapping[str, Any]]
+_Schedule: TypeAlias = Callable[[int], float]
+_Params: TypeAlias = Any | Sequence[Any] | Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+__all__ = [
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "SGD",
+]
 
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum (Polyak) or Nesterov's accelerated gradient."""
 
     def __init__(
         self,
-        params: Params,
-        lr: float | Schedule = 0.001,
+        params: _Params,
+        lr: float | _Schedule = 0.001,
         momentum: float = 0.0,
         dampening: float = 0.0,
         weight_decay: float = 0.0,
@@ -33,8 +40,8 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        params: Params,
-        lr: float | Schedule = 0.001,
+        params: _Params,
+        lr: float | _Schedule = 0.001,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-08,
         weight_decay: float = 0.0,
@@ -53,8 +60,8 @@ class AdamW(Optimizer):
 
     def __init__(
         self,
-        params: Params,
-        lr: float | Schedule = 0.001,
+        params: _Params,
+        lr: float | _Schedule = 0.001,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-08,
         weight_decay: float = 0.01,
@@ -73,8 +80,8 @@ class Adagrad(Optimizer):
 
     def __init__(
         self,
-        params: Params,
-        lr: float | Schedule = 0.01,
+        params: _Params,
+        lr: float | _Schedule = 0.01,
         lr_decay: float = 0.0,
         weight_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,

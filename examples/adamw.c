@@ -1,0 +1,47 @@
+/* AdamW from C, over memory of one's own: minimizes the sum of (p - 3)^2.
+ *
+ *   cmake -S . -B build/c -DFASTOPT_PYTHON=OFF && cmake --build build/c
+ *   cc -Icsrc examples/adamw.c build/c/libfastopt.a -lstdc++ -lm -pthread -o build/adamw && build/adamw
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "fastopt.h"
+
+enum { N = 1000000, STEPS = 500 };
+
+int main(void) {
+  float *p = calloc(N, sizeof *p), *g = malloc(N * sizeof *g);
+  float *exp_avg = calloc(N, sizeof *p), *exp_avg_sq = calloc(N, sizeof *p);
+  if (!p || !g || !exp_avg || !exp_avg_sq) return 1;
+
+  fastopt_group group = {0};
+  group.rule = fastopt_find_rule("adam");
+  group.lr = 0.1;
+  group.decoupled_weight_decay = 1;
+  group.hyperparameters[0] = 0.9;   /* beta1, by fastopt_rule_at(group.rule)->hyperparameters */
+  group.hyperparameters[1] = 0.999; /* beta2 */
+  group.hyperparameters[2] = 1e-8;  /* eps; the flags after it stay 0 */
+
+  fastopt_tensor tensor = {0};
+  tensor.param = p;
+  tensor.grad = g;
+  tensor.state[0] = exp_avg;
+  tensor.state[1] = exp_avg_sq;
+  tensor.length = N;
+  tensor.dtype = FASTOPT_FLOAT32;
+
+  const fastopt_plan plan = {&tensor, 1, &group, 1};
+  const fastopt_options options = {1.0};
+  for (int step = 0; step < STEPS; ++step) {
+    for (int i = 0; i < N; ++i) g[i] = 2 * (p[i] - 3);
+    const fastopt_status status = fastopt_step(&plan, &options);
+    if (status != FASTOPT_OK) {
+      fprintf(stderr, "%s\n", fastopt_status_message(status));
+      return 1;
+    }
+  }
+  printf("%.4f after %lld steps on %s\n", p[N - 1], (long long)tensor.steps, fastopt_isa_last_run());
+  return fabsf(p[N - 1] - 3) < 1e-2f ? 0 : 1;
+}
