@@ -123,14 +123,14 @@ def test_a_forked_child_steps_in_parallel() -> None:
 def test_number_of_threads() -> None:
     fastopt.set_num_threads(3)
     assert fastopt.get_num_threads() == 3 == fastopt.show_config("dicts")["threads"]
-    fastopt.set_num_threads(np.int64(2))  # type: ignore[arg-type]
+    fastopt.set_num_threads(np.int64(2))  # type: ignore[arg-type]  # an integer to all but the type checker
     assert fastopt.get_num_threads() == 2
     for bad in (0, -1, 4097, 2**40):
         with pytest.raises(ValueError, match=f"count: got {bad}"):
             fastopt.set_num_threads(bad)
     for bad_type in (2.0, True, "2", None):
         with pytest.raises(TypeError, match="count: got"):
-            fastopt.set_num_threads(bad_type)  # type: ignore[arg-type]
+            fastopt.set_num_threads(bad_type)  # type: ignore[arg-type]  # that is the test
     assert fastopt.get_num_threads() == 2
 
 
@@ -168,7 +168,7 @@ def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert "active: scalar" in out
     assert fastopt.__version__ in out
     with pytest.raises(ValueError, match="mode: got 'json'"):
-        fastopt.show_config(mode="json")  # type: ignore[call-overload]
+        fastopt.show_config(mode="json")  # type: ignore[call-overload]  # that is the test
 
 
 def test_an_import_loads_numpy_and_the_standard_library_only() -> None:
