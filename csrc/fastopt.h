@@ -18,6 +18,7 @@ extern "C" {
 #endif
 
 #define FASTOPT_MAX_SLOTS 4
+#define FASTOPT_MAX_RUNNING 1
 #define FASTOPT_MAX_HYPERPARAMETERS 12
 
 typedef enum { FASTOPT_FLOAT32 = 0, FASTOPT_FLOAT64 = 1 } fastopt_dtype;
@@ -28,7 +29,7 @@ typedef enum {
   FASTOPT_BAD_GROUP,    /* fastopt_tensor.group is no row of the plan */
   FASTOPT_BAD_DTYPE,    /* fastopt_tensor.dtype is none of fastopt_dtype */
   FASTOPT_BAD_LENGTH,   /* a negative length, offset, or count of steps */
-  FASTOPT_NULL_POINTER, /* a parameter or state array that the rule's variant needs is missing */
+  FASTOPT_NULL_POINTER, /* a parameter, state array or running scalar that the rule's variant needs is missing */
   FASTOPT_BAD_RANGE,    /* a part that does not lie within its tensor */
   FASTOPT_NO_MEMORY,    /* too little memory for the step's bookkeeping */
   FASTOPT_BAD_ISA,      /* this machine cannot run that instruction set */
@@ -40,16 +41,21 @@ const char* fastopt_status_message(fastopt_status status);
 
 /* ---- Rules ------------------------------------------------------------------------------------------ */
 
+/* What a rule does under some of its hyperparameters. */
 typedef struct {
   const char* name;
   int32_t slot_count;
-  const char* const* slots; /* in the order of fastopt_tensor.state */
+  const int32_t* slots; /* indices of the rule's slots: the others are not looked at */
 } fastopt_variant;
 
 typedef struct {
   const char* name;
   int32_t hyperparameter_count;
   const char* const* hyperparameters; /* in the order of fastopt_group.hyperparameters */
+  int32_t slot_count;
+  const char* const* slots; /* in the order of fastopt_tensor.state */
+  int32_t running_count;
+  const char* const* running; /* in the order of fastopt_tensor.running */
   int32_t scalar_count;
   const char* const* scalars; /* in the order of fastopt_derive's output */
   int32_t variant_count;
@@ -80,8 +86,9 @@ typedef struct {
   int64_t length; /* elements */
   int64_t offset; /* global index of the first element, where the arrays are a piece of a longer vector */
   int64_t steps;  /* completed steps; fastopt_step and fastopt_count raise it */
-  int32_t dtype;  /* fastopt_dtype */
-  int32_t group;  /* row of fastopt_plan.groups */
+  double running[FASTOPT_MAX_RUNNING]; /* scalars that the rule carries on with the count; before the first step any */
+  int32_t dtype;                       /* fastopt_dtype */
+  int32_t group;                       /* row of fastopt_plan.groups */
 } fastopt_tensor;
 
 typedef struct {
@@ -99,8 +106,9 @@ typedef struct {
 /* Which variant of its rule a group takes, and so which state arrays; -1 for a bad group. */
 int32_t fastopt_variant_of(const fastopt_group* group);
 
-/* The scalars that step number t (from 1) of a group derives, in float64.  For tests and for others' kernels. */
-fastopt_status fastopt_derive(const fastopt_group* group, int64_t t, double* scalars);
+/* The scalars that step number t (from 1) of a group derives, in float64, from the running ones before it, which go on
+ * to their next values.  `running` may be NULL where the rule has none.  For tests and for others' kernels. */
+fastopt_status fastopt_derive(const fastopt_group* group, int64_t t, double* running, double* scalars);
 
 /* One step of every tensor that has a gradient, then counts it.  On an error nothing was written. */
 fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* options);

@@ -1,6 +1,6 @@
 """Writes the C++ side of the table of rules: `generate.py OUTPUT_FOLDER` makes rules.h and table.h there.
 
-`python/fastopt/rules.py` is the one place for a rule's hyperparameters, slots, variants and derived
+`python/fastopt/rules` is the one place for a rule's hyperparameters, slots, variants and derived
 scalars.  The build runs this script, which needs nothing but the standard library.
 """
 
@@ -9,17 +9,18 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-SOURCE = Path(__file__).resolve().parent.parent / "python" / "fastopt" / "rules.py"
-BANNER = "// Made by csrc/generate.py from python/fastopt/rules.py; change those.\n"
+SOURCE = Path(__file__).resolve().parent.parent / "python" / "fastopt" / "rules"
+BANNER = "// Made by csrc/generate.py from python/fastopt/rules; change those.\n"
 
 
 def load_rules() -> ModuleType:
-    """rules.py by its path: the package around it needs the extension that is being built."""
-    spec = importlib.util.spec_from_file_location("rules", SOURCE)
+    """The package of rules by its path: the one around it needs the extension that is being built."""
+    spec = importlib.util.spec_from_file_location("rules", SOURCE / "__init__.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -33,7 +34,7 @@ def arithmetics(rules: dict[str, Any]) -> list[Any]:
     first: dict[str, Any] = {}
     for rule in rules.values():
         known = first.setdefault(rule.arithmetic, rule)
-        seen = ("own", "scalars", "variants", "slots")
+        seen = ("own", "scalars", "variants", "slots", "running")
         assert all(getattr(rule, name) == getattr(known, name) for name in seen), f"{rule.name} and {known.name} differ"
     return list(first.values())
 
@@ -46,7 +47,7 @@ def cpp(expression: str, rule: Any) -> str:
         choices = next(h for h in rule.arguments if h.name == match[1]).choices
         return f"{match[1]} == {choices.index(value)}"
 
-    expression = re.sub(r'(\w+) == ("\w+"|True|False)', code, expression)
+    expression = re.sub(r'(\w+) == ("[^"]+"|True|False)', code, expression)
     return re.sub(r"(?<![\w.])(\d+)(?![\w.])", r"\1.0", expression)
 
 
@@ -64,23 +65,42 @@ def rules_header(rules: list[Any]) -> str:
     return "\n".join(out)
 
 
-def strings(name: str, values: list[str]) -> str:
-    quoted = ", ".join(f'"{value}"' for value in values)
-    return f"static const char* const {name}[] = {{{quoted}}};" if values else ""
+class Lists:
+    """Static arrays, each with its declaration; an empty one is a null pointer."""
+
+    def __init__(self, rule: Any) -> None:
+        self.prefix = rule.arithmetic
+        self.declarations: list[str] = []
+
+    def add(self, name: str, kind: str, values: list[str]) -> str:
+        """The C++ for a count and a pointer to the values."""
+        if values:
+            self.declarations.append(f"static const {kind} {self.prefix}_{name}[] = {{{', '.join(values)}}};")
+        return f"{len(values)}, {f'{self.prefix}_{name}' if values else 'nullptr'}"
+
+    def strings(self, name: str, values: Iterable[str]) -> str:
+        return self.add(name, "char* const", [f'"{value}"' for value in values])
+
+    def numbers(self, name: str, values: Iterable[int]) -> str:
+        return self.add(name, "int32_t", [str(value) for value in values])
 
 
 def rule_functions(rule: Any) -> str:
-    """Locals for the hyperparameters, then the derived scalars and the choice of a variant."""
+    """The derived scalars, and the choice of a variant, with locals for the hyperparameters."""
     parts = [part for h in rule.own for part in h.scalars]
     known = ["  [[maybe_unused]] const double lr = group.lr;"]
     known += [f"  [[maybe_unused]] const double {p} = group.hyperparameters[{i}];" for i, p in enumerate(parts)]
+    carried = [f"  double {name} = running[{i}];" for i, name in enumerate(rule.running)]
     derived = []
     for i, (name, expression) in enumerate(rule.scalars.items()):
-        derived.append(f"  const double {name} = {cpp(expression, rule)};\n  out[{i}] = {name};")
+        new = "" if name in rule.running else "const double "
+        derived.append(f"  {new}{name} = {cpp(expression, rule)};\n  out[{i}] = {name};")
+    carried_on = [f"  running[{i}] = {name};" for i, name in enumerate(rule.running)]
     choice = "".join(f"({cpp(v.when, rule)}) ? {i} : " for i, v in enumerate(rule.variants[:-1]))
     a = rule.arithmetic
+    arguments = "const fastopt_group& group, [[maybe_unused]] int64_t t, [[maybe_unused]] double* running, double* out"
     return "\n".join(
-        [f"static void derive_{a}(const fastopt_group& group, [[maybe_unused]] int64_t t, double* out) {{", *known, *derived, "}"]
+        [f"static void derive_{a}({arguments}) {{", *known, *carried, *derived, *carried_on, "}"]
         + [f"static int32_t variant_{a}([[maybe_unused]] const fastopt_group& group) {{", *known]
         + [f"  return {choice}{len(rule.variants) - 1};", "}"]
     )
@@ -88,24 +108,33 @@ def rule_functions(rule: Any) -> str:
 
 def table_header(rules: list[Any]) -> str:
     """What step.cpp knows of each arithmetic: names for the outside, derivation, choice of variant."""
-    out, rows, first = [BANNER], [], 0
+    out, rows, limits, first = [BANNER], [], [], 0
     for rule in rules:
-        a = rule.arithmetic
-        parts = [part for h in rule.own for part in h.scalars]
-        out += [strings(f"{a}_hyperparameters", parts), strings(f"{a}_scalars", list(rule.scalars))]
-        out += [strings(f"{a}_slots_{v.name}", list(v.slots)) for v in rule.variants]
+        a, lists = rule.arithmetic, Lists(rule)
+        slots = [slot.name for slot in rule.slots]
+        hyperparameters = [part for h in rule.own for part in h.scalars]
         variants = []
         for v in rule.variants:
-            slots = f"{a}_slots_{v.name}" if v.slots else "nullptr"
-            variants.append(f'{{"{v.name}", {len(v.slots)}, {slots}}}')
-        out += [f"static const fastopt_variant {a}_variants[] = {{{', '.join(variants)}}};", rule_functions(rule), ""]
-        own = f"{a}_hyperparameters" if parts else "nullptr"
-        info = f'"{a}", {len(parts)}, {own}, {len(rule.scalars)}, {a}_scalars'
-        rows.append(f"  {{{{{info}, {len(rule.variants)}, {a}_variants}}, derive_{a}, variant_{a}, {first}}},")
+            assert list(v.slots) == [name for name in slots if name in v.slots], f"{rule.name}: slots out of order"
+            variants.append(f'{{"{v.name}", {lists.numbers(f"slots_{v.name}", map(slots.index, v.slots))}}}')
+        info = [
+            f'"{a}"',
+            lists.strings("hyperparameters", hyperparameters),
+            lists.strings("slots", slots),
+            lists.strings("running", rule.running),
+            lists.strings("scalars", rule.scalars),
+            lists.add("variants", "fastopt_variant", variants),
+        ]
+        out += [*lists.declarations, rule_functions(rule), ""]
+        rows.append(f"  {{{{{', '.join(info)}}}, derive_{a}, variant_{a}, {first}}},")
         first += len(rule.variants)
-    out += [f"static_assert({len(rule.scalars)} <= kMaxScalars);" for rule in rules]
-    out += [f"static_assert({len(rule.codes(rule.defaults))} <= FASTOPT_MAX_HYPERPARAMETERS);" for rule in rules]
-    out.append("static const RuleRow kRules[] = {\n" + "\n".join(rows) + "\n};\n")
+        limits += [
+            f"static_assert({len(rule.scalars)} <= kMaxScalars);",
+            f"static_assert({len(hyperparameters)} <= FASTOPT_MAX_HYPERPARAMETERS);",
+            f"static_assert({len(slots)} <= FASTOPT_MAX_SLOTS);",
+            f"static_assert({len(rule.running)} <= FASTOPT_MAX_RUNNING);",
+        ]
+    out += [*limits, "static const RuleRow kRules[] = {\n" + "\n".join(rows) + "\n};\n"]
     return "\n".join(out)
 
 

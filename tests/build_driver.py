@@ -94,7 +94,7 @@ class Case:
 LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 1023, 1024, 1025, 5000)
 PARALLEL, LONG = 100_003, 540_001  # elements: shared among the threads that are awake; worth waking those that sleep
 DTYPES = (np.float32, np.float64)
-HEADER = struct.Struct("<16s12d4d4i3q")  # CaseHeader of replay.cpp
+HEADER = struct.Struct("<16s12d4dd4i4q")  # CaseHeader of replay.cpp
 NEUTRAL: dict[str, Any] = {"weight_decay": 0.0, "decoupled_weight_decay": False, "l1": 0.0, "maximize": False, "grad_scale": 1.0}
 STAGED: dict[str, Any] = {"weight_decay": 0.01, "decoupled_weight_decay": True, "l1": 1e-3, "maximize": True, "grad_scale": 0.37}
 
@@ -103,7 +103,7 @@ def configurations(rule: Rule) -> Iterator[dict[str, Any]]:
     """Every combination of the rule's own choices, each number at its default and at 0.9."""
 
     def values(h: Any) -> tuple[Any, ...]:
-        return h.choices or ((h.default,) if h.parts else (h.default, 0.9))
+        return h.choices or ((h.default,) if h.parts else (h.default, 0.9)) + ((None,) if h.optional else ())
 
     for combination in itertools.product(*(values(h) for h in rule.own)):
         arguments = rule.defaults | NEUTRAL | dict(zip((h.name for h in rule.own), combination, strict=True))
@@ -136,7 +136,8 @@ def make_case(rule: Rule, arguments: dict[str, Any], stage: dict[str, Any], dtyp
     generator = np.random.default_rng(seed)
     values = rule.check(arguments | {name: value for name, value in stage.items() if name != "grad_scale"})
     slots = rule.variant(values).slots
-    steps = 2
+    steps, before = 2, (0, 39)[seed % 2]  # some rules begin otherwise than they go on
+    running = [0.75 for _ in rule.running]
     param = awkward(generator, length, dtype)
     state = [awkward(generator, length, dtype, signed=rule.slot(name).kind != "non-negative") for name in slots]
     grads = [awkward(generator, length, dtype) for _ in range(steps)]
@@ -150,10 +151,12 @@ def make_case(rule: Rule, arguments: dict[str, Any], stage: dict[str, Any], dtyp
         values["weight_decay"],
         values["l1"],
         stage["grad_scale"],
+        *(running or [0.0]),
         values["decoupled_weight_decay"],
         values["maximize"],
         DTYPES.index(dtype),
         len(slots),
+        before,
         steps,
         length,
         shift,
@@ -163,6 +166,9 @@ def make_case(rule: Rule, arguments: dict[str, Any], stage: dict[str, Any], dtyp
     live = [optimizer.state[0][name] for name in slots]
     for own, start in zip(live, state, strict=True):
         own[...] = start
+    snapshot = optimizer.state_dict()
+    snapshot["state"][0] |= {"step": before, **dict(zip(rule.running, running, strict=True))}
+    optimizer.load_state_dict(snapshot)
     for grad in grads:
         optimizer.step(grad, grad_scale=stage["grad_scale"])
     label = f"{rule.name} {dtype.__name__}[{length}] {values} {stage}"

@@ -32,13 +32,15 @@ def random_number(h: Hyperparameter, rng: np.random.Generator) -> Any:
     if h.name == "momentum":
         return float(rng.uniform(0.3, 0.95))
     typical = h.default or {"initial_accumulator_value": 0.1}.get(h.name, 1e-2)
-    return float(typical * 10 ** rng.uniform(-0.5, 0.5))
+    return float(low + (typical - low) * 10 ** rng.uniform(-0.5, 0.5))
 
 
 def levels(h: Hyperparameter, rng: np.random.Generator) -> tuple[Any, ...]:
     """The values that a product over the arguments runs through: each choice; a number, and 0 where 0 switches it off."""
     if h.choices:
         return h.choices
+    if h.optional:
+        return None, random_number(h, rng)
     return (random_number(h, rng),) if h.parts or h.default != 0 else (0.0, random_number(h, rng))
 
 

@@ -16,7 +16,8 @@ from helpers import DTYPES, KERNEL_CASES, Array, case_id, gradients, hostile
 
 PARALLEL = 24 * 1024
 """Elements from which a step runs on several threads."""
-STEPS = 3
+STEP_NUMBERS = (1, 2, 40)
+"""Of a problem's steps: some rules begin otherwise than they go on."""
 GRAD_SCALE = 1 / 1024
 ALL_CASES = pytest.mark.parametrize("case", KERNEL_CASES, ids=case_id)
 ALL_DTYPES = pytest.mark.parametrize("dtype", DTYPES)
@@ -24,12 +25,13 @@ ALL_DTYPES = pytest.mark.parametrize("dtype", DTYPES)
 
 @dataclass
 class Problem:
-    """A start and some gradients, for one set of arguments."""
+    """A start and a gradient for each of STEP_NUMBERS, for one set of arguments."""
 
     rule: str
     arguments: dict[str, Any]
     param: Array
     state: dict[str, Array]
+    running: dict[str, Array]
     grads: list[Array]
     grad_scale: float = 1.0
 
@@ -40,12 +42,22 @@ class Problem:
     def solve(self, place: Callable[[Array], Array] = np.copy) -> list[Array]:
         """The parameter and state after the first step and after the last, from arrays that `place` puts somewhere."""
         param, state = place(self.param), {name: place(array) for name, array in self.state.items()}
+        running = {name: array.copy() for name, array in self.running.items()}
         function = getattr(fastopt.functional, self.rule.lower())
-        for t, grad in enumerate(self.grads, start=1):
-            function(param, place(grad), **state, step=t, **self.arguments, grad_scale=self.grad_scale)
+        for t, grad in zip(STEP_NUMBERS, self.grads, strict=True):
+            function(param, place(grad), **state, **running, step=t, **self.arguments, grad_scale=self.grad_scale)
             if t == 1:
                 first = [param.copy(), *(array.copy() for array in state.values())]
-        return [*first, param, *state.values()]
+        return [*first, param, *state.values(), *running.values()]
+
+    def step(self, optimizer: fastopt.Optimizer, cut: Callable[[Array], Any] = np.asarray) -> None:
+        """The same steps of a class over its own arrays; `cut` makes its gradients."""
+        for t, grad in zip(STEP_NUMBERS, self.grads, strict=True):
+            snapshot = optimizer.state_dict()
+            for entry in snapshot["state"]:
+                entry |= {"step": t - 1} | ({name: float(value) for name, value in self.running.items()} if t == 1 else {})
+            optimizer.load_state_dict(snapshot)
+            optimizer.step(cut(grad), grad_scale=self.grad_scale)
 
 
 def make_problem(case: tuple[str, dict[str, Any]], n: int, dtype: Any, *, benign: bool = False, seed: int = 0) -> Problem:
@@ -58,7 +70,7 @@ def make_problem(case: tuple[str, dict[str, Any]], n: int, dtype: Any, *, benign
 
     used = rule.variant(rule.check(rule.defaults | arguments)).slots
     state = {slot: np.abs(fill()) if rule.slot(slot).kind == "non-negative" else fill() for slot in used}
-    param, grads = fill(), [fill() for _ in range(STEPS)]
+    param, grads = fill(), [fill() for _ in STEP_NUMBERS]
     if not benign:
         # L1 moves whatever is not zero: only from zero does a step with it end at a denormal.
         param[3::16] = 0
@@ -66,7 +78,8 @@ def make_problem(case: tuple[str, dict[str, Any]], n: int, dtype: Any, *, benign
         for array in (*state.values(), grads[0]):
             array[3::16] = np.finfo(dtype).tiny * rng.uniform(1, 60, array[3::16].size)
     staged = any(arguments[stage] for stage in ("weight_decay", "l1", "maximize"))
-    return Problem(name, arguments, param, state, grads, GRAD_SCALE if staged else 1.0)
+    running = {scalar: np.asarray(rng.uniform(0.2, 0.9)) for scalar in rule.running}
+    return Problem(name, arguments, param, state, running, grads, GRAD_SCALE if staged else 1.0)
 
 
 def yardstick(problem: Problem) -> list[Array]:

@@ -7,6 +7,7 @@ from 1, and returns the new parameter.  Bias corrections are plain powers, avera
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -127,11 +128,139 @@ def adagrad(
     return p - rate * np.where(total == 0, 0.0, g / np.sqrt(np.where(total == 0, 1.0, total + eps)))
 
 
+def adamax(
+    p: Array,
+    g: Array,
+    state: State,
+    t: int,
+    *,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    eps_in_max: bool = True,
+) -> Array:
+    """Kingma & Ba's algorithm 2; torch adds eps to the gradient's size, Keras to the maximum."""
+    zero = np.zeros_like(p)
+    m = state["exp_avg"] = betas[0] * state.get("exp_avg", zero) + (1 - betas[0]) * g
+    inside, outside = (eps, 0.0) if eps_in_max else (0.0, eps)
+    u = state["exp_inf"] = np.maximum(betas[1] * state.get("exp_inf", zero), np.abs(g) + inside)
+    return p - lr / (1 - betas[0] ** t) * m / (u + outside)
+
+
+def nadam(
+    p: Array,
+    g: Array,
+    state: State,
+    t: int,
+    *,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    momentum_decay: float | None = 4e-3,
+    eps_root: float = 0.0,
+    lookahead_correction: str = "next",
+) -> Array:
+    """torch.optim.NAdam; without momentum_decay Dozat's report, or what surveys and tutorials made of it."""
+    zero = np.zeros_like(p)
+    m = state["exp_avg"] = betas[0] * state.get("exp_avg", zero) + (1 - betas[0]) * g
+    v = state["exp_avg_sq"] = betas[1] * state.get("exp_avg_sq", zero) + (1 - betas[1]) * g**2
+
+    def mu(step: int) -> float:
+        return betas[0] if momentum_decay is None else betas[0] * (1 - 0.5 * 0.96 ** (step * momentum_decay))
+
+    product = math.prod(mu(step) for step in range(1, t + 1))
+    state["mu_product"] = np.asarray(product)
+    if lookahead_correction == "next":
+        lookahead = mu(t + 1) * m / (1 - product * mu(t + 1)) + (1 - mu(t)) * g / (1 - product)
+    else:
+        m_hat, b1 = m / (1 - betas[0] ** t), betas[0]
+        lookahead = b1 * m_hat + (1 - b1) * (g / (1 - b1**t) if lookahead_correction == "same" else g)
+    return p - lr * lookahead / (np.sqrt(v / (1 - betas[1] ** t) + eps_root) + eps)
+
+
+def radam(
+    p: Array,
+    g: Array,
+    state: State,
+    t: int,
+    *,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    eps_hat: bool = True,
+    eps_root: float = 0.0,
+    threshold: float = 5.0,
+) -> Array:
+    """Liu et al.'s algorithm 2, with their code's threshold of 5."""
+    zero = np.zeros_like(p)
+    m = state["exp_avg"] = betas[0] * state.get("exp_avg", zero) + (1 - betas[0]) * g
+    v = state["exp_avg_sq"] = betas[1] * state.get("exp_avg_sq", zero) + (1 - betas[1]) * g**2
+    m_hat, correction2 = m / (1 - betas[0] ** t), 1 - betas[1] ** t
+    longest = 2 / (1 - betas[1]) - 1
+    length = longest - 2 * t * betas[1] ** t / correction2
+    if length <= threshold:
+        return p - lr * m_hat
+    rectification = math.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+    root = np.sqrt(v / correction2 + eps_root) + (eps / np.sqrt(correction2) if eps_hat else eps)
+    return p - lr * rectification * m_hat / root
+
+
+def rmsprop(
+    p: Array,
+    g: Array,
+    state: State,
+    t: int,
+    *,
+    lr: float,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    momentum: float = 0.0,
+    centered: bool = False,
+    eps_in_root: bool = False,
+    lr_in_momentum: bool = False,
+) -> Array:
+    """torch.optim.RMSprop; with eps_in_root and lr_in_momentum Keras'."""
+    zero = np.zeros_like(p)
+    spread = state["square_avg"] = alpha * state.get("square_avg", zero) + (1 - alpha) * g**2
+    if centered:
+        mean = state["grad_avg"] = alpha * state.get("grad_avg", zero) + (1 - alpha) * g
+        spread = np.maximum(spread - mean**2, 0.0)
+    divided = g / (np.sqrt(spread + eps) if eps_in_root else np.sqrt(spread) + eps)
+    if momentum == 0:
+        return p - lr * divided
+    inner, outer = (lr, 1.0) if lr_in_momentum else (1.0, lr)
+    buffer = state["momentum_buffer"] = momentum * state.get("momentum_buffer", zero) + inner * divided
+    return p - outer * buffer
+
+
+def adadelta(p: Array, g: Array, state: State, t: int, *, lr: float, rho: float = 0.9, eps: float = 1e-6) -> Array:
+    """Zeiler's algorithm 1, its step times lr."""
+    zero = np.zeros_like(p)
+    v = state["square_avg"] = rho * state.get("square_avg", zero) + (1 - rho) * g**2
+    a = state.get("acc_delta", zero)
+    delta = np.sqrt(a + eps) / np.sqrt(v + eps) * g
+    state["acc_delta"] = rho * a + (1 - rho) * delta**2
+    return p - lr * delta
+
+
+def lion(p: Array, g: Array, state: State, t: int, *, lr: float, betas: tuple[float, float] = (0.9, 0.99)) -> Array:
+    """Chen et al.'s algorithm 2; the decay is a stage."""
+    m = state.get("exp_avg", np.zeros_like(p))
+    state["exp_avg"] = betas[1] * m + (1 - betas[1]) * g
+    return p - lr * np.sign(betas[0] * m + (1 - betas[0]) * g)
+
+
 REFERENCES: dict[str, Callable[..., Array]] = {
     "SGD": with_stages(sgd, 0.0, False),
     "Adam": with_stages(adam, 0.0, False),
     "AdamW": with_stages(adam, 1e-2, True),
+    "Adamax": with_stages(adamax, 0.0, False),
+    "NAdam": with_stages(nadam, 0.0, False),
+    "RAdam": with_stages(radam, 0.0, False),
+    "RMSprop": with_stages(rmsprop, 0.0, False),
     "Adagrad": with_stages(adagrad, 0.0, False),
+    "Adadelta": with_stages(adadelta, 0.0, False),
+    "Lion": with_stages(lion, 0.0, True),
 }
 """Name of the class to its reference; a new rule joins the tests by a line here."""
 

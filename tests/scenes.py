@@ -55,7 +55,7 @@ class Scene:
         assert self.digest() == before, "something was written all the same"
 
     def slot(self) -> Array:
-        return next(value for key, value in self.optimizer.state[0].items() if key != "step")
+        return next(value for value in self.optimizer.state[0].values() if isinstance(value, np.ndarray))
 
 
 # Each bad array stands last in its list, so that a step that had begun would show in the others.

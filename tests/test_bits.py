@@ -36,7 +36,7 @@ def test_the_data_is_hostile(case: tuple[str, dict[str, Any]], dtype: Any) -> No
         assert np.isposinf(array).any()
         assert (array == 0).any()
     results = yardstick(problem)
-    assert sum(int(subnormal(array).sum()) for array in results) > 20
+    assert sum(int(subnormal(array).sum()) for array in results) > 0
     for array in results:
         assert np.isfinite(array).mean() > 0.3
 
@@ -108,11 +108,10 @@ def test_many_tensors_are_one_flat_array(case: tuple[str, dict[str, Any]], dtype
             for slot, array in problem.state.items():
                 for entry, piece in zip(optimizer.state, pieces(array), strict=True):
                     entry[slot][...] = piece
-            for grad in problem.grads:
-                optimizer.step(pieces(grad), grad_scale=problem.grad_scale)
+            problem.step(optimizer, pieces)
             actual = [np.concatenate(params)]
             actual += [np.concatenate([entry[slot] for entry in optimizer.state]) for slot in problem.state]
-            assert_same_bits(actual, expected[len(actual) :], (threads, offset))
+            assert_same_bits(actual, expected[len(actual) : 2 * len(actual)], (threads, offset))
             place.assert_untouched()
 
 
@@ -124,7 +123,7 @@ def test_functional_is_the_class(rule: str, dtype: Any) -> None:
     param = problem.param.copy()
     optimizer = getattr(fastopt, rule)(param, **problem.arguments)
     problem.state = {slot: optimizer.state[0][slot].copy() for slot in problem.state}
-    for grad in problem.grads:
-        optimizer.step(grad, grad_scale=problem.grad_scale)
+    problem.step(optimizer)
     actual = [param, *(optimizer.state[0][slot] for slot in problem.state)]
-    assert_same_bits(actual, problem.solve()[len(actual) :])
+    running = [np.asarray(optimizer.state[0][scalar]) for scalar in problem.running]
+    assert_same_bits(actual + running, problem.solve()[len(actual) :])

@@ -52,7 +52,7 @@ BAD_SNAPSHOTS: dict[str, tuple[Callable[[dict[str, Any]], Any], type[Exception],
     "no steps": (without("steps"), ValueError, "state_dict: got none of 'steps'"),
     "no state": (without("state"), ValueError, "state_dict: got none of 'state'"),
     "no groups": (without("groups"), ValueError, "state_dict: got none of 'groups'"),
-    "another rule": (put("rule", value="Lion"), ValueError, "state_dict: got the state of Lion"),
+    "another rule": (put("rule", value="Momo"), ValueError, "state_dict: got the state of Momo"),
     "fewer tensors": (without("state", 2), ValueError, r"state_dict\['state'\]: got 2 entries, expected 3"),
     "state is a dict": (put("state", value={}), TypeError, r"state_dict\['state'\]: got dict"),
     "groups is a number": (put("groups", value=1), TypeError, r"state_dict\['groups'\]: got int"),
@@ -75,6 +75,11 @@ BAD_SNAPSHOTS: dict[str, tuple[Callable[[dict[str, Any]], Any], type[Exception],
     "another dtype": (put("state", 2, "slot", value=np.ones(N)), TypeError, SLOT),
     "another shape": (put("state", 2, "slot", value=np.ones((2, 3), np.float32)), ValueError, SLOT),
     "another length": (put("state", 2, "slot", value=np.ones(N + 1, np.float32)), ValueError, SLOT),
+    "a running scalar of text": (
+        lambda s: put("state", 2, "mu_product", value="1")(s) if "mu_product" in s["state"][2] else None,
+        TypeError,
+        r"state_dict(\['state'\]\[2\]\['mu_product'\])?: got",
+    ),
     "no array": (put("state", 2, "slot", value=None), TypeError, SLOT),
     "a list of numbers": (put("state", 2, "slot", value=[1.0] * N), TypeError, SLOT),
     "a group without lr": (without("groups", 0, "lr"), ValueError, r"state_dict\['groups'\]\[0\]"),
@@ -121,6 +126,7 @@ def test_a_snapshot_with_other_state() -> None:
 def bare(rule: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """A kernel, good arrays for it, and the other arguments."""
     arrays = {name: np.full(N, 2.0, np.float32) for name in ("param", "grad", *(slot.name for slot in RULES[rule].slots))}
+    arrays |= {name: np.full((), 2.0) for name in RULES[rule].running}
     return getattr(fastopt.functional, rule.lower()), arrays, {"step": 1, **arguments_with_state(rule)}
 
 
@@ -147,7 +153,7 @@ def test_the_good_call_is_good(rule: str) -> None:
 def test_arrays_of_a_bare_kernel(rule: str, bad: str) -> None:
     make, error = BAD_GRADIENTS[bad]
     _, arrays, _ = bare(rule)
-    for name in arrays:
+    for name in arrays.keys() - set(RULES[rule].running):
         if name == "param" and bad not in (
             "too short",
             "too long",
@@ -179,6 +185,22 @@ def test_state_of_a_bare_kernel(rule: str) -> None:
     refuses(rule, ValueError, "same memory", param=arrays["param"], grad=arrays["param"])
     refuses(rule, TypeError, "^(param|grad): got None", grad=None)
     refuses(rule, TypeError, "^param: got None", param=None)
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "words"),
+    [
+        (None, ValueError, "got None, expected a float64 array of shape"),
+        (1.0, TypeError, "got float 1.0"),
+        (np.float64(1), TypeError, "got the scalar"),
+        (np.ones(()).astype(np.float32), TypeError, "got dtype float32"),
+        (np.ones(1), ValueError, r"got shape \(1,\)"),
+        (read_only(np.ones(())), ValueError, "got a read-only array"),
+    ],
+    ids=str,
+)
+def test_running_scalar_of_a_bare_kernel(bad: Any, error: Any, words: str) -> None:
+    refuses("NAdam", error, f"^mu_product: {words}", mu_product=bad)
 
 
 @pytest.mark.parametrize(

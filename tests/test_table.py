@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastopt
-from fastopt import _core, rules
+from fastopt import _core
 from fastopt.rules import RULES, STAGES, Rule
+from fastopt.rules.expressions import power
 from helpers import combinations, label, stage_arguments
 
 CSRC = Path(__file__).parent.parent / "csrc"
@@ -34,6 +36,9 @@ def test_each_arithmetic_is_compiled() -> None:
 def test_what_was_compiled_is_the_row(rule: Rule) -> None:
     compiled = COMPILED[rule.arithmetic]
     assert compiled["hyperparameters"] == [name for h in rule.own for name in h.scalars]
+    assert compiled["slots"] == [slot.name for slot in rule.slots]
+    assert compiled["running"] == list(rule.running)
+    assert set(rule.running) <= set(rule.scalars)
     assert compiled["scalars"] == list(rule.scalars)
     assert {name: tuple(slots) for name, slots in compiled["variants"].items()} == {v.name: v.slots for v in rule.variants}
 
@@ -53,8 +58,9 @@ def test_variants(rule: Rule) -> None:
 
 
 def assert_same_scalars(rule: Rule, values: dict[str, Any], t: int) -> None:
-    expected = rules.derive(rule, values, t)
-    actual = _core.derive(rule.arithmetic, values["lr"], rule.codes(values), t)
+    before = dict.fromkeys(rule.running, 0.75)
+    expected = rule.derive(values, t, before)
+    actual = _core.derive(rule.arithmetic, values["lr"], rule.codes(values), t, list(before.values()))
     assert [x.hex() for x in actual] == [x.hex() for x in expected.values()], (t, values)
 
 
@@ -74,10 +80,11 @@ def test_derived_scalars_of_any_hyperparameters(data: st.DataObject, rule: Rule,
         if h.choices:
             values[h.name] = data.draw(st.sampled_from(h.choices), label=h.name)
             continue
-        low, high = (float(end) for end in h.range[1:-1].split(","))
+        low, high = h.ends
         number = st.floats(low, min(high, 1e6), exclude_max=h.range[-1] == ")" and high <= 1e6, exclude_min=h.range[0] == "(")
-        values[h.name] = data.draw(st.tuples(*[number] * len(h.parts)) if h.parts else number, label=h.name)
-    if not all(rules.evaluate(condition, values) for condition, _ in rule.requires):
+        value = st.tuples(*[number] * len(h.parts)) if h.parts else number
+        values[h.name] = data.draw(value | st.none() if h.optional else value, label=h.name)
+    if not all(rule.evaluate(condition, values) for condition, _ in rule.requires):
         return
     assert_same_scalars(rule, rule.check(values), t)
     assert _core.variant_of(rule.arithmetic, rule.codes(values)) == rule.variant(values).name
@@ -85,7 +92,7 @@ def test_derived_scalars_of_any_hyperparameters(data: st.DataObject, rule: Rule,
 
 @given(x=st.floats(0, 1), t=st.integers(1, 2**40))
 def test_power_is_a_power(x: float, t: int) -> None:
-    assert rules.power(x, t) == pytest.approx(x**t, rel=1e-9 if t < 10**6 else 1e-3, abs=1e-300)
+    assert power(x, t) == pytest.approx(x**t, rel=1e-9 if t < 10**6 else 1e-3, abs=1e-300)
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
@@ -103,7 +110,7 @@ def test_a_rule_of_the_table_is_well_formed(rule: Rule) -> None:
         assert h.check(h.default) == h.default, h.name
     for slot in rule.slots:
         assert slot.doc
-        assert np.isfinite(rules.evaluate(slot.initial, full(rule, {})))
+        assert np.isfinite(rule.evaluate(slot.initial, full(rule, {})))
     for arguments in stage_arguments(np.random.default_rng(5)):
         assert full(rule, arguments), label(arguments)
 
@@ -132,10 +139,11 @@ def test_arguments_are_torchs(name: str) -> None:
     for argument in shared:
         assert ours[argument].default == theirs[argument].default, argument
     by_position = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    # foreach is torch's choice of implementation, and the last that it takes by position.
-    expected = [a for a, p in theirs.items() if p.kind == by_position and a != "foreach"]
-    assert [a for a, p in ours.items() if p.kind == by_position] == expected
     implementation = {"foreach", "fused", "capturable", "differentiable"}
+    # What torch takes by position after the first choice of an implementation is by name here.
+    positional = [a for a, p in theirs.items() if p.kind == by_position]
+    expected = list(itertools.takewhile(lambda argument: argument not in implementation, positional))
+    assert [a for a, p in ours.items() if p.kind == by_position] == expected
     assert set(theirs) - set(ours) <= implementation, "every argument that decides numbers is here"
 
 
@@ -144,7 +152,7 @@ def test_classes_and_functions_follow_the_row(name: str) -> None:
     rule, cls, function = RULES[name], getattr(fastopt, name), getattr(fastopt.functional, name.lower())
     assert cls.rule is rule
     assert list(inspect.signature(cls).parameters) == ["params", *rule.defaults, "grads"]
-    expected = ["param", "grad", *(slot.name for slot in rule.slots), "step", *rule.defaults, "grad_scale"]
+    expected = ["param", "grad", *(slot.name for slot in rule.slots), *rule.running, "step", *rule.defaults, "grad_scale"]
     assert list(inspect.signature(function).parameters) == expected
     for text in (cls.__doc__, function.__doc__):
         assert rule.formula in text

@@ -8,6 +8,8 @@ that many units in the last place of the largest value that an element passed th
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,22 @@ ARGUMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
         "decoupled_weight_decay": (False, True),
     },
     "AdamW": COMMON | {"betas": ((0.9, 0.999), (0.7, 0.95)), "eps": (1e-8, 1e-2), "amsgrad": (False, True)},
+    "Adamax": COMMON | {"betas": ((0.9, 0.999), (0.7, 0.95)), "eps": (1e-8, 1e-2)},
+    "NAdam": COMMON
+    | {
+        "betas": ((0.9, 0.999), (0.7, 0.95)),
+        "eps": (1e-8, 1e-2),
+        "momentum_decay": (0.0, 4e-3, 1.0),
+        "decoupled_weight_decay": (False, True),
+    },
+    "RAdam": COMMON
+    | {
+        "betas": ((0.9, 0.999), (0.7, 0.95), (0.5, 0.6)),
+        "eps": (1e-8, 1e-2),
+        "decoupled_weight_decay": (False, True),
+    },
+    "RMSprop": COMMON | {"alpha": (0.99, 0.7), "eps": (1e-8, 1e-2), "momentum": (0.0, 0.9), "centered": (False, True)},
+    "Adadelta": COMMON | {"lr": (0.02, 1.0), "rho": (0.9, 0.5), "eps": (1e-6, 1e-2)},
     "Adagrad": COMMON | {"lr_decay": (0.0, 0.05), "initial_accumulator_value": (0.0, 0.3), "eps": (1e-10, 1e-3)},
 }
 
@@ -52,6 +70,15 @@ def name(case: Any) -> str:
     return f"{case[0]}-{label(case[1])}-{'-'.join(str(v) for v in case[1].values() if not isinstance(v, bool))}".replace(" ", "")
 
 
+@contextmanager
+def scalar_state_in_float64() -> Iterator[None]:
+    """Under a default of float32 torch would keep NAdam's running product of mu in float32."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
 def compare(rule: str, arguments: dict[str, Any], dtype: Any, n: int = 53, steps: int = STEPS) -> None:
     rng = np.random.default_rng(11)
     scale = 10.0 ** rng.uniform(-2, 2, n)
@@ -65,7 +92,8 @@ def compare(rule: str, arguments: dict[str, Any], dtype: Any, n: int = 53, steps
         grad = gradients(n, dtype, rng, scale)
         optimizer.step(grad)
         theirs.grad = torch.from_numpy(grad)
-        peer.step()
+        with scalar_state_in_float64():
+            peer.step()
         state = {k: v.numpy().astype(np.float64) for k, v in peer.state[theirs].items() if k != "step" and v is not None}
         history.see(theirs.detach().numpy().astype(np.float64), state)
     assert_close(ours, theirs.detach().numpy(), history.scales["params"], ULPS[dtype], "params")
@@ -75,6 +103,8 @@ def compare(rule: str, arguments: dict[str, Any], dtype: Any, n: int = 53, steps
     for slot, value in expected.items():
         if slot == "step":
             assert optimizer.state[0]["step"] == int(value)
+        elif slot in RULES[rule].running:
+            assert optimizer.state[0][slot] == pytest.approx(float(value), rel=1e-12)
         else:
             assert_close(optimizer.state[0][slot], value.numpy(), history.scales[slot], ULPS[dtype], slot)
 

@@ -1,4 +1,4 @@
-"""Writes what follows from the table of rules: type stubs, the README's table and docs/rules.md.
+"""Writes what follows from the table of rules: type stubs, the README's table, docs/rules.md and docs/forms.md.
 
 `python tools/generate.py` writes; with `--check` it fails where a file is not what it would write.
 """
@@ -14,6 +14,16 @@ from fastopt.rules import RULES, Hyperparameter, Rule
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "<!-- rules: made by tools/generate.py -->"
+FORMS_HEAD = """# Which call gives whose formula
+
+The default of each class is torch's formula; Lion, which torch does not have, is the paper's.  The numbers in the calls are
+the framework's defaults, or usual ones.  `g` is the gradient, `m` and `v` the averages of gradient and squared gradient;
+`b1`, `b2` are the betas, `bc1 = 1 - b1^t`, `bc2 = 1 - b2^t` with `t` from 1, `m^ = m/bc1`, `v^ = v/bc2`; `mu` is `momentum`.
+
+Keras' `weight_decay` is decoupled on every optimizer: `weight_decay=wd, decoupled_weight_decay=True`.  Keras and optax compute
+`1 - b^t` in float32 (at b = 0.999 a relative error of 1.3e-5); fastopt derives it in float64.  Stages around the rule, in this
+order: `grad_scale` (a factor), `maximize`, `l1`, L2 `weight_decay`; decoupled `weight_decay`; the rule.
+"""
 
 
 def annotation(name: str, rule: Rule) -> str:
@@ -21,7 +31,7 @@ def annotation(name: str, rule: Rule) -> str:
     fixed = {"params": "_Params", "grads": "Any", "param": "Any", "grad": "Any", "step": "int", "grad_scale": "float"}
     if name in fixed:
         return fixed[name]
-    if name in {slot.name for slot in rule.slots}:
+    if name in {*(slot.name for slot in rule.slots), *rule.running}:
         return "Any | None"
     h = next(h for h in rule.arguments if h.name == name)
     if h.choices:
@@ -30,6 +40,8 @@ def annotation(name: str, rule: Rule) -> str:
         return " | ".join(kinds + ([f"Literal[{', '.join(words)}]"] if words else []))
     if h.parts:
         return f"tuple[{', '.join('float' for _ in h.parts)}]"
+    if h.optional:
+        return "float | None"
     return "float | _Schedule" if name == "lr" else "float"
 
 
@@ -103,8 +115,8 @@ def short_table() -> str:
 
 
 def describe(h: Hyperparameter) -> str:
-    expected = h.range or ", ".join(f"`{c!r}`" for c in h.choices)
-    return f"| `{h.name}` | `{h.default!r}` | {expected} | {h.doc} |"
+    known = f"; C and the expressions below know it as `{h.constant.name}` = {h.constant.formula}" if h.constant else ""
+    return f"| `{h.name}` | `{h.default!r}` | {h.expected} | {h.doc}{known} |"
 
 
 def rules_page() -> str:
@@ -112,17 +124,27 @@ def rules_page() -> str:
     out = [
         "# The rules\n",
         MARK,
-        "\nMade from the table in `python/fastopt/rules.py`.  `t` counts steps from 1; `g` is the gradient after the stages.\n",
+        "\nMade from the table in `python/fastopt/rules`.  `t` counts steps from 1; `g` is the gradient after the stages.\n",
     ]
     for rule in RULES.values():
         out += [f"## {rule.name}\n", f"{rule.summary}\n", f"    {rule.formula}\n", f"Source: {rule.paper}.\n"]
         out += ["| argument | default | range | meaning |", "|---|---|---|---|", *map(describe, rule.arguments), ""]
         out += ["| state | kind | first value | meaning |", "|---|---|---|---|"]
         out += [f"| `{s.name}` | {s.kind} | {s.initial} | {s.doc} |" for s in rule.slots]
+        out += [f"| `{name}` | one float64 number | any | see below |" for name in rule.running]
         out += ["", "| derived for each step, in float64 | |", "|---|---|"]
         out += [f"| `{name}` | `{expression}` |" for name, expression in rule.scalars.items()]
         out.append("")
     return "\n".join(out)
+
+
+def forms_page() -> str:
+    """docs/forms.md: which call gives whose formula."""
+    out = [FORMS_HEAD, MARK]
+    for rule in RULES.values():
+        out += [f"\n## {rule.name}\n", f"{rule.paper}.\n", "| form | formula | call |", "|---|---|---|"]
+        out += [f"| {f.name} | {f.formula.replace('*', chr(92) + '*')} | `{f.call(rule)}` |" for f in rule.forms]
+    return "\n".join(out) + "\n"
 
 
 def readme() -> str:
@@ -136,6 +158,7 @@ def main() -> int:
         "python/fastopt/optimizers.pyi": class_stub(),
         "python/fastopt/functional.pyi": function_stub(),
         "docs/rules.md": rules_page(),
+        "docs/forms.md": forms_page(),
         "README.md": readme(),
     }
     stale = [name for name, text in wanted.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != text]

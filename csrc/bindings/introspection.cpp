@@ -22,10 +22,14 @@ py::dict rules() {
     const fastopt_rule& rule = *fastopt_rule_at(i);
     py::dict variants;
     for (int32_t v = 0; v < rule.variant_count; ++v) {
-      variants[rule.variants[v].name] = names(rule.variants[v].slots, rule.variants[v].slot_count);
+      std::vector<std::string> slots;
+      for (int32_t k = 0; k < rule.variants[v].slot_count; ++k) slots.push_back(rule.slots[rule.variants[v].slots[k]]);
+      variants[rule.variants[v].name] = slots;
     }
     py::dict entry;
     entry["hyperparameters"] = names(rule.hyperparameters, rule.hyperparameter_count);
+    entry["slots"] = names(rule.slots, rule.slot_count);
+    entry["running"] = names(rule.running, rule.running_count);
     entry["scalars"] = names(rule.scalars, rule.scalar_count);
     entry["variants"] = variants;
     result[rule.name] = entry;
@@ -43,10 +47,14 @@ fastopt_group make_group(const std::string& rule, double lr, const std::vector<d
   return group;
 }
 
-std::vector<double> derive(const std::string& rule, double lr, const std::vector<double>& hyperparameters, int64_t t) {
+std::vector<double> derive(const std::string& rule, double lr, const std::vector<double>& hyperparameters, int64_t t,
+                           std::vector<double> running) {
   const fastopt_group group = make_group(rule, lr, hyperparameters);
+  if (running.size() != static_cast<size_t>(fastopt_rule_at(group.rule)->running_count)) {
+    throw py::value_error("wrong number of running scalars");
+  }
   std::vector<double> scalars(fastopt_rule_at(group.rule)->scalar_count);
-  if (fastopt_derive(&group, t, scalars.data()) != FASTOPT_OK)
+  if (fastopt_derive(&group, t, running.data(), scalars.data()) != FASTOPT_OK)
     throw py::value_error("t: expected a step number from 1");
   return scalars;
 }
@@ -71,7 +79,8 @@ std::optional<std::string> isa_last_run() {
 
 void register_introspection(py::module_& module) {
   module.def("rules", &rules);
-  module.def("derive", &derive, py::arg("rule"), py::arg("lr"), py::arg("hyperparameters"), py::arg("t"));
+  module.def("derive", &derive, py::arg("rule"), py::arg("lr"), py::arg("hyperparameters"), py::arg("t"),
+             py::arg("running"));
   module.def("variant_of", &variant_of, py::arg("rule"), py::arg("hyperparameters"));
   module.def("isa_compiled", &isa_compiled);
   module.def(

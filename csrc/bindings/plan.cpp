@@ -14,37 +14,49 @@ void raise_on(fastopt_status status) {
 
 }  // namespace
 
+// Points `tensor` at a param and its state, in the order of the rule's slots, None where there is none.
+void Plan::take_arrays(fastopt_tensor& tensor, const std::vector<py::object>& all) {
+  const ArrayView first(all[0].ptr());
+  for (size_t k = 0; k < all.size(); ++k) {
+    if (k > 0 && all[k].is_none()) continue;
+    if (!ArrayView::is_array(all[k].ptr())) throw py::type_error("expected ndarrays");
+    const ArrayView view(all[k].ptr());
+    if (!view.contiguous() || !view.writable() || view.dtype() < 0 || view.dtype() != first.dtype() ||
+        !view.same_shape(first)) {
+      throw py::value_error("expected contiguous, writable arrays of one shape and dtype");
+    }
+    (k == 0 ? tensor.param : tensor.state[k - 1]) = view.data();
+    arrays_.push_back(all[k]);
+  }
+  tensor.length = first.length();
+  tensor.dtype = first.dtype();
+}
+
 Plan::Plan(const std::string& rule, const py::list& tensors, int64_t groups) {
   const int32_t index = fastopt_find_rule(rule.c_str());
   if (index < 0) throw py::value_error("no rule named " + rule);
+  if (groups < 1) throw py::value_error("expected at least one group");
+  const auto slots = static_cast<size_t>(fastopt_rule_at(index)->slot_count);
   groups_.resize(groups);
   for (fastopt_group& group : groups_) group = {index, 0, 0, 0, 0, 0, {}};
   for (const py::handle entry : tensors) {
     const auto [param, state, group] = py::cast<std::tuple<py::object, std::vector<py::object>, int32_t>>(entry);
-    fastopt_tensor tensor{};
-    if (state.size() > FASTOPT_MAX_SLOTS) throw py::value_error("too many state arrays");
+    if (state.size() != slots) throw py::value_error("expected an array or None for each slot of the rule");
+    if (group < 0 || group >= groups) throw py::value_error("no such group");
+    if (!ArrayView::is_array(param.ptr())) throw py::type_error("expected ndarrays");
     std::vector<py::object> all{param};
     all.insert(all.end(), state.begin(), state.end());
-    for (size_t k = 0; k < all.size(); ++k) {
-      if (!ArrayView::is_array(all[k].ptr())) throw py::type_error("expected ndarrays");
-      const ArrayView view(all[k].ptr()), first(param.ptr());
-      if (!view.contiguous() || !view.writable() || view.dtype() < 0 || view.dtype() != first.dtype() ||
-          !view.same_shape(first)) {
-        throw py::value_error("expected contiguous, writable arrays of one shape and dtype");
-      }
-      (k == 0 ? tensor.param : tensor.state[k - 1]) = view.data();
-      arrays_.push_back(all[k]);
-    }
-    const ArrayView view(param.ptr());
-    tensor.length = view.length();
-    tensor.dtype = view.dtype();
+    fastopt_tensor tensor{};
     tensor.group = group;
-    if (group < 0 || group >= groups) throw py::value_error("no such group");
+    take_arrays(tensor, all);
     tensors_.push_back(tensor);
     params_.push_back(param);
     const size_t number = tensors_.size() - 1;
-    for (size_t k = 0; k < all.size() && tensor.length; ++k)
-      own_.push_back(memory_of(number, k == 0 ? tensor.param : tensor.state[k - 1]));
+    if (tensor.length == 0) continue;
+    own_.push_back(memory_of(number, tensor.param));
+    for (void* array : tensor.state) {
+      if (array) own_.push_back(memory_of(number, array));
+    }
   }
   std::sort(own_.begin(), own_.end());
   if (std::adjacent_find(own_.begin(), own_.end(), meet) != own_.end()) throw py::value_error("arrays overlap");
@@ -170,22 +182,26 @@ bool Plan::step(const py::object& grads, double grad_scale) {
   return true;
 }
 
-std::vector<int64_t> Plan::steps() {
+int32_t Plan::running_count() const { return fastopt_rule_at(groups_.front().rule)->running_count; }
+
+Plan::Progress Plan::progress_of(size_t index) {
   const auto guard = lock();
-  std::vector<int64_t> result;
-  for (const fastopt_tensor& tensor : tensors_) result.push_back(tensor.steps);
-  return result;
+  const fastopt_tensor& tensor = tensors_.at(index);
+  return {tensor.steps, {tensor.running, tensor.running + running_count()}};
 }
 
-int64_t Plan::steps_of(size_t index) {
+void Plan::set_progress(const std::vector<Progress>& progress) {
   const auto guard = lock();
-  return tensors_.at(index).steps;
-}
-
-void Plan::set_steps(const std::vector<int64_t>& steps) {
-  const auto guard = lock();
-  if (steps.size() != tensors_.size()) throw py::value_error("expected a count for each tensor");
-  for (size_t i = 0; i < steps.size(); ++i) tensors_[i].steps = steps[i];
+  if (progress.size() != tensors_.size()) throw py::value_error("expected an entry for each tensor");
+  for (const auto& [steps, running] : progress) {
+    if (running.size() != static_cast<size_t>(running_count()))
+      throw py::value_error("wrong number of running scalars");
+  }
+  for (size_t i = 0; i < progress.size(); ++i) {
+    const auto& [steps, running] = progress[i];
+    tensors_[i].steps = steps;
+    std::copy(running.begin(), running.end(), tensors_[i].running);
+  }
 }
 
 int64_t Plan::completed() {
@@ -206,9 +222,8 @@ void Plan::floor() {
     for (size_t i = 0; i < bound_.size() && status == FASTOPT_OK; ++i) {
       fastopt_tensor tensor = tensors_[i];
       tensor.grad = bound_[i];
-      int32_t slots = 0;
-      while (slots < FASTOPT_MAX_SLOTS && tensor.state[slots]) ++slots;
-      if (tensor.grad) status = fastopt_floor(&tensor, slots);
+      const auto end = std::remove(std::begin(tensor.state), std::end(tensor.state), nullptr);
+      if (tensor.grad) status = fastopt_floor(&tensor, static_cast<int32_t>(end - std::begin(tensor.state)));
     }
     guard.unlock();  // before waiting for the GIL
   }
@@ -224,8 +239,8 @@ void register_plan(py::module_& module) {
       .def("bind", &Plan::bind, py::arg("grads"))
       .def("step", &Plan::step, py::arg("grads"), py::arg("grad_scale"))
       .def("floor", &Plan::floor)
-      .def("steps_of", &Plan::steps_of, py::arg("index"))
-      .def_property("steps", &Plan::steps, &Plan::set_steps)
+      .def("progress_of", &Plan::progress_of, py::arg("index"))
+      .def("set_progress", &Plan::set_progress, py::arg("progress"))
       .def_property("completed", &Plan::completed, &Plan::set_completed);
 }
 

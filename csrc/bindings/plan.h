@@ -4,6 +4,7 @@
 
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arrays.h"
@@ -12,8 +13,8 @@ namespace fastopt::bindings {
 
 class Plan {
  public:
-  // Rows for tensors (param, state arrays, group), all under one rule.  Python has worded the errors of these arrays;
-  // what is wrong here all the same is refused without ceremony.
+  // Rows for tensors (param, an array or None for each slot of the rule, group), all under one rule.  Python has worded
+  // the errors of these arrays; what is wrong here all the same is refused without ceremony.
   Plan(const std::string& rule, const py::list& tensors, int64_t groups);
 
   void set_group(int64_t index, double lr, double weight_decay, bool decoupled, double l1, bool maximize,
@@ -26,10 +27,10 @@ class Plan {
   // why.
   bool step(const py::object& grads, double grad_scale);
 
-  // Completed steps of each tensor, and of the plan as a whole.
-  std::vector<int64_t> steps();
-  int64_t steps_of(size_t index);
-  void set_steps(const std::vector<int64_t>& steps);
+  // Completed steps of each tensor with the running scalars of the rule, and completed steps of the plan as a whole.
+  using Progress = std::pair<int64_t, std::vector<double>>;
+  Progress progress_of(size_t index);
+  void set_progress(const std::vector<Progress>& progress);
   int64_t completed();
   void set_completed(int64_t steps);
 
@@ -43,6 +44,8 @@ class Plan {
   };
   static bool meet(const Interval& a, const Interval& b);  // of two in order: whether they overlap
   std::unique_lock<std::mutex> lock();
+  void take_arrays(fastopt_tensor& tensor, const std::vector<py::object>& all);
+  int32_t running_count() const;
   bool take(const py::object& grads, std::vector<py::object>& held);
   bool take_one(size_t index, PyObject* grad);
   bool disjoint();

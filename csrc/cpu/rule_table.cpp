@@ -51,12 +51,13 @@ int32_t fastopt_variant_of(const fastopt_group* group) {
   return row ? row->variant(*group) : -1;
 }
 
-fastopt_status fastopt_derive(const fastopt_group* group, int64_t t, double* scalars) {
+fastopt_status fastopt_derive(const fastopt_group* group, int64_t t, double* running, double* scalars) {
   const fastopt::RuleRow* row = group ? fastopt::rule_row(group->rule) : nullptr;
   if (!row) return FASTOPT_BAD_RULE;
   if (t < 1) return FASTOPT_BAD_LENGTH;
+  if (row->info.running_count > 0 && !running) return FASTOPT_NULL_POINTER;
   const fastopt::FloatControl control;
-  row->derive(*group, t, scalars);
+  row->derive(*group, t, running, scalars);
   return FASTOPT_OK;
 }
 

@@ -1,4 +1,5 @@
-// The rules as C++ knows them: names, derivation of each step's scalars, choice of a variant.  Generated from rules.py.
+// The rules as C++ knows them: names, derivation of each step's scalars, choice of a variant.  Generated from
+// python/fastopt/rules.
 #pragma once
 #include <stdint.h>
 
@@ -10,7 +11,7 @@ constexpr int kMaxScalars = 16;  // of one rule
 
 struct RuleRow {
   fastopt_rule info;
-  void (*derive)(const fastopt_group& group, int64_t t, double* scalars);
+  void (*derive)(const fastopt_group& group, int64_t t, double* running, double* scalars);
   int32_t (*variant)(const fastopt_group& group);
   int32_t first_kernel;  // of the rule's variants in a KernelSet
 };

@@ -1,5 +1,6 @@
 // One step over a plan: check it, derive each tensor's scalars, cut the work into chunks, run the kernels.
 #include <stddef.h>
+#include <string.h>
 
 #include <algorithm>
 #include <vector>
@@ -26,19 +27,26 @@ constexpr int64_t kLong = 512 * 1024;     // elements that repay the wake-up of 
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// The scalars of one group at one step number; tensors that agree in both share them.
+// The scalars of one group at one step number and running scalars; tensors that agree in these share them.
 struct Row {
   int32_t group;
   int64_t t;
+  double before[FASTOPT_MAX_RUNNING];  // running scalars before the step and after it
+  double after[FASTOPT_MAX_RUNNING];
+  const fastopt_variant* variant;
   int32_t kernel;  // index in a KernelSet
   bool staged;
   StageScalars stages;
   double scalars[kMaxScalars];
+
+  bool serves(const fastopt_tensor& tensor) const {
+    return group == tensor.group && t == tensor.steps + 1 && memcmp(before, tensor.running, sizeof before) == 0;
+  }
 };
 
 // A range of one tensor in the line of all tiles.
 struct Range {
-  const fastopt_tensor* tensor;
+  fastopt_tensor* tensor;
   int64_t begin, end;  // elements
   int64_t first_tile;
   int32_t row;
@@ -58,13 +66,17 @@ struct Step {
   }
 };
 
-Row make_row(const fastopt_group& group, int32_t index, int64_t t, double grad_scale) {
+Row make_row(const fastopt_group& group, const fastopt_tensor& tensor, double grad_scale) {
   const RuleRow& rule = *rule_row(group.rule);
+  const int32_t variant = rule.variant(group);
   Row row;
-  row.group = index;
-  row.t = t;
-  row.kernel = rule.first_kernel + rule.variant(group);
-  rule.derive(group, t, row.scalars);
+  row.group = tensor.group;
+  row.t = tensor.steps + 1;
+  memcpy(row.before, tensor.running, sizeof row.before);
+  memcpy(row.after, tensor.running, sizeof row.after);
+  row.variant = &rule.info.variants[variant];
+  row.kernel = rule.first_kernel + variant;
+  rule.derive(group, row.t, row.after, row.scalars);
   row.stages = StageScalars{};
   row.stages.grad_scale = group.maximize ? -grad_scale : grad_scale;
   row.stages.l1 = group.l1;
@@ -87,19 +99,17 @@ fastopt_status check(const fastopt_plan& plan, const fastopt_tensor& tensor) {
   if (!rule) return FASTOPT_BAD_RULE;
   if (tensor.length == 0) return FASTOPT_OK;
   if (!tensor.param) return FASTOPT_NULL_POINTER;
-  const int32_t slots = rule->info.variants[rule->variant(group)].slot_count;
-  for (int32_t k = 0; k < slots; ++k) {
-    if (!tensor.state[k]) return FASTOPT_NULL_POINTER;
+  const fastopt_variant& variant = rule->info.variants[rule->variant(group)];
+  for (int32_t k = 0; k < variant.slot_count; ++k) {
+    if (!tensor.state[variant.slots[k]]) return FASTOPT_NULL_POINTER;
   }
   return FASTOPT_OK;
 }
 
-void add(Step& step, const fastopt_plan& plan, const fastopt_options& options, const fastopt_tensor& tensor,
-         int64_t begin, int64_t end) {
-  if (begin == end) return;
-  const int64_t t = tensor.steps + 1;
-  if (step.rows.empty() || step.rows.back().group != tensor.group || step.rows.back().t != t) {
-    step.rows.push_back(make_row(plan.groups[tensor.group], tensor.group, t, options.grad_scale));
+void add(Step& step, const fastopt_plan& plan, const fastopt_options& options, fastopt_tensor& tensor, int64_t begin,
+         int64_t end) {
+  if (step.rows.empty() || !step.rows.back().serves(tensor)) {
+    step.rows.push_back(make_row(plan.groups[tensor.group], tensor, options.grad_scale));
   }
   step.ranges.push_back({&tensor, begin, end, step.tiles, static_cast<int32_t>(step.rows.size() - 1)});
   step.tiles += divide_up(end - begin, kTile);
@@ -113,14 +123,15 @@ void run_chunk(void* context, int64_t chunk) {
   auto range = std::upper_bound(step.ranges.begin(), step.ranges.end(), first,
                                 [](int64_t tile, const Range& r) { return tile < r.first_tile; });
   for (--range; range != step.ranges.end() && range->first_tile < last; ++range) {
+    if (range->begin == range->end) continue;
     const fastopt_tensor& tensor = *range->tensor;
     const Row& row = step.rows[range->row];
     const int64_t begin = range->begin + std::max<int64_t>(first - range->first_tile, 0) * kTile;
     const int64_t end = std::min(range->begin + (last - range->first_tile) * kTile, range->end);
     const size_t size = tensor.dtype == FASTOPT_FLOAT64 ? sizeof(double) : sizeof(float);
-    const auto at = [&](void* array) -> void* { return array ? static_cast<char*>(array) + begin * size : nullptr; };
+    const auto at = [&](void* array) -> void* { return static_cast<char*>(array) + begin * size; };
     Piece piece{at(tensor.param), at(tensor.grad), {}, end - begin, row.scalars, row.stages};
-    for (int k = 0; k < FASTOPT_MAX_SLOTS; ++k) piece.state[k] = at(tensor.state[k]);
+    for (int32_t k = 0; k < row.variant->slot_count; ++k) piece.state[k] = at(tensor.state[row.variant->slots[k]]);
     note_run((row.staged ? kernels.staged : kernels.bare)[tensor.dtype][row.kernel](piece));
   }
 }
@@ -128,6 +139,11 @@ void run_chunk(void* context, int64_t chunk) {
 void run_chunk_controlled(void* context, int64_t chunk) {
   const FloatControl control;
   run_chunk(context, chunk);
+}
+
+void count(fastopt_tensor& tensor, const Row& row) {
+  tensor.steps = row.t;
+  memcpy(tensor.running, row.after, sizeof row.after);
 }
 
 // Tiles of a chunk: the same number of chunks for each thread.
@@ -185,14 +201,12 @@ fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* opt
   const fastopt::FloatControl control;  // the scalars are derived on this thread
   fastopt::Step& step = fastopt::scratch();
   for (int64_t i = 0; i < plan->tensor_count; ++i) {
-    const fastopt_tensor& tensor = plan->tensors[i];
+    fastopt_tensor& tensor = plan->tensors[i];
     if (const fastopt_status status = fastopt::check(*plan, tensor)) return status;
     if (tensor.grad) fastopt::add(step, *plan, *options, tensor, 0, tensor.length);
   }
   fastopt::run(step);
-  for (int64_t i = 0; i < plan->tensor_count; ++i) {
-    if (plan->tensors[i].grad) plan->tensors[i].steps += 1;
-  }
+  for (const fastopt::Range& range : step.ranges) fastopt::count(*range.tensor, step.rows[range.row]);
   return FASTOPT_OK;
 } catch (...) {
   return FASTOPT_NO_MEMORY;
@@ -201,7 +215,7 @@ fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* opt
 fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options* options, int64_t tensor,
                                  int64_t begin, int64_t end) try {
   if (tensor < 0 || tensor >= plan->tensor_count) return FASTOPT_BAD_RANGE;
-  const fastopt_tensor& whole = plan->tensors[tensor];
+  fastopt_tensor& whole = plan->tensors[tensor];
   if (const fastopt_status status = fastopt::check(*plan, whole)) return status;
   if (begin < 0 || begin > end || end > whole.length || !whole.grad) return FASTOPT_BAD_RANGE;
   const fastopt::FloatControl control;  // the scalars are derived on this thread
@@ -215,8 +229,10 @@ fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options
 
 fastopt_status fastopt_count(const fastopt_plan* plan, int64_t tensor) {
   if (tensor < 0 || tensor >= plan->tensor_count) return FASTOPT_BAD_RANGE;
-  if (const fastopt_status status = fastopt::check(*plan, plan->tensors[tensor])) return status;
-  plan->tensors[tensor].steps += 1;
+  fastopt_tensor& done = plan->tensors[tensor];
+  if (const fastopt_status status = fastopt::check(*plan, done)) return status;
+  const fastopt::FloatControl control;  // as above
+  fastopt::count(done, fastopt::make_row(plan->groups[done.group], done, 1));
   return FASTOPT_OK;
 }
 

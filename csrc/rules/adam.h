@@ -2,7 +2,7 @@
 // AdamW is this with the stage of decoupled decay before it.
 struct adam {
   template <class V> static FASTOPT_INLINE void moments(const adam_scalars<V>& s, V g, V& exp_avg, V& exp_avg_sq) {
-    exp_avg = fma(s.gain1, g - exp_avg, exp_avg);
+    exp_avg = lerp(exp_avg, g, s.gain1);
     exp_avg_sq = fma(s.gain2 * g, g, s.decay2 * exp_avg_sq);
   }
 

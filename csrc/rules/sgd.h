@@ -1,6 +1,6 @@
 // Stochastic gradient descent: plain, heavy-ball momentum, Nesterov's accelerated gradient.
 // Sutskever et al., On the importance of initialization and momentum in deep learning, ICML 2013.
-// The first step's buffer, dampening and the place of lr are all in the scalars (rules.py).
+// The first step's buffer, dampening and the place of lr are all in the scalars (sgd.py).
 struct sgd {
   template <class V> static FASTOPT_INLINE void plain(const sgd_scalars<V>& s, V& p, V g) {
     p = fnma(s.gradient_step, g, p);

@@ -24,6 +24,7 @@ FASTOPT_INLINE F32 operator/(F32 a, F32 b) { return {_mm256_div_ps(a.x, b.x)}; }
 FASTOPT_INLINE F32 fma(F32 a, F32 b, F32 c) { return {_mm256_fmadd_ps(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F32 fnma(F32 a, F32 b, F32 c) { return {_mm256_fnmadd_ps(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F32 sqrt(F32 a) { return {_mm256_sqrt_ps(a.x)}; }
+FASTOPT_INLINE F32 abs(F32 a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0F), a.x)}; }
 FASTOPT_INLINE __m256 less(F32 a, F32 b) { return _mm256_cmp_ps(a.x, b.x, _CMP_LT_OQ); }
 FASTOPT_INLINE __m256 equal(F32 a, F32 b) { return _mm256_cmp_ps(a.x, b.x, _CMP_EQ_OQ); }
 FASTOPT_INLINE F32 select(__m256 mask, F32 a, F32 b) { return {_mm256_blendv_ps(b.x, a.x, mask)}; }
@@ -46,6 +47,7 @@ FASTOPT_INLINE F64 operator/(F64 a, F64 b) { return {_mm256_div_pd(a.x, b.x)}; }
 FASTOPT_INLINE F64 fma(F64 a, F64 b, F64 c) { return {_mm256_fmadd_pd(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F64 fnma(F64 a, F64 b, F64 c) { return {_mm256_fnmadd_pd(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F64 sqrt(F64 a) { return {_mm256_sqrt_pd(a.x)}; }
+FASTOPT_INLINE F64 abs(F64 a) { return {_mm256_andnot_pd(_mm256_set1_pd(-0.0), a.x)}; }
 FASTOPT_INLINE __m256d less(F64 a, F64 b) { return _mm256_cmp_pd(a.x, b.x, _CMP_LT_OQ); }
 FASTOPT_INLINE __m256d equal(F64 a, F64 b) { return _mm256_cmp_pd(a.x, b.x, _CMP_EQ_OQ); }
 FASTOPT_INLINE F64 select(__m256d mask, F64 a, F64 b) { return {_mm256_blendv_pd(b.x, a.x, mask)}; }

@@ -24,6 +24,7 @@ FASTOPT_INLINE F32 operator/(F32 a, F32 b) { return {_mm512_div_ps(a.x, b.x)}; }
 FASTOPT_INLINE F32 fma(F32 a, F32 b, F32 c) { return {_mm512_fmadd_ps(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F32 fnma(F32 a, F32 b, F32 c) { return {_mm512_fnmadd_ps(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F32 sqrt(F32 a) { return {_mm512_sqrt_ps(a.x)}; }
+FASTOPT_INLINE F32 abs(F32 a) { return {_mm512_abs_ps(a.x)}; }
 FASTOPT_INLINE __mmask16 less(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.x, b.x, _CMP_LT_OQ); }
 FASTOPT_INLINE __mmask16 equal(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.x, b.x, _CMP_EQ_OQ); }
 FASTOPT_INLINE F32 select(__mmask16 mask, F32 a, F32 b) { return {_mm512_mask_blend_ps(mask, b.x, a.x)}; }
@@ -46,6 +47,7 @@ FASTOPT_INLINE F64 operator/(F64 a, F64 b) { return {_mm512_div_pd(a.x, b.x)}; }
 FASTOPT_INLINE F64 fma(F64 a, F64 b, F64 c) { return {_mm512_fmadd_pd(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F64 fnma(F64 a, F64 b, F64 c) { return {_mm512_fnmadd_pd(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F64 sqrt(F64 a) { return {_mm512_sqrt_pd(a.x)}; }
+FASTOPT_INLINE F64 abs(F64 a) { return {_mm512_abs_pd(a.x)}; }
 FASTOPT_INLINE __mmask8 less(F64 a, F64 b) { return _mm512_cmp_pd_mask(a.x, b.x, _CMP_LT_OQ); }
 FASTOPT_INLINE __mmask8 equal(F64 a, F64 b) { return _mm512_cmp_pd_mask(a.x, b.x, _CMP_EQ_OQ); }
 FASTOPT_INLINE F64 select(__mmask8 mask, F64 a, F64 b) { return {_mm512_mask_blend_pd(mask, b.x, a.x)}; }

@@ -24,6 +24,7 @@ FASTOPT_INLINE F32 operator/(F32 a, F32 b) { return {vdivq_f32(a.x, b.x)}; }
 FASTOPT_INLINE F32 fma(F32 a, F32 b, F32 c) { return {vfmaq_f32(c.x, a.x, b.x)}; }
 FASTOPT_INLINE F32 fnma(F32 a, F32 b, F32 c) { return {vfmsq_f32(c.x, a.x, b.x)}; }
 FASTOPT_INLINE F32 sqrt(F32 a) { return {vsqrtq_f32(a.x)}; }
+FASTOPT_INLINE F32 abs(F32 a) { return {vabsq_f32(a.x)}; }
 FASTOPT_INLINE uint32x4_t less(F32 a, F32 b) { return vcltq_f32(a.x, b.x); }
 FASTOPT_INLINE uint32x4_t equal(F32 a, F32 b) { return vceqq_f32(a.x, b.x); }
 FASTOPT_INLINE F32 select(uint32x4_t mask, F32 a, F32 b) { return {vbslq_f32(mask, a.x, b.x)}; }
@@ -46,6 +47,7 @@ FASTOPT_INLINE F64 operator/(F64 a, F64 b) { return {vdivq_f64(a.x, b.x)}; }
 FASTOPT_INLINE F64 fma(F64 a, F64 b, F64 c) { return {vfmaq_f64(c.x, a.x, b.x)}; }
 FASTOPT_INLINE F64 fnma(F64 a, F64 b, F64 c) { return {vfmsq_f64(c.x, a.x, b.x)}; }
 FASTOPT_INLINE F64 sqrt(F64 a) { return {vsqrtq_f64(a.x)}; }
+FASTOPT_INLINE F64 abs(F64 a) { return {vabsq_f64(a.x)}; }
 FASTOPT_INLINE uint64x2_t less(F64 a, F64 b) { return vcltq_f64(a.x, b.x); }
 FASTOPT_INLINE uint64x2_t equal(F64 a, F64 b) { return vceqq_f64(a.x, b.x); }
 FASTOPT_INLINE F64 select(uint64x2_t mask, F64 a, F64 b) { return {vbslq_f64(mask, a.x, b.x)}; }

@@ -22,6 +22,8 @@ FASTOPT_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { re
 template <class T> FASTOPT_INLINE Vec<T> fnma(Vec<T> a, Vec<T> b, Vec<T> c) { return fma(Vec<T>{-a.x}, b, c); }
 FASTOPT_INLINE Vec<float> sqrt(Vec<float> a) { return {__builtin_sqrtf(a.x)}; }
 FASTOPT_INLINE Vec<double> sqrt(Vec<double> a) { return {__builtin_sqrt(a.x)}; }
+FASTOPT_INLINE Vec<float> abs(Vec<float> a) { return {__builtin_fabsf(a.x)}; }
+FASTOPT_INLINE Vec<double> abs(Vec<double> a) { return {__builtin_fabs(a.x)}; }
 template <class T> FASTOPT_INLINE bool less(Vec<T> a, Vec<T> b) { return a.x < b.x; }
 template <class T> FASTOPT_INLINE bool equal(Vec<T> a, Vec<T> b) { return a.x == b.x; }
 template <class T> FASTOPT_INLINE Vec<T> select(bool mask, Vec<T> a, Vec<T> b) { return mask ? a : b; }

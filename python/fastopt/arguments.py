@@ -14,7 +14,7 @@ from . import buffers
 from .groups import Group
 from .rules import Rule, shown
 
-__all__ = ["Tensor", "bind_arguments", "check_count", "check_scale", "read_gradients", "read_groups"]
+__all__ = ["Tensor", "bind_arguments", "check_count", "check_number", "read_gradients", "read_groups"]
 
 Entry = tuple[Any, str, "str | None"]
 """An array, its name in messages and, where it came in a dict, the caller's name for it."""
@@ -38,17 +38,17 @@ class Tensor:
         return [(self.name, self.param)] + [(f"state of {self.name}: {slot}", array) for slot, array in self.state.items()]
 
 
-def check_scale(value: Any) -> float:
-    """A factor for gradients: any finite number."""
+def check_number(value: Any, name: str) -> float:
+    """Any finite number."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"grad_scale: got {type(value).__name__} {shown(value)}, expected a real number")
+        raise TypeError(f"{name}: got {type(value).__name__} {shown(value)}, expected a real number")
     try:
-        scale = float(value)
+        number = float(value)
     except OverflowError:
-        scale = math.inf
-    if not math.isfinite(scale):
-        raise ValueError(f"grad_scale: got {shown(value)}, expected a finite number")
-    return scale
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: got {shown(value)}, expected a finite number")
+    return number
 
 
 def check_count(value: Any, name: str) -> int:

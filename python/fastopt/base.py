@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import numpy as np
+
 from . import _core, buffers
-from .arguments import Tensor, bind_arguments, check_scale, read_gradients, read_groups
+from .arguments import Tensor, bind_arguments, check_number, read_gradients, read_groups
 from .groups import Group
 from .rules import Rule
 from .snapshots import load
@@ -25,10 +27,12 @@ class States(Sequence[Mapping[str, Any]]):
     """The state of each tensor by its position, or by its name where the parameters came in a dict.
 
     An entry maps `"step"` to the tensor's count of steps and the rule's slots, under torch's names, to their
-    arrays.  The arrays are the live state: writing into them acts on the next step.
+    arrays.  The arrays are the live state: writing into them acts on the next step.  Scalars that a rule carries from step
+    to step (NAdam's `"mu_product"`) stand there as numbers.
     """
 
-    def __init__(self, tensors: list[Tensor], plan: _core.Plan) -> None:
+    def __init__(self, rule: Rule, tensors: list[Tensor], plan: _core.Plan) -> None:
+        self._rule = rule
         self._tensors = tensors
         self._plan = plan
         self._index = {tensor.key: i for i, tensor in enumerate(tensors) if tensor.key is not None}
@@ -37,14 +41,16 @@ class States(Sequence[Mapping[str, Any]]):
         if isinstance(key, slice):
             return [self[i] for i in range(*key.indices(len(self)))]
         index = self._index[key] if isinstance(key, str) else range(len(self))[key]
-        return MappingProxyType({"step": self._plan.steps_of(index), **self._tensors[index].state})
+        steps, running = self._plan.progress_of(index)
+        carried = dict(zip(self._rule.running, map(np.float64, running), strict=True))
+        return MappingProxyType({"step": steps, **carried, **self._tensors[index].state})
 
     def __len__(self) -> int:
         return len(self._tensors)
 
 
 class Optimizer:
-    """What every rule's class has in common.  Use the classes: `SGD`, `Adam`, `AdamW`, `Adagrad`."""
+    """What every rule's class has in common.  Use the classes: `SGD`, `Adam`, `AdamW` and the others."""
 
     rule: ClassVar[Rule]
 
@@ -65,11 +71,12 @@ class Optimizer:
         buffers.check_disjoint([(tensor.name, tensor.param) for tensor in self._tensors])
         for tensor in self._tensors:
             tensor.allocate(self._groups[tensor.group])
-        rows = [(tensor.param, list(tensor.state.values()), tensor.group) for tensor in self._tensors]
+        slots = [slot.name for slot in self.rule.slots]
+        rows = [(tensor.param, [tensor.state.get(slot) for slot in slots], tensor.group) for tensor in self._tensors]
         self._plan = _core.Plan(self.rule.arithmetic, rows, len(self._groups))
         for index, group in enumerate(self._groups):
             group.attach(self._writer(index), lambda: self.steps)
-        self._state = States(self._tensors, self._plan)
+        self._state = States(self.rule, self._tensors, self._plan)
         if grads is not None and not self._plan.bind(grads) and not self._plan.bind(self._converted(grads)):
             raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
 
@@ -99,7 +106,7 @@ class Optimizer:
             for group, rate in zip(self._scheduled, rates, strict=True):
                 group.assign({"lr": rate})
         if grad_scale.__class__ is not float or not math.isfinite(grad_scale):
-            grad_scale = check_scale(grad_scale)
+            grad_scale = check_number(grad_scale, "grad_scale")
         if grads.__class__ is dict:
             grads = self._in_order(grads)
         if not self._plan.step(grads, grad_scale) and not self._plan.step(self._converted(grads), grad_scale):
@@ -167,20 +174,19 @@ class Optimizer:
         """A snapshot of everything but the parameters, for `load_state_dict`.
 
         `{"rule": name, "steps": count, "state": [{"step": count, slot: array}, ...], "groups": [{...}, ...]}`, in the
-        order of the tensors; an entry has a `"name"` too where the parameters came in a dict.  The arrays are copies.
-        A schedule is code and not kept: its latest `lr` is.  Not to be called while another thread steps.
+        order of the tensors; an entry has a `"name"` too where the parameters came in a dict, and the scalars that the
+        rule carries from step to step.  The arrays are copies.  A schedule is code and not kept: its latest `lr` is.  Not
+        to be called while another thread steps.
         """
-        steps = self._plan.steps
         return {
             "rule": self.rule.name,
             "steps": self.steps,
             "state": [
                 {
                     **({"name": tensor.key} if tensor.key is not None else {}),
-                    "step": steps[i],
-                    **{slot: array.copy() for slot, array in tensor.state.items()},
+                    **{key: value.copy() if key in tensor.state else value for key, value in entry.items()},
                 }
-                for i, tensor in enumerate(self._tensors)
+                for tensor, entry in zip(self._tensors, self._state, strict=True)
             ],
             "groups": [group.hyperparameters() for group in self._groups],
         }

@@ -13,7 +13,17 @@ import numpy as np
 
 from .rules import shown
 
-__all__ = ["Array", "as_array", "check_disjoint", "check_gradient", "check_parameter", "check_state", "full_like", "is_array"]
+__all__ = [
+    "Array",
+    "as_array",
+    "check_disjoint",
+    "check_gradient",
+    "check_parameter",
+    "check_running",
+    "check_state",
+    "full_like",
+    "is_array",
+]
 
 LINE = 64
 """Bytes of a cache line."""
@@ -111,6 +121,18 @@ def check_state(value: Any, name: str, param: Array, param_name: str) -> Array:
     """A state array for `param`, to be updated in place."""
     array = check_parameter(value, name)
     check_like(array, name, param, param_name)
+    return array
+
+
+def check_running(value: Any, name: str) -> Array:
+    """A scalar that a step carries on: a float64 array of no dimension, to be updated in place."""
+    if value is None:
+        raise ValueError(f"{name}: got None, expected a float64 array of shape (), which each step carries on")
+    array = check_parameter(value, name)
+    if array.dtype != np.float64:
+        raise TypeError(f"{name}: got dtype {array.dtype}, expected float64")
+    if array.shape != ():
+        raise ValueError(f"{name}: got shape {array.shape}, expected ()")
     return array
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _core, buffers
-from .arguments import check_count, check_scale
+from .arguments import check_count, check_number
 from .base import Optimizer, write_group
 from .rules import Hyperparameter, Rule
 
@@ -35,13 +35,11 @@ def docstring(rule: Rule) -> str:
     lines.append("  params: the array to update in place, or a list, a {name: array} dict, or a list of group dicts")
     lines.append('    {"params": arrays, "lr": ...}; float32 or float64, any shape, C-contiguous, writable, not overlapping')
     for h in rule.arguments:
-        expected = h.range or " or ".join(map(repr, h.choices))
-        lines.append(f"  {h.name}: {h.doc}; in {expected}, default {h.default!r}")
+        lines.append(f"  {h.name}: {h.doc}; in {h.expected}, default {h.default!r}")
     lines.append("  grads: gradients bound once, for step() without arguments; shaped like params")
-    lines += [
-        "",
-        "State: " + "; ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots) + ", of the parameter's shape and dtype.",
-    ]
+    state = "State: " + "; ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots) + ", of the parameter's shape and dtype"
+    lines += ["", f"{state}; {', '.join(rule.running)}, a float64 number." if rule.running else f"{state}."]
+    lines += ["", "Forms:", *(f"  {form.name}: {form.formula}\n    {form.call(rule)}" for form in rule.forms)]
     lines += ["", "Raises TypeError or ValueError where an argument is not what is expected here; nothing was written then."]
     return "\n".join(lines)
 
@@ -53,11 +51,11 @@ def make_class(rule: Rule) -> type[Optimizer]:
 
 
 def function_signature(rule: Rule) -> inspect.Signature:
-    """param, grad, then the state by position; the step and the hyperparameters by name."""
+    """param, grad, then the state by position, running scalars last; the step and the hyperparameters by name."""
     positional, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     return inspect.Signature(
         [inspect.Parameter(name, positional) for name in ("param", "grad")]
-        + [inspect.Parameter(slot.name, positional, default=None) for slot in rule.slots]
+        + [inspect.Parameter(name, positional, default=None) for name in (*(slot.name for slot in rule.slots), *rule.running)]
         + [inspect.Parameter("step", by_name)]
         + [parameter(h, by_name) for h in rule.arguments]
         + [inspect.Parameter("grad_scale", by_name, default=1.0)]
@@ -98,23 +96,27 @@ def make_function(rule: Rule) -> Callable[..., None]:
                 raise ValueError(f"{slot.name}: got None, expected an array of shape {param.shape} and dtype {param.dtype}")
             if slot.name not in used and given[slot.name] is not None:
                 raise ValueError(f"{slot.name}: got {buffers.describe(given[slot.name])}, expected None with these arguments")
-        state = [(slot, buffers.check_state(given[slot], slot, param, "param")) for slot in used]
+        state = {slot: buffers.check_state(given[slot], slot, param, "param") for slot in used}
+        running = {scalar: buffers.check_running(given[scalar], scalar) for scalar in rule.running}
         grad = buffers.check_gradient(given["grad"], "grad", param, "param")
-        scale = check_scale(given["grad_scale"])
-        buffers.check_disjoint([("param", param), ("grad", grad), *state])
-        plan = _core.Plan(rule.arithmetic, [(param, [array for _, array in state], 0)], 1)
+        scale = check_number(given["grad_scale"], "grad_scale")
+        buffers.check_disjoint([("param", param), ("grad", grad), *state.items(), *running.items()])
+        plan = _core.Plan(rule.arithmetic, [(param, [state.get(slot.name) for slot in rule.slots], 0)], 1)
         write_group(plan, 0, rule, values)
-        plan.steps = [step - 1]
+        plan.set_progress([(step - 1, [float(array) for array in running.values()])])
         if not plan.step(grad, scale):
             raise RuntimeError("grad: the extension refuses what buffers.py accepts; please report this")
+        for array, value in zip(running.values(), plan.progress_of(0)[1], strict=True):
+            array[...] = value
 
+    carried = f"{', '.join(rule.running)}: a float64 array of shape (), any value before step 1.\n" if rule.running else ""
     slots = ", ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots)
     function.__name__ = function.__qualname__ = name
     function.__signature__ = arguments  # type: ignore[attr-defined]  # read by inspect and help()
     function.__doc__ = (
         f"One step of {rule.name} on `param` and its state, in place.\n\n    {rule.formula}\n\n"
         f"State: {slots}; each of param's shape and dtype and filled (with zeros, before step 1, or as `fastopt.{rule.name}` does), "
-        f"None where the arguments do without it.\n"
+        f"None where the arguments do without it.\n{carried}"
         f"`step` is the number of this step, from 1.  The other arguments are those of `fastopt.{rule.name}`.\n"
         f"Raises TypeError or ValueError, with nothing written, where one is not as expected."
     )

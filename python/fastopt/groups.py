@@ -65,10 +65,11 @@ class Group(MutableMapping[str, Any]):
             if key not in self._values:
                 raise TypeError(f"{key}: {self.rule.name} has no such hyperparameter; it has {', '.join(self._values)}")
         checked, schedule = self._check(self._values | dict(values))
-        needed = self.rule.variant(checked).slots
-        if needed != self.slots[: len(needed)]:
-            missing = next(name for name in needed if name not in self.slots)
-            raise ValueError(f"{self.rule.name}: these values need the state {missing!r}, which the optimizer was built without")
+        missing = [name for name in self.rule.variant(checked).slots if name not in self.slots]
+        if missing:
+            raise ValueError(
+                f"{self.rule.name}: these values need the state {missing[0]!r}, which the optimizer was built without"
+            )
         return checked, schedule
 
     def assign(self, values: Mapping[str, Any]) -> None:

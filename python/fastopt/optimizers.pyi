@@ -9,9 +9,15 @@ _Schedule: TypeAlias = Callable[[int], float]
 _Params: TypeAlias = Any | Sequence[Any] | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 __all__ = [
+    "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
+    "Lion",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
     "SGD",
 ]
 
@@ -75,6 +81,85 @@ class AdamW(Optimizer):
         grads: Any = None,
     ) -> None: ...
 
+class Adamax(Optimizer):
+    """Adamax: steps by the average gradient over a decaying maximum of the gradient's size."""
+
+    def __init__(
+        self,
+        params: _Params,
+        lr: float | _Schedule = 0.002,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        *,
+        eps_in_max: bool = True,
+        decoupled_weight_decay: bool = False,
+        l1: float = 0.0,
+        maximize: bool = False,
+        grads: Any = None,
+    ) -> None: ...
+
+class NAdam(Optimizer):
+    """NAdam: Adam with Nesterov's momentum, whose weight mu grows with the steps."""
+
+    def __init__(
+        self,
+        params: _Params,
+        lr: float | _Schedule = 0.002,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        momentum_decay: float | None = 0.004,
+        decoupled_weight_decay: bool = False,
+        *,
+        eps_root: float = 0.0,
+        lookahead_correction: Literal["next", "same", "momentum only"] = "next",
+        l1: float = 0.0,
+        maximize: bool = False,
+        grads: Any = None,
+    ) -> None: ...
+
+class RAdam(Optimizer):
+    """RAdam: Adam that divides only once enough steps have settled the average it divides by, and then in part."""
+
+    def __init__(
+        self,
+        params: _Params,
+        lr: float | _Schedule = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+        *,
+        eps_hat: bool = True,
+        eps_root: float = 0.0,
+        threshold: float = 5.0,
+        l1: float = 0.0,
+        maximize: bool = False,
+        grads: Any = None,
+    ) -> None: ...
+
+class RMSprop(Optimizer):
+    """RMSprop: divides by the root of the average squared gradient, or by the gradient's standard deviation."""
+
+    def __init__(
+        self,
+        params: _Params,
+        lr: float | _Schedule = 0.01,
+        alpha: float = 0.99,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        eps_in_root: bool = False,
+        lr_in_momentum: bool = False,
+        decoupled_weight_decay: bool = False,
+        l1: float = 0.0,
+        maximize: bool = False,
+        grads: Any = None,
+    ) -> None: ...
+
 class Adagrad(Optimizer):
     """Adagrad: divides by the root of the sum of all squared gradients."""
 
@@ -89,6 +174,39 @@ class Adagrad(Optimizer):
         *,
         eps_in_root: bool = False,
         decoupled_weight_decay: bool = False,
+        l1: float = 0.0,
+        maximize: bool = False,
+        grads: Any = None,
+    ) -> None: ...
+
+class Adadelta(Optimizer):
+    """Adadelta: steps by the gradient times the ratio of the roots of the average squared step and gradient."""
+
+    def __init__(
+        self,
+        params: _Params,
+        lr: float | _Schedule = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-06,
+        weight_decay: float = 0.0,
+        *,
+        decoupled_weight_decay: bool = False,
+        l1: float = 0.0,
+        maximize: bool = False,
+        grads: Any = None,
+    ) -> None: ...
+
+class Lion(Optimizer):
+    """Lion: steps by the sign of a blend of momentum and gradient, with decoupled weight decay."""
+
+    def __init__(
+        self,
+        params: _Params,
+        lr: float | _Schedule = 0.0001,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        *,
+        decoupled_weight_decay: bool = True,
         l1: float = 0.0,
         maximize: bool = False,
         grads: Any = None,

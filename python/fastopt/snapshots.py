@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import buffers
-from .arguments import Tensor, check_count
+from .arguments import Tensor, check_count, check_number
 from .groups import naming
 from .rules import shown
 
@@ -35,16 +35,18 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
             raise TypeError(f"state_dict[{name!r}]: got {buffers.describe(state_dict[name])}, expected a list")
         if len(state_dict[name]) != count:
             raise ValueError(f"state_dict[{name!r}]: got {len(state_dict[name])} entries, expected {count}")
-    steps = [check_count(state_dict["steps"], "state_dict['steps']")]
+    completed = check_count(state_dict["steps"], "state_dict['steps']")
+    progress: list[tuple[int, list[float]]] = []
     arrays: list[tuple[buffers.Array, buffers.Array]] = []
     entries = by_name(tensors, state_dict["state"])
     for i, (tensor, entry) in enumerate(zip(tensors, entries, strict=True)):
         name = f"state_dict['state'][{i}]"
-        expected = {"step", *tensor.state} | ({"name"} if tensor.key is not None else set())
+        expected = {"step", *tensor.state, *rule.running} | ({"name"} if tensor.key is not None else set())
         if not isinstance(entry, Mapping) or set(entry) != expected:
             found = ", ".join(map(str, entry)) if isinstance(entry, Mapping) else buffers.describe(entry)
             raise ValueError(f"{name}: got {found}, expected {', '.join(sorted(expected))}")
-        steps.append(check_count(entry["step"], f"{name}['step']"))
+        running = [check_number(entry[scalar], f"{name}[{scalar!r}]") for scalar in rule.running]
+        progress.append((check_count(entry["step"], f"{name}['step']"), running))
         for slot, own in tensor.state.items():
             label = f"{name}[{slot!r}]"
             array = buffers.as_array(entry[slot], label)
@@ -62,7 +64,8 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
         np.copyto(own, array)
     for group, values in zip(groups, accepted, strict=True):
         group.assign(values)
-    optimizer._plan.completed, optimizer._plan.steps = steps[0], steps[1:]
+    optimizer._plan.completed = completed
+    optimizer._plan.set_progress(progress)
 
 
 def by_name(tensors: list[Tensor], entries: list[Any]) -> list[Any]:

@@ -144,10 +144,12 @@ struct CaseHeader {
   char rule[16];
   double hyperparameters[FASTOPT_MAX_HYPERPARAMETERS];
   double lr, weight_decay, l1, grad_scale;
+  double running[FASTOPT_MAX_RUNNING];
   int32_t decoupled, maximize, dtype, slots;
-  int64_t steps, length, shift;  // shift: bytes past a cache line, a multiple of the element
+  int64_t before, steps, length,
+      shift;  // steps before these; shift: bytes past a cache line, a multiple of the element
 };
-static_assert(sizeof(CaseHeader) == 16 + 8 * (FASTOPT_MAX_HYPERPARAMETERS + 4) + 4 * 4 + 8 * 3,
+static_assert(sizeof(CaseHeader) == 16 + 8 * (FASTOPT_MAX_HYPERPARAMETERS + 4 + FASTOPT_MAX_RUNNING) + 4 * 4 + 8 * 4,
               "no padding: it is a file's");
 
 struct Mode {
@@ -203,8 +205,8 @@ void replay_case(File& cases, File& results, const Mode& mode) {
   group.weight_decay = header.weight_decay;
   group.l1 = header.l1;
   std::copy(std::begin(header.hyperparameters), std::end(header.hyperparameters), group.hyperparameters);
-  const int32_t variant = fastopt_variant_of(&group);
-  const int32_t slots = fastopt_rule_at(group.rule)->variants[variant].slot_count;
+  const fastopt_variant& variant = fastopt_rule_at(group.rule)->variants[fastopt_variant_of(&group)];
+  const int32_t slots = variant.slot_count;
   expect(slots == header.slots, "C++ and Python differ in the variant's number of slots");
 
   const size_t element = header.dtype == FASTOPT_FLOAT64 ? sizeof(double) : sizeof(float);
@@ -216,7 +218,9 @@ void replay_case(File& cases, File& results, const Mode& mode) {
   }
   fastopt_tensor tensor{};
   tensor.param = kept[0].data();
-  for (int32_t k = 0; k < slots; ++k) tensor.state[k] = kept[k + 1].data();
+  for (int32_t k = 0; k < slots; ++k) tensor.state[variant.slots[k]] = kept[k + 1].data();
+  std::copy(std::begin(header.running), std::end(header.running), tensor.running);
+  tensor.steps = header.before;
   tensor.length = header.length;
   tensor.dtype = header.dtype;
   const fastopt_plan plan{&tensor, 1, &group, 1};
@@ -232,7 +236,7 @@ void replay_case(File& cases, File& results, const Mode& mode) {
       const CallersControl caller(mode.control);
       must(fastopt_step(&plan, &options));
     }
-    expect(tensor.steps == t, "the step was not counted once");
+    expect(tensor.steps == header.before + t, "the step was not counted once");
     grad.check_padding();
     expect(bytes == 0 || memcmp(original.data(), grad.data(), bytes) == 0, "a gradient was written");
     if (header.length > 0) {
@@ -384,11 +388,14 @@ void check_names() {
   expect(fastopt_find_rule("none") == -1 && fastopt_find_rule(nullptr) == -1, "a rule without a name was found");
   fastopt_group group{};
   double scalars[64];
-  expect(fastopt_derive(&group, 0, scalars) == FASTOPT_BAD_LENGTH, "step 0 was derived");
+  double running[FASTOPT_MAX_RUNNING] = {};
+  const auto derive = [&](const fastopt_group* of, int64_t t) { return fastopt_derive(of, t, running, scalars); };
+  expect(derive(&group, 0) == FASTOPT_BAD_LENGTH, "step 0 was derived");
+  group.rule = fastopt_find_rule("nadam");
+  expect(fastopt_derive(&group, 1, nullptr, scalars) == FASTOPT_NULL_POINTER, "derived without a running scalar");
   group.rule = fastopt_rule_count();
-  expect(
-      fastopt_derive(&group, 1, scalars) == FASTOPT_BAD_RULE && fastopt_derive(nullptr, 1, scalars) == FASTOPT_BAD_RULE,
-      "a rule outside the table was derived");
+  expect(derive(&group, 1) == FASTOPT_BAD_RULE && derive(nullptr, 1) == FASTOPT_BAD_RULE,
+         "a rule outside the table was derived");
   expect(fastopt_variant_of(&group) == -1 && fastopt_variant_of(nullptr) == -1, "a bad group has a variant");
 
   int32_t sets = 0;

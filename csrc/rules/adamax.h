@@ -1,0 +1,8 @@
+// Adamax: Kingma & Ba (arXiv:1412.6980), section 7.1.
+struct adamax {
+  template <class V> static FASTOPT_INLINE void plain(const adamax_scalars<V>& s, V& p, V g, V& exp_avg, V& exp_inf) {
+    exp_avg = lerp(exp_avg, g, s.gain1);
+    exp_inf = max(abs(g) + s.inside_max, s.decay2 * exp_inf);
+    p = fnma(s.step_size, exp_avg / (exp_inf + s.outside_max), p);
+  }
+};

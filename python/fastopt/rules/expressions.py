@@ -1,0 +1,43 @@
+"""The table's expressions: strings that mean the same in Python and in C++.
+
+They are made of + - * /, comparisons, `and`, `or`, `sqrt(x)`, `power(x, t)` (repeated squaring) and `where(condition, a, b)`,
+whose arguments are all evaluated.  No pow, exp or log, so that every device derives the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from types import CodeType
+from typing import Any
+
+__all__ = ["evaluate", "power"]
+
+
+def power(x: float, t: int) -> float:
+    """x**t by repeated squaring: the same multiplications on every device."""
+    result = 1.0
+    while t:
+        if t & 1:
+            result *= x
+        x *= x
+        t >>= 1
+    return result
+
+
+def where(condition: bool, a: float, b: float) -> float:
+    return a if condition else b
+
+
+FUNCTIONS = {"__builtins__": {}, "sqrt": math.sqrt, "power": power, "where": where}
+
+
+@functools.cache
+def compiled(expression: str) -> CodeType:
+    return compile(expression, "<rules>", "eval")
+
+
+def evaluate(expression: str, names: Mapping[str, Any]) -> Any:
+    """An expression of the table under named values."""
+    return eval(compiled(expression), {**FUNCTIONS, **names})  # the expressions are the table's own

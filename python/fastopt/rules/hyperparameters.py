@@ -1,0 +1,149 @@
+"""Hyperparameters: what an argument of a rule may be, and those that several rules have in common."""
+
+from __future__ import annotations
+
+import functools
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["STAGES", "Hyperparameter", "betas", "decoupled", "eps", "flag", "lr", "shown", "weight_decay"]
+
+
+def shown(value: Any) -> str:
+    """`value` in an error message: short, whatever it is."""
+    if isinstance(value, int) and abs(value) >= 2**64:
+        return "a whole number beyond 64 bits"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+@dataclass(frozen=True)
+class Constant:
+    """What expressions and C++ know instead of a value: a number that Python computes once, where that takes a power."""
+
+    name: str
+    formula: str
+    of: Callable[[Any], float]
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One argument of a rule: a number in `range`, a pair of them, a flag, or one of `choices`."""
+
+    name: str
+    default: Any
+    doc: str
+    range: str = ""
+    """For numbers: an interval such as "[0, 1)"."""
+    parts: tuple[str, ...] = ()
+    """For a tuple of numbers such as `betas`: the name of each in expressions."""
+    choices: tuple[Any, ...] = ()
+    """For a choice: the values; C++ sees a value's index."""
+    constant: Constant | None = None
+    """For a number that only Python knows: what stands for it everywhere else."""
+    optional: bool = False
+    """Whether None is a value too."""
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """The names under which expressions know the value."""
+        return (self.constant.name,) if self.constant else self.parts or (self.name,)
+
+    @property
+    def expected(self) -> str:
+        """What a value may be, in words."""
+        return (self.range or " or ".join(map(repr, self.choices))) + (" or None" if self.optional else "")
+
+    def check(self, value: Any) -> Any:
+        """`value` as this hyperparameter keeps it; TypeError or ValueError if it is not one."""
+        if value is self.default or (value is None and self.optional):
+            return value
+        if self.choices:
+            if not any(value is c or (type(value) is type(c) and value == c) for c in self.choices):
+                expected = ", ".join(map(repr, self.choices))
+                error = TypeError if not isinstance(value, (str, bool)) else ValueError
+                raise error(f"{self.name}: got {value!r}, expected one of {expected}")
+            return value
+        if not self.parts:
+            return self._number(self.name, value)
+        if not isinstance(value, (tuple, list)) or len(value) != len(self.parts):
+            error = ValueError if isinstance(value, (tuple, list)) else TypeError
+            raise error(f"{self.name}: got {value!r}, expected {len(self.parts)} numbers")
+        return tuple(self._number(f"{self.name}[{i}]", v) for i, v in enumerate(value))
+
+    def _number(self, name: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            kind = "a real number" + (" or None" if self.optional else "")
+            raise TypeError(f"{name}: got {type(value).__name__} {shown(value)}, expected {kind}")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        low, high = self.ends
+        above = number > low or (number == low and self.range[0] == "[")
+        below = number < high or (number == high and self.range[-1] == "]")
+        if not (above and below and math.isfinite(number)):
+            raise ValueError(f"{name}: got {shown(value)}, expected a number in {self.range}")
+        return number
+
+    @functools.cached_property
+    def ends(self) -> tuple[float, float]:
+        """The numbers in `range`."""
+        low, high = self.range[1:-1].split(",")
+        return float(low), float(high)
+
+    def codes(self, value: Any) -> tuple[float, ...]:
+        """A checked value as the float64 numbers that C++ takes."""
+        if self.choices:
+            return (float(self.choices.index(value)),)
+        if self.constant:
+            return (self.constant.of(value),)
+        return tuple(value) if self.parts else (value,)
+
+    def names(self, value: Any) -> dict[str, Any]:
+        """A checked value as expressions know it: a choice as itself, anything else as C++ does."""
+        return {self.name: value} if self.choices else dict(zip(self.scalars, self.codes(value), strict=True))
+
+
+def flag(name: str, default: bool, doc: str) -> Hyperparameter:
+    """A hyperparameter that is True or False."""
+    return Hyperparameter(name, default, doc, choices=(False, True))
+
+
+LR_DOC = "learning rate, or a callable of the number of completed steps (from 0) that gives it"
+
+
+def lr(default: float) -> Hyperparameter:
+    return Hyperparameter("lr", default, LR_DOC, "[0, inf)")
+
+
+def eps(default: float, doc: str = "keeps the denominator from zero") -> Hyperparameter:
+    return Hyperparameter("eps", default, doc, "[0, inf)")
+
+
+def betas(second: float, doc: str) -> Hyperparameter:
+    return Hyperparameter("betas", (0.9, second), doc, "[0, 1)", parts=("beta1", "beta2"))
+
+
+def weight_decay(default: float) -> Hyperparameter:
+    return Hyperparameter(
+        "weight_decay", default, "L2 penalty added to the gradient, or decoupled decay p *= 1 - lr*weight_decay", "[0, inf)"
+    )
+
+
+def decoupled(default: bool) -> Hyperparameter:
+    return flag(
+        "decoupled_weight_decay", default, "decay the parameter itself, before the rule, instead of adding to the gradient"
+    )
+
+
+STAGES: tuple[Hyperparameter, ...] = (
+    weight_decay(0.0),
+    decoupled(False),
+    Hyperparameter("l1", 0.0, "L1 penalty: l1*sign(p) is added to the gradient", "[0, inf)"),
+    flag("maximize", False, "ascend instead of descend: the gradient changes sign before L1 and L2"),
+)
+"""What every rule takes and no rule computes; in C++ they are stages around the rule."""

@@ -1,0 +1,130 @@
+"""A row of the table: what makes a rule, beside its arithmetic."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .expressions import evaluate
+from .hyperparameters import STAGES, Hyperparameter
+
+__all__ = ["Form", "Rule", "Slot", "Variant"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One state array of a rule, of the shape of its parameter."""
+
+    name: str
+    kind: Literal["signed", "non-negative", "parameter", "full"]
+    """What a storage format may assume; "parameter" and "full" are never compressed."""
+    doc: str
+    initial: str = "0"
+    """An expression in the hyperparameters."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One function of the rule's header, for the arguments where `when` holds; the first that does is taken."""
+
+    name: str
+    slots: tuple[str, ...]
+    when: str = "1"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a framework or a textbook computes the rule, and the arguments that give it."""
+
+    name: str
+    formula: str
+    arguments: Mapping[str, Any]
+
+    def call(self, rule: Rule) -> str:
+        """The call in Python."""
+        return f"{rule.name}(p, {', '.join(f'{name}={value!r}' for name, value in self.arguments.items())})"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of the table."""
+
+    name: str
+    arithmetic: str
+    """The header in `csrc/rules` and the name of its structure; rows may share one."""
+    summary: str
+    paper: str
+    formula: str
+    hyperparameters: tuple[Hyperparameter, ...]
+    """In torch's order, which is the order of the positional arguments."""
+    slots: tuple[Slot, ...]
+    variants: tuple[Variant, ...]
+    scalars: Mapping[str, str]
+    """Name to expression, in order; `t` is the number of the step, from 1.  Each may use the hyperparameters and the scalars above it."""
+    forms: tuple[Form, ...]
+    options: tuple[Hyperparameter, ...] = ()
+    """Keyword-only hyperparameters beyond torch's."""
+    requires: tuple[tuple[str, str], ...] = ()
+    """Pairs (expression, words): what must hold between arguments."""
+    running: tuple[str, ...] = ()
+    """Scalars that each tensor carries from step to step, in float64: their expressions may use their last value, at t == 1 any."""
+
+    @functools.cached_property
+    def arguments(self) -> tuple[Hyperparameter, ...]:
+        """Every hyperparameter of the class, those of the stages last."""
+        return self.hyperparameters + self.options + self.stages
+
+    @property
+    def stages(self) -> tuple[Hyperparameter, ...]:
+        """The stages' hyperparameters that the row does not list with a default of its own."""
+        own = {h.name for h in self.hyperparameters + self.options}
+        return tuple(s for s in STAGES if s.name not in own)
+
+    @functools.cached_property
+    def own(self) -> tuple[Hyperparameter, ...]:
+        """The hyperparameters that only the rule reads, in the order of the C++ row."""
+        shared = {"lr", *(s.name for s in STAGES)}
+        return tuple(h for h in self.hyperparameters + self.options if h.name not in shared)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        return {h.name: h.default for h in self.arguments}
+
+    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """A full set of arguments, checked one by one and against each other."""
+        checked = {h.name: h.check(values[h.name]) for h in self.arguments}
+        for condition, words in self.requires:
+            if not self.evaluate(condition, checked):
+                raise ValueError(f"{self.name}: {words}")
+        return checked
+
+    def variant(self, values: Mapping[str, Any]) -> Variant:
+        """The variant that these (checked) arguments take."""
+        return next(v for v in self.variants if self.evaluate(v.when, values))
+
+    def evaluate(self, expression: str, values: Mapping[str, Any]) -> Any:
+        """An expression under checked arguments."""
+        return evaluate(expression, self.names(values))
+
+    def names(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What expressions know of checked arguments."""
+        return {name: value for h in self.arguments for name, value in h.names(values[h.name]).items()}
+
+    def argument(self, name: str) -> Hyperparameter:
+        return next(h for h in self.arguments if h.name == name)
+
+    def codes(self, values: Mapping[str, Any]) -> list[float]:
+        """The rule's own hyperparameters as the numbers of the C++ row."""
+        return [code for h in self.own for code in h.codes(values[h.name])]
+
+    def slot(self, name: str) -> Slot:
+        return next(s for s in self.slots if s.name == name)
+
+    def derive(self, values: Mapping[str, Any], t: int, running: Mapping[str, float]) -> dict[str, float]:
+        """The scalars of step `t` (from 1) in float64, to the bit what C++ derives, from the running ones before it."""
+        known = self.names(values) | dict(running) | {"t": t}
+        for name, expression in self.scalars.items():
+            known[name] = float(evaluate(expression, known))
+        return {name: known[name] for name in self.scalars}
