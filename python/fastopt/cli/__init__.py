@@ -42,12 +42,14 @@ def build_parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help=text, description=sentence(text))
     add_rules(compare)
     compare.add_argument(
-        "--epochs", type=at_least_one, default=30, metavar="N", help="passes over the data (default: %(default)s)"
+        "--epochs", type=at_least_one, default=20, metavar="N", help="passes over the data (default: %(default)s)"
     )
     compare.add_argument("--batch-size", type=at_least_one, default=32, metavar="N", help="images a step (default: %(default)s)")
     compare.add_argument(
-        "--seed", type=natural, default=0, metavar="N", help="of the split, the weights and the batches (default: %(default)s)"
+        "--seed", type=natural, default=0, metavar="N", help="of the split and of the first run (default: %(default)s)"
     )
+    text = "runs of each rule, whose weights and batches follow from SEED, SEED+1, ... (default: %(default)s)"
+    compare.add_argument("--seeds", type=at_least_one, default=3, metavar="N", help=text)
     add_outputs(compare, "the curves of loss and accuracy")
     return parser
 

@@ -3,55 +3,55 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable
-from time import perf_counter
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import digits
+from . import digits, words
 from .info import describe
 from .rows import ROWS, Row
-from .words import duration, say_files
+from .training import train
+from .tuning import RUNS, TRIALS, best, tune
+from .words import duration, say_files, to_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["run", "train"]
+__all__ = ["run"]
 
-LEARNING_RATES = {
-    "SGD": 0.1,
-    "SGD momentum": 0.02,
-    "SGD Nesterov": 0.02,
-    "Adam": 1e-3,
-    "AdamW": 1e-3,
-    "Adagrad": 2e-2,
-}
-"""Label of a row -> a learning rate that suits this problem; others train with the rule's default."""
+MEASURED = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "step_seconds")
+"""What the runs of a rule are summarised by."""
 
 
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    # The split is the same for all seeds, so that no image which chose a learning rate tests it.
     data = digits.load(args.seed)
     rows = args.rules or ROWS
+    tuning_epochs = -(-args.epochs // 2)
     results = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=len(rows) * args.epochs)
+        task = progress.add_task("", total=len(rows) * (TRIALS * RUNS * tuning_epochs + args.seeds * args.epochs))
         for row in rows:
             progress.update(task, description=row.label)
-            results.append(train(row, data, args.epochs, args.batch_size, args.seed, lambda: progress.advance(task)))
-    sizes = {"train": len(data.train_digits), "test": len(data.test_digits)}
-    options = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": args.seed, "images": sizes}
-    report = describe() | options | {"rows": results}
+            results.append(measure(row, data, args, tuning_epochs, lambda: progress.advance(task)))
+    report = describe() | {
+        "epochs": args.epochs,
+        "batch_size": args.batch_size,
+        "seeds": seeds(args),
+        "images": {"train": len(data.train_digits), "test": len(data.test_digits)},
+        "tuning": {"trials": TRIALS, "runs": RUNS, "epochs": tuning_epochs},
+        "rows": results,
+    }
     console = Console()
     console.print(table(report))
-    line = "loss: mean cross-entropy of the training images.  step: of the seconds, those in opt.step()."
-    console.print(line, style="dim", highlight=False, soft_wrap=True)
+    for line in captions(report):
+        console.print(line, style="dim", highlight=False, soft_wrap=True)
     if args.json is not None:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
+        args.json.write_text(to_json(report))
     if args.plot is not None:
         from .plots import curves
 
@@ -60,48 +60,34 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def train(row: Row, data: digits.Data, epochs: int, batch_size: int, seed: int, tick: Callable[[], object]) -> dict[str, Any]:
-    """One training run, as `--json` writes it; the seed gives every rule the same weights and the same batches."""
-    network = digits.Network(seed)
-    arguments = dict(row.arguments)
-    if row.label in LEARNING_RATES:
-        arguments["lr"] = LEARNING_RATES[row.label]
-    optimizer = row.optimizer(network.params, **arguments)
-    rng = np.random.default_rng(seed)
-    points = [evaluate(network, data)]
-    total = in_step = 0.0
-    for _ in range(epochs):
-        order = rng.permutation(len(data.train_digits))
-        begin = perf_counter()
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            grads = network.gradients(data.train_images[batch], data.train_digits[batch])
-            before = perf_counter()
-            optimizer.step(grads)
-            in_step += perf_counter() - before
-        total += perf_counter() - begin
-        points.append(evaluate(network, data))
-        tick()
+def seeds(args: argparse.Namespace) -> list[int]:
+    return list(range(args.seed, args.seed + args.seeds))
+
+
+def measure(
+    row: Row, data: digits.Data, args: argparse.Namespace, tuning_epochs: int, tick: Callable[[], object]
+) -> dict[str, Any]:
+    """One row, as `--json` writes it: the choice of its learning rate, then a run for each seed."""
+    trials = tune(row, data, tuning_epochs, args.batch_size, args.seed, tick)
+    lr = best(trials).lr
+    runs = [train(row, lr, data, args.epochs, args.batch_size, seed, tick) for seed in seeds(args)]
     return {
         "rule": row.label,
-        "arguments": {**arguments, "lr": optimizer.lr},
-        "steps": optimizer.steps,
-        "seconds": {"total": total, "step": in_step},
-        **points[-1],
-        "curves": {name: [point[name] for point in points] for name in points[0]},
+        "arguments": {**row.arguments, "lr": lr},
+        "trials": [{"lr": trial.lr, "validation_loss": trial.loss} for trial in trials],
+        **summary(runs),
+        "runs": runs,
     }
 
 
-def evaluate(network: digits.Network, data: digits.Data) -> dict[str, float]:
-    """Losses (mean cross-entropy, nats) and accuracies (0 to 1) over all images."""
-    train_loss, train_accuracy = network.evaluate(data.train_images, data.train_digits)
-    test_loss, test_accuracy = network.evaluate(data.test_images, data.test_digits)
-    return {
-        "train_loss": train_loss,
-        "test_loss": test_loss,
-        "train_accuracy": train_accuracy,
-        "test_accuracy": test_accuracy,
-    }
+def summary(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Mean and sample standard deviation over the runs; of one run there is no deviation."""
+    values = {name: np.array([run[name] for run in runs], np.float64) for name in MEASURED}
+    with np.errstate(invalid="ignore"):  # a run that diverged makes both NaN
+        return {
+            "mean": {name: float(value.mean()) for name, value in values.items()},
+            "spread": {name: float(value.std(ddof=1)) if len(runs) > 1 else None for name, value in values.items()},
+        }
 
 
 def table(report: dict[str, Any]) -> Table:
@@ -112,18 +98,29 @@ def table(report: dict[str, Any]) -> Table:
     images = report["images"]
     title = f"Handwritten digits: {report['epochs']} epochs of {images['train']} images, tested on {images['test']} others"
     shown = Table(title=title, box=HORIZONTALS)
-    for name in ("rule", "lr", "loss", "train", "test", "seconds", "step", "a step"):
+    for name in ("rule", "lr", "loss", "±", "test", "±", "step"):
         shown.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
     for row in report["rows"]:
-        seconds = row["seconds"]
+        mean, spread = row["mean"], row["spread"]
+        loss_spread, test_spread = spread["train_loss"], spread["test_accuracy"]
         shown.add_row(
             row["rule"],
             f"{row['arguments']['lr']:g}",
-            f"{row['train_loss']:.2g}",
-            f"{row['train_accuracy']:.1%}",
-            f"{row['test_accuracy']:.1%}",
-            f"{seconds['total']:.2f}",
-            f"{seconds['step']:.3f}",
-            duration(seconds["step"] / row["steps"]),
+            f"{mean['train_loss']:.2g}",
+            "-" if loss_spread is None else f"{loss_spread:.1g}",
+            f"{mean['test_accuracy']:.1%}",
+            "-" if test_spread is None else f"{test_spread:.1%}",
+            duration(mean["step_seconds"]),
         )
     return shown
+
+
+def captions(report: dict[str, Any]) -> list[str]:
+    """What the columns mean, in lines of 80 columns at most."""
+    tuning = report["tuning"]
+    return [
+        f"lr: the best of {tuning['trials']} by validation loss, the mean of {tuning['runs']} runs of {tuning['epochs']} epochs;",
+        "a quarter of the training images is held out for validation.",
+        "loss: mean cross-entropy of the training images.  test: accuracy.",
+        f"Means over {words.seeds(report['seeds'])}; ±: sample standard deviation.  step: one opt.step().",
+    ]

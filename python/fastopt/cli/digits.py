@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Data", "Network", "load"]
+__all__ = ["Data", "Network", "Seed", "hold_out", "load"]
 
 Array = np.ndarray[Any, Any]
+Seed = int | tuple[int, ...]
+"""What NumPy's generators take; numbers in a tuple give other streams than each of them alone."""
 
 LAYERS = (64, 128, 64, 10)
 """Pixels, two hidden layers, classes."""
@@ -29,20 +31,33 @@ class Data:
 def load(seed: int) -> Data:
     """scikit-learn's 1,797 digits of 8x8 pixels; a quarter, the same share of each digit, is kept for the test."""
     from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
 
     images, digits = load_digits(return_X_y=True)
-    train, test, train_digits, test_digits = train_test_split(images, digits, test_size=0.25, random_state=seed, stratify=digits)
+    train, test, train_digits, test_digits = split(images, digits, seed)
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     deviation[deviation < 0.1] = 1  # pixels that are blank in all but a few images, out of 16 grey levels
     train, test = (((part - mean) / deviation).astype(np.float32) for part in (train, test))
     return Data(train, train_digits, test, test_digits)
 
 
+def hold_out(data: Data, seed: int) -> Data:
+    """The training images of `data` alone, a quarter of which stands in the test's place, for what is chosen before the test."""
+    train, validation, train_digits, validation_digits = split(data.train_images, data.train_digits, seed)
+    return Data(train, train_digits, validation, validation_digits)
+
+
+def split(images: Array, digits: Array, seed: int) -> list[Array]:
+    """Three quarters of the images, the others, and the digits of both."""
+    from sklearn.model_selection import train_test_split
+
+    parts: list[Array] = train_test_split(images, digits, test_size=0.25, random_state=seed, stratify=digits)
+    return parts
+
+
 class Network:
     """A multi-layer perceptron with ReLU and softmax; `params` maps names to float32 arrays, updated in place."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: Seed) -> None:
         rng = np.random.default_rng(seed)
         self.params: dict[str, Array] = {}
         for i, (inputs, outputs) in enumerate(pairwise(LAYERS)):

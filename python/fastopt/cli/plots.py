@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .words import threads
+import numpy as np
+
+from .words import seeds, threads
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +17,7 @@ __all__ = ["curves", "roofline"]
 INK, MUTED, GRID, ROOF = "#1f2933", "#616e7c", "#e4e7eb", "#edf2f7"
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#7f6a00", "#000000")
 """Okabe & Ito's palette, which colour-blind readers can tell apart; yellow darkened to show on white."""
+DASHES = ("-", (0, (3, 2)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 
 ARMS = {
     "fastopt": {"color": COLOURS[0], "marker": "o", "linewidth": 2.4, "zorder": 4},
@@ -33,7 +36,10 @@ def style(axes: Axes, title: str) -> None:
 
 
 def roofline(report: dict[str, Any], path: Path) -> None:
-    """A panel for each rule: GB/s of update traffic against the number of elements, with the floor's GB/s as the roof."""
+    """A panel for each rule: GB/s of update traffic against the number of elements, with the floor's GB/s as the roof.
+
+    Each names the implementation of torch's that it shows.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -74,6 +80,10 @@ def roofline(report: dict[str, Any], path: Path) -> None:
             if sizes:
                 name = {"numpy": f"NumPy {config['numpy']}", "torch": f"torch {versions['torch']}"}.get(arm, "fastopt")
                 axes.plot(sizes, values, label=name, markersize=5, **look)
+        implementation = points[0]["torch"]
+        if implementation is not None:
+            look = {"color": ARMS["torch"]["color"], "fontsize": 9, "horizontalalignment": "right"}
+            axes.text(0.97, 0.05, f"torch: {implementation}", transform=axes.transAxes, **look)
         shown = [value for arm in ("floor", *ARMS) for value in rates(arm)[1]]
         lowest, highest = min([lowest, *shown]), max([highest, *shown])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -101,36 +111,37 @@ def roofline(report: dict[str, Any], path: Path) -> None:
 
 
 def curves(report: dict[str, Any], path: Path) -> None:
-    """Training loss and test accuracy after each epoch, a line for each rule."""
+    """Training loss and test accuracy after each epoch: a line for each rule, the mean over the seeds, in the band of all seeds."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    figure = Figure(figsize=(11, 4.8), layout="constrained", dpi=150)
+    figure = Figure(figsize=(12, 6), layout="constrained", dpi=150)
     left, right = figure.subplots(1, 2)
     style(left, "Training loss (mean cross-entropy, nats)")
     style(right, "Test accuracy")
     for i, row in enumerate(report["rows"]):
-        look: dict[str, Any] = {
-            "color": COLOURS[i % len(COLOURS)],
-            "linestyle": (0, (3, 2)) if i % 2 else "-",  # dashes on top, since some rules take nearly the same path
-            "zorder": 3 if i % 2 else 2,
-            "linewidth": 1.8,
-            "label": row["rule"],
-        }
-        left.plot(row["curves"]["train_loss"], **look)
-        right.plot(row["curves"]["test_accuracy"], **look)
+        look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "zorder": 3 + i % 2}
+        # Every second line dashed and on top, since some rules take nearly the same path; where the colours begin again, other dashes.
+        dashes = DASHES[i // len(COLOURS) % 2 * 2 + i % 2]
+        for axes, name in ((left, "train_loss"), (right, "test_accuracy")):
+            runs = np.array([run["curves"][name] for run in row["runs"]])
+            epochs = np.arange(runs.shape[1])
+            axes.fill_between(epochs, runs.min(axis=0), runs.max(axis=0), color=look["color"], alpha=0.1, linewidth=0, zorder=2)
+            axes.plot(epochs, runs.mean(axis=0), linestyle=dashes, linewidth=1.8, label=row["rule"], **look)
     left.set_yscale("log")
-    worst = min((row["test_accuracy"] for row in report["rows"]), default=1.0)
+    worst = min((row["mean"]["test_accuracy"] for row in report["rows"]), default=1.0)
     right.set_ylim(min(0.9, worst - 0.05), 1.0)
     right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     for axes in (left, right):
         axes.set_xlabel("epoch", color=INK)
         axes.set_xlim(0, report["epochs"])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    many = "; lines: means, bands: all runs" if len(report["seeds"]) > 1 else ""
     figure.suptitle(
-        f"The same network on handwritten digits, batches of {report['batch_size']}, seed {report['seed']}",
+        f"The same network on handwritten digits, batches of {report['batch_size']}, {seeds(report['seeds'])}{many}",
         fontsize=12,
         color=INK,
     )
     lines, names = left.get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside lower center", ncols=min(6, max(1, len(names))), frameon=False)
+    figure.legend(lines, names, loc="outside lower center", ncols=min(5, max(1, len(names))), frameon=False, handlelength=3.5)
     figure.savefig(path)

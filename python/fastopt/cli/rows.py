@@ -18,6 +18,10 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = {
         "SGD momentum": {"momentum": 0.9},
         "SGD Nesterov": {"momentum": 0.9, "nesterov": True},
     },
+    "RMSprop": {
+        "RMSprop": {},
+        "RMSprop centered": {"momentum": 0.9, "centered": True},
+    },
 }
 """Rule -> label -> arguments; a rule that is not here has one row with its defaults."""
 

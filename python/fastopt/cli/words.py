@@ -1,14 +1,17 @@
-"""How the commands word numbers and say what they wrote."""
+"""How the commands word numbers, write their reports and say where."""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["duration", "say_files", "short", "threads", "times"]
+__all__ = ["duration", "say_files", "seeds", "short", "threads", "times", "to_json"]
 
 
 def short(size: int) -> str:
@@ -33,6 +36,24 @@ def times(ratio: float) -> str:
 
 def threads(count: int) -> str:
     return "1 thread" if count == 1 else f"{count} threads"
+
+
+def seeds(used: Sequence[int]) -> str:
+    """Seeds that follow one another."""
+    return f"seed {used[0]}" if len(used) == 1 else f"seeds {used[0]} to {used[-1]}"
+
+
+def to_json(report: dict[str, Any]) -> str:
+    """The report as a file's content; JSON has no NaN and no infinities, so that null stands in their place."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: finite(part) for key, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [finite(part) for part in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(finite(report), indent=1) + "\n"
 
 
 def say_files(console: Console, *paths: Path | None) -> None:

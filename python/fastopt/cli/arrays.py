@@ -1,0 +1,34 @@
+"""The benchmark's arrays: each starts on a cache line, so that runs do not differ by where the arrays happen to lie."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..buffers import LINE
+
+__all__ = ["Array", "aligned", "copy", "zeros"]
+
+Array = np.ndarray[Any, Any]
+
+
+def aligned(size: int, dtype: Any) -> Array:
+    """An uninitialised array."""
+    dtype = np.dtype(dtype)
+    memory = np.empty(size * dtype.itemsize + LINE, np.uint8)
+    start = -memory.__array_interface__["data"][0] % LINE
+    array: Array = memory[start : start + size * dtype.itemsize].view(dtype)
+    return array
+
+
+def copy(array: Array) -> Array:
+    fresh = aligned(array.size, array.dtype)
+    np.copyto(fresh, array)
+    return fresh
+
+
+def zeros(like: Array) -> Array:
+    fresh = aligned(like.size, like.dtype)
+    fresh.fill(0)
+    return fresh
