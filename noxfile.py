@@ -1,4 +1,4 @@
-"""The project's chores: `nox -s tests`, `nox -s lint`, `nox -s demo`, `nox -s bench`."""
+"""The project's chores: `nox -s tests`, `nox -s lint`, `nox -s frameworks`, `nox -s demo`, `nox -s bench`."""
 
 import nox
 
@@ -12,6 +12,13 @@ def tests(session: nox.Session) -> None:
     session.install("torch==2.13.0")  # first, so that nothing else chooses another build of it
     session.install(".[test]")
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def frameworks(session: nox.Session) -> None:
+    """Compares the forms that the tests take for Keras' and optax' with Keras and optax themselves."""
+    session.install("keras==3.15.1", "optax==0.2.8", "jax==0.10.2")
+    session.run("python", "tests/check_frameworks.py")
 
 
 @nox.session

@@ -55,7 +55,9 @@ class Problem:
         for t, grad in zip(STEP_NUMBERS, self.grads, strict=True):
             snapshot = optimizer.state_dict()
             for entry in snapshot["state"]:
-                entry |= {"step": t - 1} | ({name: float(value) for name, value in self.running.items()} if t == 1 else {})
+                entry["step"] = t - 1
+                if t == 1:
+                    entry.update((name, float(value)) for name, value in self.running.items())
             optimizer.load_state_dict(snapshot)
             optimizer.step(cut(grad), grad_scale=self.grad_scale)
 

@@ -21,7 +21,7 @@ the framework's defaults, or usual ones.  `g` is the gradient, `m` and `v` the a
 `b1`, `b2` are the betas, `bc1 = 1 - b1^t`, `bc2 = 1 - b2^t` with `t` from 1, `m^ = m/bc1`, `v^ = v/bc2`; `mu` is `momentum`.
 
 Keras' `weight_decay` is decoupled on every optimizer: `weight_decay=wd, decoupled_weight_decay=True`.  Keras and optax compute
-`1 - b^t` in float32 (at b = 0.999 a relative error of 1.3e-5); fastopt derives it in float64.  Stages around the rule, in this
+`1 - b^t` in float32 (at b = 0.999 a relative error of 1.3e-5), Keras on TensorFlow even for float64; fastopt derives it in float64.  Stages around the rule, in this
 order: `grad_scale` (a factor), `maximize`, `l1`, L2 `weight_decay`; decoupled `weight_decay`; the rule.
 """
 

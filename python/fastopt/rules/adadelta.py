@@ -24,7 +24,7 @@ ADADELTA = Rule(
     forms=(
         Form("torch", "p -= lr*d", {"lr": 1.0}),
         Form("Keras, TensorFlow", "the same", {"lr": 1e-3, "rho": 0.95, "eps": 1e-7}),
-        Form("optax adadelta", "p -= d where no lr is given", {"lr": 1.0}),
+        Form("optax adadelta", "p -= lr*d (without an lr optax adds d)", {"lr": 1.0}),
         Form("textbook, without lr", "p -= d", {"rho": 0.95}),
     ),
 )

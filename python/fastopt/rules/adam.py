@@ -54,7 +54,8 @@ ADAM = Rule(
     forms=(
         Form("torch", "p -= lr/bc1 * m/(sqrt(v)/sqrt(bc2) + eps)", {"lr": 1e-3}),
         Form("Keras, TensorFlow", "p -= lr*sqrt(bc2)/bc1 * m/(sqrt(v) + eps)", {"lr": 1e-3, "eps": 1e-7, "eps_hat": True}),
-        Form("optax adam, textbook", "p -= lr * m^/(sqrt(v^ + eps_root) + eps)", {"lr": 1e-3, "eps_root": 1e-8}),
+        Form("optax adam, textbook", "p -= lr * m^/(sqrt(v^) + eps)", {"lr": 1e-3}),
+        Form("optax adam, eps_root", "p -= lr * m^/(sqrt(v^ + eps_root) + eps)", {"lr": 1e-3, "eps_root": 1e-8}),
         Form("torch, AMSGrad", "divides by the root of the largest v", {"lr": 1e-3, "amsgrad": True}),
         Form("Keras, AMSGrad", "the same, eps before bc2", {"lr": 1e-3, "amsgrad": True, "eps": 1e-7, "eps_hat": True}),
         Form("optax amsgrad", "divides by the root of the largest v^", {"lr": 1e-3, "amsgrad": "corrected"}),

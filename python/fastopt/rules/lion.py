@@ -20,7 +20,7 @@ LION = Rule(
     scalars={"decay1": "beta1", "gain1": "1 - beta1", "gain2": "1 - beta2", "step_size": "lr"},
     forms=(
         Form("the paper", "p -= lr*(sign(b1*m + (1-b1)*g) + wd*p)", {"lr": 1e-4}),
-        Form("Keras", "p *= 1 - lr*wd; p -= lr*sign(b1*m + (1-b1)*g)", {"lr": 1e-3, "weight_decay": 0.004}),
+        Form("Keras", "p *= 1 - lr*wd; p -= lr*sign(b1*m + (1-b1)*g)", {"lr": 1e-3}),
         Form("optax lion", "p -= lr*(sign(b1*m + (1-b1)*g) + wd*p)", {"lr": 1e-4, "weight_decay": 1e-3}),
     ),
 )

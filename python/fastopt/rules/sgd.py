@@ -66,9 +66,13 @@ SGD = Rule(
         ),
         Form("optax sgd (trace)", "s = g + mu*s; p -= lr*s", {"lr": 0.01, "momentum": 0.9}),
         Form("optax sgd, nesterov", "s = g + mu*s; p -= lr*(g + mu*s)", {"lr": 0.01, "momentum": 0.9, "nesterov": True}),
-        Form("textbook heavy ball (Polyak)", "p(t+1) = p(t) - lr*g + mu*(p(t) - p(t-1))", {"lr": 0.01, "momentum": 0.9}),
         Form(
-            "textbook momentum, optax ema",
+            "textbook heavy ball (Polyak)",
+            "p(t+1) = p(t) - lr*g + mu*(p(t) - p(t-1))",
+            {"lr": 0.01, "momentum": 0.9, "lr_in_momentum": True},
+        ),
+        Form(
+            "textbook momentum, optax ema(debias=False)",
             "v = b*v + (1-b)*g from v = 0; p -= lr*v",
             {"lr": 0.01, "momentum": 0.9, "dampening": 0.9, "momentum_init": "zero"},
         ),
