@@ -61,7 +61,7 @@ def test_values_shapes_and_names_come_back(shapes: list[tuple[int, ...]], dtype:
     assert all(begin % BLOCK == 0 for begin in (*flat.offsets, len(flat)))
     assert all(0 <= begin - end < BLOCK for end, begin in zip(ends, [*flat.offsets[1:], len(flat)], strict=True))
     assert not padding(flat, flat.data).any()
-    assert address(flat.data) % 64 == 0
+    assert len(flat) == 0 or address(flat.data) % 64 == 0
 
     names = [f"tensor {i}" for i in reversed(range(len(arrays)))]
     named = flatten(dict(zip(names, arrays, strict=True)))
@@ -97,21 +97,20 @@ def test_the_same_bits_as_tensor_by_tensor(case: tuple[str, Arguments], dtype: A
 
 
 def test_a_flat_buffer_is_an_array(rng: np.random.Generator) -> None:
-    values = tensors(np.float32, rng)
-    flat, new = flatten(values), tensors(np.float32, rng)
-    grads = flatten(new)
+    values, new = tensors(np.float32, rng), tensors(np.float32, rng)
+    flat, grads = flatten(values), flatten(new)
     assert np.shares_memory(np.asarray(flat), flat.data)
-    optimizer, bound = fastopt.AdamW(flat), fastopt.AdamW([{"params": [flat]}], grads=[grads])
-    by_tensor = fastopt.AdamW(flat.views)
-    optimizer.step(grads)
-    bound.step()
-    by_tensor.step(grads.views)
-    other, state = fastopt.AdamW(values), flat.zeros_like()
-    for _ in range(3):
-        other.load_state_dict(fastopt.AdamW(values).state_dict())
-        other.step(new)
-    fastopt.functional.lion(flat, grads, state, step=1)
-    fastopt.Lion(values).step(new)
+    fastopt.AdamW(flat).step(grads)
+    fastopt.AdamW([{"params": [flat], "weight_decay": 0.1}], grads=[grads]).step()
+    fastopt.AdamW(flat.views).step(grads.views)
+    fastopt.functional.lion(flat, grads, flat.zeros_like(), step=1)
+    for optimizer in (
+        fastopt.AdamW(values),
+        fastopt.AdamW(values, weight_decay=0.1),
+        fastopt.AdamW(values),
+        fastopt.Lion(values),
+    ):
+        optimizer.step(new)
     assert_same_bits(flat.views, values)
 
 
@@ -171,7 +170,9 @@ def test_the_views_keep_the_memory(shape: tuple[int, ...]) -> None:
     second[:] = 5
 
 
-needs_huge_pages = pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="the system has no advice on huge pages")
+needs_huge_pages = pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="the system has no transparent huge pages"
+)
 
 
 @needs_huge_pages
@@ -343,7 +344,6 @@ def test_torch_tensors(dtype: torch.dtype) -> None:
 
 def test_the_code_of_the_page_runs() -> None:
     page = Path(__file__).resolve().parent.parent / "docs" / "flat.md"
-    # As long as the package does not export it.
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         exec(block, names)

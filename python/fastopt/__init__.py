@@ -8,10 +8,11 @@ from . import _core, functional, optimizers
 from .base import Optimizer
 from .config import get_num_threads, set_num_threads, show_config
 from .config import read_environment as _read_environment
+from .flat import FlatBuffer, flatten
 from .optimizers import *
 
 _read_environment()
 
 __version__ = _core.__version__
-__all__ = ["Optimizer", "functional", "get_num_threads", "set_num_threads", "show_config"]
+__all__ = ["FlatBuffer", "Optimizer", "flatten", "functional", "get_num_threads", "set_num_threads", "show_config"]
 __all__ += optimizers.__all__

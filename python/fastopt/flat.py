@@ -1,0 +1,186 @@
+"""`flatten` and `FlatBuffer`: many tensors in one aligned buffer, each a view of it.
+
+A step over the buffer is a step of one tensor: nothing is spent on each of many small ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import mmap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import buffers
+from .arguments import named
+from .buffers import Array
+
+__all__ = ["BLOCK", "FlatBuffer", "flatten"]
+
+BLOCK = 256
+"""Elements: what is measured or stored in blocks of a tensor has blocks of this size.  Every tensor begins at a multiple of
+it, so that the flat buffer has the same blocks."""
+
+HUGE_PAGE = 2 << 20
+"""Bytes of a huge page on x86-64, and on ARM64 with pages of 4 KiB."""
+
+HUGE_BUFFER = 2 * HUGE_PAGE
+"""Bytes from which a buffer is rounded up to huge pages; a smaller one could grow to twice its size."""
+
+
+class FlatBuffer:
+    """Tensors of one dtype, one behind the other in one aligned buffer; made by `fastopt.flatten`.
+
+    Tensor `i` has shape `shapes[i]` and begins at element `offsets[i]` of `data`, a multiple of `BLOCK`; zeros pad it to
+    the next.  `names` are the keys where the arrays came in a dict, else None.
+
+    It gives `data` by `__array_interface__`, so it stands wherever fastopt or NumPy takes an array, and `len` is the
+    number of elements of `data`.  `copy.copy`, `copy.deepcopy` and pickle make a separate one with the same values.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]], names: Sequence[str] | None, dtype: np.dtype[Any]) -> None:
+        self.shapes = tuple(shapes)
+        self.names = None if names is None else tuple(names)
+        padded = (-(-math.prod(shape) // BLOCK) * BLOCK for shape in self.shapes)
+        *offsets, size = itertools.accumulate(padded, initial=0)
+        self.offsets = tuple(offsets)
+        self._data: Array = allocate(size * dtype.itemsize).view(dtype)
+        self._views = self.split(self._data)
+
+    @property
+    def data(self) -> Array:
+        """The whole buffer, padding included: 1-D, writable, of the tensors' dtype."""
+        return self._data
+
+    @data.setter
+    def data(self, value: Array) -> None:
+        if value is not self._data:  # as it is after `flat.data *= 2`
+            raise AttributeError("data: got another array, which is not what the views show; write into it: flat.data[:] = ...")
+
+    @property
+    def views(self) -> Any:
+        """The tensors: writable views of `data`, in a list, or in a dict where they have names.
+
+        The list or dict is new at each call; to change a tensor write into it: `flat.views[0][:] = ...`.
+        """
+        return self._views.copy()
+
+    def split(self, array: Any) -> Any:
+        """Views of another array as the tensors lie in `data`: a list, or a dict where they have names.
+
+        `array`: 1-D, as long as `data`, of any dtype; for instance a state array of an optimizer over `data`.
+        TypeError or ValueError where it is not.
+        """
+        whole = buffers.as_array(array, "array")
+        if whole.shape != self._data.shape:
+            raise ValueError(f"array: got shape {whole.shape}, expected {self._data.shape} as data has")
+        views = [
+            whole[offset : offset + math.prod(shape)].reshape(shape, copy=False)
+            for offset, shape in zip(self.offsets, self.shapes, strict=True)
+        ]
+        return views if self.names is None else dict(zip(self.names, views, strict=True))
+
+    def zeros_like(self) -> FlatBuffer:
+        """A new one of zeros, of the same shapes, names and dtype: for gradients, averages, state of one's own."""
+        return FlatBuffer(self.shapes, self.names, self._data.dtype)
+
+    def copy_from(self, arrays: Any) -> None:
+        """Copies the values of `arrays` into the tensors; the padding stays as it is.
+
+        `arrays`: a list or tuple in the tensors' order, or a dict of their names; each of its tensor's shape and dtype, with
+        any strides.  TypeError or ValueError, with nothing written, where one is not.
+        """
+        if isinstance(arrays, Mapping):
+            if self.names is None:
+                raise TypeError("arrays: got a dict, expected a list, since the tensors have no names")
+            for key in arrays:
+                if key not in self._views:
+                    raise ValueError(f"arrays: got the name {key!r}, which no tensor has")
+            for key in self.names:
+                if key not in arrays:
+                    raise ValueError(f"arrays: got none for {key!r}, expected an array for every tensor")
+            arrays = {key: arrays[key] for key in self.names}
+        entries = named(arrays, "arrays")
+        if len(entries) != len(self.shapes):
+            raise ValueError(f"arrays: got {len(entries)}, expected {len(self.shapes)}, one for each tensor")
+        sources = []
+        for (value, label, _), shape in zip(entries, self.shapes, strict=True):
+            source = buffers.as_array(value, label)
+            if source.dtype.num != self._data.dtype.num:
+                raise TypeError(f"{label}: got dtype {source.dtype}, expected {self._data.dtype} as the buffer has")
+            if source.shape != shape:
+                raise ValueError(f"{label}: got shape {source.shape}, expected {shape} as its tensor has")
+            # Of the buffer's own memory, such as its views in another order: read before any of it is written.
+            sources.append(source.copy() if np.may_share_memory(source, self._data) else source)
+        for view, source in zip(self._tensors(), sources, strict=True):
+            view[...] = source
+
+    def _tensors(self) -> list[Array]:
+        return list(self._views) if self.names is None else list(self._views.values())
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return self._data.__array_interface__
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __reduce__(self) -> Any:
+        return restored, (self.shapes, self.names, self._data)  # views of their own would be separate from the data
+
+    def __repr__(self) -> str:
+        padding = self._data.size - sum(map(math.prod, self.shapes))
+        return f"FlatBuffer({len(self.shapes)} tensors, {self._data.size} elements of {self._data.dtype}, {padding} padding)"
+
+
+def flatten(arrays: Any) -> FlatBuffer:
+    """Copies arrays into one aligned buffer, of which `flat.views` are the tensors and `flat.data` is all.
+
+    `arrays`: a list, a tuple or a {name: array} dict of arrays, all float32 or all float64, of any shapes and strides; an
+    array that comes twice becomes two tensors.  They are only read, and left alone afterwards: what is to follow the
+    optimizer from then on are the views.
+
+    TypeError where one is not an array or of another dtype, ValueError where there is none.
+    """
+    entries = named(arrays, "arrays")
+    sources = [buffers.as_array(value, label) for value, label, _ in entries]
+    first = sources[0].dtype
+    for source, (_, label, _) in zip(sources, entries, strict=True):
+        if source.dtype.num not in buffers.NUMBERS:
+            raise TypeError(f"{label}: got dtype {source.dtype}, expected float32 or float64")
+        if source.dtype.num != first.num:
+            raise TypeError(f"{label}: got dtype {source.dtype}, expected {first} as {entries[0][1]} has")
+    names = list(arrays) if isinstance(arrays, Mapping) else None
+    flat = FlatBuffer([source.shape for source in sources], names, first.newbyteorder("="))
+    flat.copy_from(arrays)
+    return flat
+
+
+def restored(shapes: Sequence[tuple[int, ...]], names: Sequence[str] | None, data: Array) -> FlatBuffer:
+    """The buffer that `__reduce__` took apart."""
+    flat = FlatBuffer(shapes, names, data.dtype)
+    flat.data[:] = data
+    return flat
+
+
+def allocate(nbytes: int) -> Array:
+    """Zeroed bytes from a cache line on, or from a huge page on where there are enough of them and the system has such.
+
+    Every page is the system's first zero page until it is written.  The array holds the memory, and so does any view of it.
+    """
+    advice = getattr(mmap, "MADV_HUGEPAGE", None)
+    if advice is not None and nbytes >= HUGE_BUFFER:
+        with contextlib.suppress(OSError):  # a kernel without them, or no memory, of which NumPy has the words
+            memory = mmap.mmap(-1, -(-nbytes // HUGE_PAGE) * HUGE_PAGE + HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            memory.madvise(advice)
+            return aligned(np.frombuffer(memory, np.uint8), HUGE_PAGE, nbytes)
+    return aligned(np.zeros(nbytes + buffers.LINE, np.uint8), buffers.LINE, nbytes)
+
+
+def aligned(memory: Array, alignment: int, nbytes: int) -> Array:
+    """The first `nbytes` of `memory` that begin at a multiple of `alignment`."""
+    start = -memory.__array_interface__["data"][0] % alignment
+    return memory[start : start + nbytes]
