@@ -1,4 +1,4 @@
-"""The project's chores: `nox -s tests`, `nox -s lint`, `nox -s frameworks`, `nox -s demo`, `nox -s bench`."""
+"""The project's chores: `nox -s tests`, `nox -s lint`, `nox -s frameworks`, `nox -s budgets`, `nox -s demo`, `nox -s bench`."""
 
 import nox
 
@@ -19,6 +19,13 @@ def frameworks(session: nox.Session) -> None:
     """Compares the forms that the tests take for Keras' and optax' with Keras and optax themselves."""
     session.install("keras==3.15.1", "optax==0.2.8", "jax==0.10.2")
     session.run("python", "tests/check_frameworks.py")
+
+
+@nox.session
+def budgets(session: nox.Session) -> None:
+    """What the build, the extension and the import cost, against their budgets."""
+    session.install(".")
+    session.run("python", "tools/budgets.py")
 
 
 @nox.session

@@ -90,12 +90,13 @@ def rule_functions(rule: Any) -> str:
     parts = [part for h in rule.own for part in h.scalars]
     known = ["  [[maybe_unused]] const double lr = group.lr;"]
     known += [f"  [[maybe_unused]] const double {p} = group.hyperparameters[{i}];" for i, p in enumerate(parts)]
-    carried = [f"  double {name} = running[{i}];" for i, name in enumerate(rule.running)]
+    running = rule.carried
+    carried = [f"  double {name} = running[{i}];" for i, name in enumerate(running)]
     derived = []
     for i, (name, expression) in enumerate(rule.scalars.items()):
-        new = "" if name in rule.running else "const double "
+        new = "" if name in running else "const double "
         derived.append(f"  {new}{name} = {cpp(expression, rule)};\n  out[{i}] = {name};")
-    carried_on = [f"  running[{i}] = {name};" for i, name in enumerate(rule.running)]
+    carried_on = [f"  running[{i}] = {name};" for i, name in enumerate(running)]
     choice = "".join(f"({cpp(v.when, rule)}) ? {i} : " for i, v in enumerate(rule.variants[:-1]))
     a = rule.arithmetic
     arguments = "const fastopt_group& group, [[maybe_unused]] int64_t t, [[maybe_unused]] double* running, double* out"
@@ -121,7 +122,7 @@ def table_header(rules: list[Any]) -> str:
             f'"{a}"',
             lists.strings("hyperparameters", hyperparameters),
             lists.strings("slots", slots),
-            lists.strings("running", rule.running),
+            lists.strings("running", rule.carried),
             lists.strings("scalars", rule.scalars),
             lists.add("variants", "fastopt_variant", variants),
         ]

@@ -137,7 +137,7 @@ def make_case(rule: Rule, arguments: dict[str, Any], stage: dict[str, Any], dtyp
     values = rule.check(arguments | {name: value for name, value in stage.items() if name != "grad_scale"})
     slots = rule.variant(values).slots
     steps, before = 2, (0, 39)[seed % 2]  # some rules begin otherwise than they go on
-    running = [0.75 for _ in rule.running]
+    running = [0.75 for _ in rule.carried]
     param = awkward(generator, length, dtype)
     state = [awkward(generator, length, dtype, signed=rule.slot(name).kind != "non-negative") for name in slots]
     grads = [awkward(generator, length, dtype) for _ in range(steps)]
@@ -167,7 +167,7 @@ def make_case(rule: Rule, arguments: dict[str, Any], stage: dict[str, Any], dtyp
     for own, start in zip(live, state, strict=True):
         own[...] = start
     snapshot = optimizer.state_dict()
-    snapshot["state"][0] |= {"step": before, **dict(zip(rule.running, running, strict=True))}
+    snapshot["state"][0] |= {"step": before, **dict(zip(rule.carried, running, strict=True))}
     optimizer.load_state_dict(snapshot)
     for grad in grads:
         optimizer.step(grad, grad_scale=stage["grad_scale"])

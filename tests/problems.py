@@ -80,7 +80,7 @@ def make_problem(case: tuple[str, dict[str, Any]], n: int, dtype: Any, *, benign
         for array in (*state.values(), grads[0]):
             array[3::16] = np.finfo(dtype).tiny * rng.uniform(1, 60, array[3::16].size)
     staged = any(arguments[stage] for stage in ("weight_decay", "l1", "maximize"))
-    running = {scalar: np.asarray(rng.uniform(0.2, 0.9)) for scalar in rule.running}
+    running = {scalar: np.asarray(rng.uniform(0.2, 0.9)) for scalar in rule.carried}
     return Problem(name, arguments, param, state, running, grads, GRAD_SCALE if staged else 1.0)
 
 

@@ -80,6 +80,11 @@ BAD_SNAPSHOTS: dict[str, tuple[Callable[[dict[str, Any]], Any], type[Exception],
         TypeError,
         r"state_dict(\['state'\]\[2\]\['mu_product'\])?: got",
     ),
+    "a running scalar out of range": (
+        lambda s: put("state", 2, "mu_product", value=-3.0)(s) if "mu_product" in s["state"][2] else {},
+        ValueError,
+        r"state_dict(\['state'\]\[2\]\['mu_product'\])?: got",
+    ),
     "no array": (put("state", 2, "slot", value=None), TypeError, SLOT),
     "a list of numbers": (put("state", 2, "slot", value=[1.0] * N), TypeError, SLOT),
     "a group without lr": (without("groups", 0, "lr"), ValueError, r"state_dict\['groups'\]\[0\]"),
@@ -101,7 +106,7 @@ def test_snapshots(rule: str, bad: str) -> None:
     for entry in snapshot["state"]:  # so that what is copied too early shows
         for key in entry:
             if key != "step":
-                entry[key] = entry[key] + 1
+                entry[key] = entry[key] * 0.5
     snapshot["groups"][0]["weight_decay"] = 0.25
     with scene.refuses(error, words):
         scene.optimizer.load_state_dict(change(snapshot))
@@ -126,7 +131,7 @@ def test_a_snapshot_with_other_state() -> None:
 def bare(rule: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """A kernel, good arrays for it, and the other arguments."""
     arrays = {name: np.full(N, 2.0, np.float32) for name in ("param", "grad", *(slot.name for slot in RULES[rule].slots))}
-    arrays |= {name: np.full((), 2.0) for name in RULES[rule].running}
+    arrays |= {name: np.full((), 2.0) for name in RULES[rule].carried}
     return getattr(fastopt.functional, rule.lower()), arrays, {"step": 1, **arguments_with_state(rule)}
 
 
@@ -153,7 +158,7 @@ def test_the_good_call_is_good(rule: str) -> None:
 def test_arrays_of_a_bare_kernel(rule: str, bad: str) -> None:
     make, error = BAD_GRADIENTS[bad]
     _, arrays, _ = bare(rule)
-    for name in arrays.keys() - set(RULES[rule].running):
+    for name in arrays.keys() - set(RULES[rule].carried):
         if name == "param" and bad not in (
             "too short",
             "too long",
@@ -196,11 +201,14 @@ def test_state_of_a_bare_kernel(rule: str) -> None:
         (np.ones(()).astype(np.float32), TypeError, "got dtype float32"),
         (np.ones(1), ValueError, r"got shape \(1,\)"),
         (read_only(np.ones(())), ValueError, "got a read-only array"),
+        (np.full((), np.nan), ValueError, "got nan, expected a number in"),
+        (np.full((), 1.5), ValueError, "got 1.5, expected a number in"),
+        (np.full((), -0.5), ValueError, "got -0.5, expected a number in"),
     ],
     ids=str,
 )
 def test_running_scalar_of_a_bare_kernel(bad: Any, error: Any, words: str) -> None:
-    refuses("NAdam", error, f"^mu_product: {words}", mu_product=bad)
+    refuses("NAdam", error, f"^mu_product: {words}", mu_product=bad, step=2)
 
 
 @pytest.mark.parametrize(

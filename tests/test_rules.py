@@ -75,7 +75,7 @@ def compare(
         assert optimizer.state[0]["step"] == steps
         for name, value in state.items():
             ours = np.asarray(optimizer.state[0][name])
-            assert ours.dtype == (np.float64 if name in RULES[rule].running else dtype)
+            assert ours.dtype == (np.float64 if name in RULES[rule].carried else dtype)
             assert_close(ours, value, history.scales[name], ulps, name)
 
 

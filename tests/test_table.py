@@ -17,6 +17,7 @@ import fastopt
 from fastopt import _core
 from fastopt.rules import RULES, STAGES, Rule
 from fastopt.rules.expressions import power
+from fastopt.rules.hyperparameters import ends
 from helpers import combinations, label, stage_arguments
 
 CSRC = Path(__file__).parent.parent / "csrc"
@@ -37,8 +38,8 @@ def test_what_was_compiled_is_the_row(rule: Rule) -> None:
     compiled = COMPILED[rule.arithmetic]
     assert compiled["hyperparameters"] == [name for h in rule.own for name in h.scalars]
     assert compiled["slots"] == [slot.name for slot in rule.slots]
-    assert compiled["running"] == list(rule.running)
-    assert set(rule.running) <= set(rule.scalars)
+    assert compiled["running"] == list(rule.carried)
+    assert set(rule.carried) <= set(rule.scalars)
     assert compiled["scalars"] == list(rule.scalars)
     assert {name: tuple(slots) for name, slots in compiled["variants"].items()} == {v.name: v.slots for v in rule.variants}
 
@@ -58,7 +59,7 @@ def test_variants(rule: Rule) -> None:
 
 
 def assert_same_scalars(rule: Rule, values: dict[str, Any], t: int) -> None:
-    before = dict.fromkeys(rule.running, 0.75)
+    before = dict.fromkeys(rule.carried, 0.75)
     expected = rule.derive(values, t, before)
     actual = _core.derive(rule.arithmetic, values["lr"], rule.codes(values), t, list(before.values()))
     assert [x.hex() for x in actual] == [x.hex() for x in expected.values()], (t, values)
@@ -80,7 +81,7 @@ def test_derived_scalars_of_any_hyperparameters(data: st.DataObject, rule: Rule,
         if h.choices:
             values[h.name] = data.draw(st.sampled_from(h.choices), label=h.name)
             continue
-        low, high = h.ends
+        low, high = ends(h.range)
         number = st.floats(low, min(high, 1e6), exclude_max=h.range[-1] == ")" and high <= 1e6, exclude_min=h.range[0] == "(")
         value = st.tuples(*[number] * len(h.parts)) if h.parts else number
         values[h.name] = data.draw(value | st.none() if h.optional else value, label=h.name)
@@ -152,7 +153,7 @@ def test_classes_and_functions_follow_the_row(name: str) -> None:
     rule, cls, function = RULES[name], getattr(fastopt, name), getattr(fastopt.functional, name.lower())
     assert cls.rule is rule
     assert list(inspect.signature(cls).parameters) == ["params", *rule.defaults, "grads"]
-    expected = ["param", "grad", *(slot.name for slot in rule.slots), *rule.running, "step", *rule.defaults, "grad_scale"]
+    expected = ["param", "grad", *(slot.name for slot in rule.slots), *rule.carried, "step", *rule.defaults, "grad_scale"]
     assert list(inspect.signature(function).parameters) == expected
     for text in (cls.__doc__, function.__doc__):
         assert rule.formula in text

@@ -103,7 +103,7 @@ def compare(rule: str, arguments: dict[str, Any], dtype: Any, n: int = 53, steps
     for slot, value in expected.items():
         if slot == "step":
             assert optimizer.state[0]["step"] == int(value)
-        elif slot in RULES[rule].running:
+        elif slot in RULES[rule].carried:
             assert optimizer.state[0][slot] == pytest.approx(float(value), rel=1e-12)
         else:
             assert_close(optimizer.state[0][slot], value.numpy(), history.scales[slot], ULPS[dtype], slot)

@@ -31,7 +31,7 @@ def annotation(name: str, rule: Rule) -> str:
     fixed = {"params": "_Params", "grads": "Any", "param": "Any", "grad": "Any", "step": "int", "grad_scale": "float"}
     if name in fixed:
         return fixed[name]
-    if name in {*(slot.name for slot in rule.slots), *rule.running}:
+    if name in {*(slot.name for slot in rule.slots), *rule.carried}:
         return "Any | None"
     h = next(h for h in rule.arguments if h.name == name)
     if h.choices:
@@ -131,7 +131,7 @@ def rules_page() -> str:
         out += ["| argument | default | range | meaning |", "|---|---|---|---|", *map(describe, rule.arguments), ""]
         out += ["| state | kind | first value | meaning |", "|---|---|---|---|"]
         out += [f"| `{s.name}` | {s.kind} | {s.initial} | {s.doc} |" for s in rule.slots]
-        out += [f"| `{name}` | one float64 number | any | see below |" for name in rule.running]
+        out += [f"| `{s.name}` | one float64 number | {s.initial:g} | {s.doc} |" for s in rule.running]
         out += ["", "| derived for each step, in float64 | |", "|---|---|"]
         out += [f"| `{name}` | `{expression}` |" for name, expression in rule.scalars.items()]
         out.append("")

@@ -2,8 +2,8 @@
 // everywhere.
 namespace fastopt::FASTOPT_ISA {
 
-// Where one is NaN: `a`.
-template <class V> FASTOPT_INLINE V max(V a, V b) { return select(less(a, b), b, a); }
+// NaN where one is: a maximum that is carried on must not forget it.
+template <class V> FASTOPT_INLINE V max(V a, V b) { return select(equal(b, b), select(less(a, b), b, a), b); }
 
 // -1, 1, or `a` itself where it is a zero or NaN.
 template <class V> FASTOPT_INLINE V sign(V a) {
@@ -11,7 +11,12 @@ template <class V> FASTOPT_INLINE V sign(V a) {
   return select(less(zero, a), V::broadcast(1), select(less(a, zero), V::broadcast(-1), a));
 }
 
-// The average moved towards `value` by the share `gain` of the way.
-template <class V> FASTOPT_INLINE V lerp(V average, V value, V gain) { return fma(gain, value - average, average); }
+// The average moved towards `value` by the share `gain` of the way, from the end that is nearer: from the other a small
+// value would vanish beside a large average, even where it is to replace it.
+template <class V> FASTOPT_INLINE V lerp(V average, V value, V gain) {
+  const auto near = less(gain, V::broadcast(0.5));
+  const V share = select(near, gain, gain - V::broadcast(1));
+  return fma(share, value - average, select(near, average, value));
+}
 
 }  // namespace fastopt::FASTOPT_ISA

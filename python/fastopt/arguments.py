@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
-import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,7 +12,7 @@ from . import buffers
 from .groups import Group
 from .rules import Rule, shown
 
-__all__ = ["Tensor", "bind_arguments", "check_count", "check_number", "read_gradients", "read_groups"]
+__all__ = ["Tensor", "bind_arguments", "check_count", "read_gradients", "read_groups"]
 
 Entry = tuple[Any, str, "str | None"]
 """An array, its name in messages and, where it came in a dict, the caller's name for it."""
@@ -36,19 +34,6 @@ class Tensor:
 
     def arrays(self) -> list[tuple[str, buffers.Array]]:
         return [(self.name, self.param)] + [(f"state of {self.name}: {slot}", array) for slot, array in self.state.items()]
-
-
-def check_number(value: Any, name: str) -> float:
-    """Any finite number."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: got {type(value).__name__} {shown(value)}, expected a real number")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ValueError(f"{name}: got {shown(value)}, expected a finite number")
-    return number
 
 
 def check_count(value: Any, name: str) -> int:

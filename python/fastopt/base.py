@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import _core, buffers
-from .arguments import Tensor, bind_arguments, check_number, read_gradients, read_groups
+from .arguments import Tensor, bind_arguments, read_gradients, read_groups
 from .groups import Group
-from .rules import Rule
+from .rules import Rule, check_number
 from .snapshots import load
 
 __all__ = ["Optimizer", "States", "write_group"]
@@ -42,7 +42,7 @@ class States(Sequence[Mapping[str, Any]]):
             return [self[i] for i in range(*key.indices(len(self)))]
         index = self._index[key] if isinstance(key, str) else range(len(self))[key]
         steps, running = self._plan.progress_of(index)
-        carried = dict(zip(self._rule.running, map(np.float64, running), strict=True))
+        carried = dict(zip(self._rule.carried, map(np.float64, running), strict=True))
         return MappingProxyType({"step": steps, **carried, **self._tensors[index].state})
 
     def __len__(self) -> int:
@@ -74,6 +74,7 @@ class Optimizer:
         slots = [slot.name for slot in self.rule.slots]
         rows = [(tensor.param, [tensor.state.get(slot) for slot in slots], tensor.group) for tensor in self._tensors]
         self._plan = _core.Plan(self.rule.arithmetic, rows, len(self._groups))
+        self._plan.set_progress([(0, [scalar.initial for scalar in self.rule.running]) for _ in self._tensors])
         for index, group in enumerate(self._groups):
             group.attach(self._writer(index), lambda: self.steps)
         self._state = States(self.rule, self._tensors, self._plan)
@@ -194,8 +195,9 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copies a snapshot of `state_dict` into this optimizer's state, counts and groups.
 
-        Entries with a name find the parameter of that name.  A group whose `lr` is a schedule keeps it.  Raises TypeError or ValueError, with nothing changed, where the
-        snapshot is of another rule, or of other tensors or groups in number, shape or dtype.
+        Entries with a name find the parameter of that name.  A group whose `lr` is a schedule keeps it.  Raises TypeError
+        or ValueError, with nothing changed, where the snapshot is of another rule, or of other tensors or groups in number,
+        shape or dtype.
         """
         load(self, state_dict)
 

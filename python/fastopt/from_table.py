@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _core, buffers
-from .arguments import check_count, check_number
+from .arguments import check_count
 from .base import Optimizer, write_group
-from .rules import Hyperparameter, Rule
+from .rules import Hyperparameter, Rule, Running, Slot, check_number
 
 __all__ = ["class_signature", "function_signature", "make_class", "make_function"]
 
@@ -38,7 +38,8 @@ def docstring(rule: Rule) -> str:
         lines.append(f"  {h.name}: {h.doc}; in {h.expected}, default {h.default!r}")
     lines.append("  grads: gradients bound once, for step() without arguments; shaped like params")
     state = "State: " + "; ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots) + ", of the parameter's shape and dtype"
-    lines += ["", f"{state}; {', '.join(rule.running)}, a float64 number." if rule.running else f"{state}."]
+    state += "".join(f"; {scalar.name} ({scalar.doc}), a float64 number" for scalar in rule.running)
+    lines += ["", f"{state}."]
     lines += ["", "Forms:", *(f"  {form.name}: {form.formula}\n    {form.call(rule)}" for form in rule.forms)]
     lines += ["", "Raises TypeError or ValueError where an argument is not what is expected here; nothing was written then."]
     return "\n".join(lines)
@@ -50,12 +51,16 @@ def make_class(rule: Rule) -> type[Optimizer]:
     return type(rule.name, (Optimizer,), members)
 
 
+def names_of(state: tuple[Slot | Running, ...]) -> list[str]:
+    return [each.name for each in state]
+
+
 def function_signature(rule: Rule) -> inspect.Signature:
     """param, grad, then the state by position, running scalars last; the step and the hyperparameters by name."""
     positional, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     return inspect.Signature(
         [inspect.Parameter(name, positional) for name in ("param", "grad")]
-        + [inspect.Parameter(name, positional, default=None) for name in (*(slot.name for slot in rule.slots), *rule.running)]
+        + [inspect.Parameter(name, positional, default=None) for name in names_of(rule.slots + rule.running)]
         + [inspect.Parameter("step", by_name)]
         + [parameter(h, by_name) for h in rule.arguments]
         + [inspect.Parameter("grad_scale", by_name, default=1.0)]
@@ -97,7 +102,10 @@ def make_function(rule: Rule) -> Callable[..., None]:
             if slot.name not in used and given[slot.name] is not None:
                 raise ValueError(f"{slot.name}: got {buffers.describe(given[slot.name])}, expected None with these arguments")
         state = {slot: buffers.check_state(given[slot], slot, param, "param") for slot in used}
-        running = {scalar: buffers.check_running(given[scalar], scalar) for scalar in rule.running}
+        running = {scalar.name: buffers.check_running(given[scalar.name], scalar.name) for scalar in rule.running}
+        if step > 1:
+            for scalar in rule.running:
+                check_number(float(running[scalar.name]), scalar.name, scalar.range)
         grad = buffers.check_gradient(given["grad"], "grad", param, "param")
         scale = check_number(given["grad_scale"], "grad_scale")
         buffers.check_disjoint([("param", param), ("grad", grad), *state.items(), *running.items()])
@@ -109,7 +117,7 @@ def make_function(rule: Rule) -> Callable[..., None]:
         for array, value in zip(running.values(), plan.progress_of(0)[1], strict=True):
             array[...] = value
 
-    carried = f"{', '.join(rule.running)}: a float64 array of shape (), any value before step 1.\n" if rule.running else ""
+    carried = "".join(f"{s.name} ({s.doc}): a float64 array of shape (), any value before step 1.\n" for s in rule.running)
     slots = ", ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots)
     function.__name__ = function.__qualname__ = name
     function.__signature__ = arguments  # type: ignore[attr-defined]  # read by inspect and help()

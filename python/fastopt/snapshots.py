@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import buffers
-from .arguments import Tensor, check_count, check_number
+from .arguments import Tensor, check_count
 from .groups import naming
-from .rules import shown
+from .rules import check_number, shown
 
 if TYPE_CHECKING:
     from .base import Optimizer
@@ -41,11 +41,11 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
     entries = by_name(tensors, state_dict["state"])
     for i, (tensor, entry) in enumerate(zip(tensors, entries, strict=True)):
         name = f"state_dict['state'][{i}]"
-        expected = {"step", *tensor.state, *rule.running} | ({"name"} if tensor.key is not None else set())
+        expected = {"step", *tensor.state, *rule.carried} | ({"name"} if tensor.key is not None else set())
         if not isinstance(entry, Mapping) or set(entry) != expected:
             found = ", ".join(map(str, entry)) if isinstance(entry, Mapping) else buffers.describe(entry)
             raise ValueError(f"{name}: got {found}, expected {', '.join(sorted(expected))}")
-        running = [check_number(entry[scalar], f"{name}[{scalar!r}]") for scalar in rule.running]
+        running = [check_number(entry[scalar.name], f"{name}[{scalar.name!r}]", scalar.range) for scalar in rule.running]
         progress.append((check_count(entry["step"], f"{name}['step']"), running))
         for slot, own in tensor.state.items():
             label = f"{name}[{slot!r}]"

@@ -12,7 +12,7 @@ from . import digits, words
 from .info import describe
 from .rows import ROWS, Row
 from .training import train
-from .tuning import RUNS, TRIALS, best, tune
+from .tuning import TRIALS, best, tune
 from .words import duration, say_files, to_json
 
 if TYPE_CHECKING:
@@ -31,19 +31,18 @@ def run(args: argparse.Namespace) -> int:
     # The split is the same for all seeds, so that no image which chose a learning rate tests it.
     data = digits.load(args.seed)
     rows = args.rules or ROWS
-    tuning_epochs = -(-args.epochs // 2)
     results = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=len(rows) * (TRIALS * RUNS * tuning_epochs + args.seeds * args.epochs))
+        task = progress.add_task("", total=len(rows) * (TRIALS + args.seeds) * args.epochs)
         for row in rows:
             progress.update(task, description=row.label)
-            results.append(measure(row, data, args, tuning_epochs, lambda: progress.advance(task)))
+            results.append(measure(row, data, args, lambda: progress.advance(task)))
     report = describe() | {
         "epochs": args.epochs,
         "batch_size": args.batch_size,
         "seeds": seeds(args),
         "images": {"train": len(data.train_digits), "test": len(data.test_digits)},
-        "tuning": {"trials": TRIALS, "runs": RUNS, "epochs": tuning_epochs},
+        "trials": TRIALS,
         "rows": results,
     }
     console = Console()
@@ -64,11 +63,9 @@ def seeds(args: argparse.Namespace) -> list[int]:
     return list(range(args.seed, args.seed + args.seeds))
 
 
-def measure(
-    row: Row, data: digits.Data, args: argparse.Namespace, tuning_epochs: int, tick: Callable[[], object]
-) -> dict[str, Any]:
+def measure(row: Row, data: digits.Data, args: argparse.Namespace, tick: Callable[[], object]) -> dict[str, Any]:
     """One row, as `--json` writes it: the choice of its learning rate, then a run for each seed."""
-    trials = tune(row, data, tuning_epochs, args.batch_size, args.seed, tick)
+    trials = tune(row, data, args.epochs, args.batch_size, args.seed, tick)
     lr = best(trials).lr
     runs = [train(row, lr, data, args.epochs, args.batch_size, seed, tick) for seed in seeds(args)]
     return {
@@ -105,7 +102,7 @@ def table(report: dict[str, Any]) -> Table:
         loss_spread, test_spread = spread["train_loss"], spread["test_accuracy"]
         shown.add_row(
             row["rule"],
-            f"{row['arguments']['lr']:g}",
+            f"{row['arguments']['lr']:.1g}",
             f"{mean['train_loss']:.2g}",
             "-" if loss_spread is None else f"{loss_spread:.1g}",
             f"{mean['test_accuracy']:.1%}",
@@ -117,10 +114,8 @@ def table(report: dict[str, Any]) -> Table:
 
 def captions(report: dict[str, Any]) -> list[str]:
     """What the columns mean, in lines of 80 columns at most."""
-    tuning = report["tuning"]
     return [
-        f"lr: the best of {tuning['trials']} by validation loss, the mean of {tuning['runs']} runs of {tuning['epochs']} epochs;",
-        "a quarter of the training images is held out for validation.",
+        f"lr: the best of {report['trials']} by the loss on a quarter of the training images, held out.",
         "loss: mean cross-entropy of the training images.  test: accuracy.",
         f"Means over {words.seeds(report['seeds'])}; ±: sample standard deviation.  step: one opt.step().",
     ]

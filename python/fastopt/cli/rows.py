@@ -20,7 +20,7 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "RMSprop": {
         "RMSprop": {},
-        "RMSprop centered": {"momentum": 0.9, "centered": True},
+        "RMSprop centered": {"centered": True},
     },
 }
 """Rule -> label -> arguments; a rule that is not here has one row with its defaults."""

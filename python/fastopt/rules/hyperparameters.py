@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["STAGES", "Hyperparameter", "betas", "decoupled", "eps", "flag", "lr", "shown", "weight_decay"]
+__all__ = ["STAGES", "Hyperparameter", "betas", "check_number", "decoupled", "ends", "eps", "flag", "lr", "shown", "weight_decay"]
 
 
 def shown(value: Any) -> str:
@@ -18,6 +18,29 @@ def shown(value: Any) -> str:
         return "a whole number beyond 64 bits"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def check_number(value: Any, name: str, interval: str = "(-inf, inf)", kind: str = "a real number") -> float:
+    """A finite number in an interval such as "[0, 1)"; TypeError or ValueError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: got {type(value).__name__} {shown(value)}, expected {kind}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    low, high = ends(interval)
+    above = number > low or (number == low and interval[0] == "[")
+    below = number < high or (number == high and interval[-1] == "]")
+    if not (above and below and math.isfinite(number)):
+        expected = "finite number" if interval == "(-inf, inf)" else f"number in {interval}"
+        raise ValueError(f"{name}: got {shown(value)}, expected a {expected}")
+    return number
+
+
+@functools.cache
+def ends(interval: str) -> tuple[float, float]:
+    low, high = interval[1:-1].split(",")
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -71,29 +94,11 @@ class Hyperparameter:
             return self._number(self.name, value)
         if not isinstance(value, (tuple, list)) or len(value) != len(self.parts):
             error = ValueError if isinstance(value, (tuple, list)) else TypeError
-            raise error(f"{self.name}: got {value!r}, expected {len(self.parts)} numbers")
+            raise error(f"{self.name}: got {shown(value)}, expected a tuple of {len(self.parts)} numbers")
         return tuple(self._number(f"{self.name}[{i}]", v) for i, v in enumerate(value))
 
     def _number(self, name: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            kind = "a real number" + (" or None" if self.optional else "")
-            raise TypeError(f"{name}: got {type(value).__name__} {shown(value)}, expected {kind}")
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        low, high = self.ends
-        above = number > low or (number == low and self.range[0] == "[")
-        below = number < high or (number == high and self.range[-1] == "]")
-        if not (above and below and math.isfinite(number)):
-            raise ValueError(f"{name}: got {shown(value)}, expected a number in {self.range}")
-        return number
-
-    @functools.cached_property
-    def ends(self) -> tuple[float, float]:
-        """The numbers in `range`."""
-        low, high = self.range[1:-1].split(",")
-        return float(low), float(high)
+        return check_number(value, name, self.range, "a real number" + (" or None" if self.optional else ""))
 
     def codes(self, value: Any) -> tuple[float, ...]:
         """A checked value as the float64 numbers that C++ takes."""

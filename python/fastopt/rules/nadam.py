@@ -1,7 +1,15 @@
 """NAdam."""
 
+import sys
+
 from .hyperparameters import Constant, Hyperparameter, betas, decoupled, eps, lr, weight_decay
-from .rule import Form, Rule, Slot, Variant
+from .rule import Form, Rule, Running, Slot, Variant
+
+
+def schedule_decay(momentum_decay: float | None) -> float:
+    """0 for None alone, however small the power."""
+    return 0.0 if momentum_decay is None else max(0.96**momentum_decay, sys.float_info.min)
+
 
 NADAM = Rule(
     name="NAdam",
@@ -22,7 +30,7 @@ NADAM = Rule(
             4e-3,
             "how fast mu grows to b1 (Keras, TensorFlow: 1); None: no schedule, mu = b1",
             "[0, inf)",
-            constant=Constant("schedule_decay", "0.96^momentum_decay, 0 for None", lambda d: 0.0 if d is None else 0.96**d),
+            constant=Constant("schedule_decay", "0.96^momentum_decay, 0 for None", schedule_decay),
             optional=True,
         ),
         decoupled(False),
@@ -41,7 +49,7 @@ NADAM = Rule(
         Slot("exp_avg", "signed", "average gradient m"),
         Slot("exp_avg_sq", "non-negative", "average squared gradient v"),
     ),
-    running=("mu_product",),
+    running=(Running("mu_product", "product of mu over the steps so far", "[0, 1]", 1.0),),
     variants=(Variant("plain", ("exp_avg", "exp_avg_sq")),),
     scalars={
         "gain1": "1 - beta1",

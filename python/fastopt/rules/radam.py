@@ -45,6 +45,8 @@ RADAM = Rule(
     },
     forms=(
         Form("torch", "divides by (sqrt(v) + eps)/sqrt(bc2) where rho > 5", {"lr": 1e-3}),
-        Form("optax radam", "divides by sqrt(v^ + eps_root) + eps where rho >= 5", {"lr": 1e-3, "eps_hat": False}),
+        Form(
+            "optax radam", "divides by sqrt(v^ + eps_root) + eps where rho > 5 (optax: or is 5)", {"lr": 1e-3, "eps_hat": False}
+        ),
     ),
 )

@@ -18,7 +18,12 @@ RMSPROP = Rule(
         eps(1e-8),
         weight_decay(0.0),
         Hyperparameter("momentum", 0.0, "decay of the momentum buffer; 0: no buffer", "[0, inf)"),
-        flag("centered", False, "divide by the standard deviation: the average gradient's square is taken off"),
+        flag(
+            "centered",
+            False,
+            "divide by the standard deviation: the square of the average gradient is taken off, down to 0 and no further "
+            "(torch's root of a rounding below 0 is NaN); switched on late, the average gradient starts at where it was left",
+        ),
     ),
     options=(
         flag("eps_in_root", False, "sqrt(v + eps) instead of sqrt(v) + eps (Keras, TensorFlow, optax, textbooks)"),

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from .expressions import evaluate
 from .hyperparameters import STAGES, Hyperparameter
 
-__all__ = ["Form", "Rule", "Slot", "Variant"]
+__all__ = ["Form", "Rule", "Running", "Slot", "Variant"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,17 @@ class Slot:
     doc: str
     initial: str = "0"
     """An expression in the hyperparameters."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A scalar that each tensor carries from step to step, in float64; its expression may use its last value."""
+
+    name: str
+    doc: str
+    range: str
+    initial: float
+    """For show: at t == 1 the expression must not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,8 @@ class Rule:
     """Keyword-only hyperparameters beyond torch's."""
     requires: tuple[tuple[str, str], ...] = ()
     """Pairs (expression, words): what must hold between arguments."""
-    running: tuple[str, ...] = ()
-    """Scalars that each tensor carries from step to step, in float64: their expressions may use their last value, at t == 1 any."""
+    running: tuple[Running, ...] = ()
+    """Those of the scalars that go on from their own last value."""
 
     @functools.cached_property
     def arguments(self) -> tuple[Hyperparameter, ...]:
@@ -87,6 +98,11 @@ class Rule:
         """The hyperparameters that only the rule reads, in the order of the C++ row."""
         shared = {"lr", *(s.name for s in STAGES)}
         return tuple(h for h in self.hyperparameters + self.options if h.name not in shared)
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The names of the running scalars."""
+        return tuple(scalar.name for scalar in self.running)
 
     @property
     def defaults(self) -> dict[str, Any]:
