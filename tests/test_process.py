@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
+import weakref
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,22 @@ def in_threads(count: int, work: Any) -> None:
         assert not thread.is_alive(), "a step hangs"
     if errors:
         raise errors[0]
+
+
+def test_state_goes_with_its_optimizer() -> None:
+    """At once, not when the garbage collector comes by: state is twice as large as its model."""
+    gc.disable()
+    try:
+        optimizer = fastopt.AdamW([np.ones(3), np.ones(4)], lr=lambda step: 0.1, grads=[np.ones(3), np.ones(4)])
+        optimizer.step()
+        optimizer.groups[0]["eps"] = 1e-3
+        watched = weakref.ref(optimizer.state[1]["exp_avg"]), weakref.ref(optimizer)
+        group = optimizer.groups[0]
+        del optimizer
+        assert [each() for each in watched] == [None, None]
+        group["eps"] = 1e-4  # a group may be left, and does nothing more
+    finally:
+        gc.enable()
 
 
 def test_steps_of_different_optimizers_at_once(rng: np.random.Generator) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -76,17 +77,27 @@ class Optimizer:
         self._plan = _core.Plan(self.rule.arithmetic, rows, len(self._groups))
         self._plan.set_progress([(0, [scalar.initial for scalar in self.rule.running]) for _ in self._tensors])
         for index, group in enumerate(self._groups):
-            group.attach(self._writer(index), lambda: self.steps)
+            group.attach(self._writer(index), self._counter())
         self._state = States(self.rule, self._tensors, self._plan)
         if grads is not None and not self._plan.bind(grads) and not self._plan.bind(self._converted(grads)):
             raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
 
-    def _writer(self, index: int) -> Any:
+    # A group knows its optimizer by a weak reference alone: in a circle, state would outlive its optimizer until the
+    # garbage collector comes by.
+
+    def _writer(self, index: int) -> Callable[[Group], None]:
+        owner = weakref.ref(self)
+
         def write(group: Group) -> None:
-            write_group(self._plan, index, self.rule, group.hyperparameters())
-            self._scheduled = [group for group in self._groups if group.schedule is not None]
+            if (optimizer := owner()) is not None:
+                write_group(optimizer._plan, index, optimizer.rule, group.hyperparameters())
+                optimizer._scheduled = [group for group in optimizer._groups if group.schedule is not None]
 
         return write
+
+    def _counter(self) -> Callable[[], int]:
+        owner = weakref.ref(self)
+        return lambda: 0 if (optimizer := owner()) is None else optimizer.steps
 
     def step(self, grads: Any = None, *, grad_scale: float = 1.0) -> None:
         """One step, in place, in one pass over memory.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
@@ -123,6 +124,7 @@ def measure_all(
 def measure_row(row: Row, grad: Array, torch: ModuleType | None, rounds: int, deadline: float, tick: Any) -> dict[str, Any]:
     """The measured arms of one row at one size."""
     placements = PLACEMENTS if arms.memory_needed(row, grad.size, str(grad.dtype)) < CACHEABLE else 1
+    gc.collect()  # what the row before left in circles, torch's optimizers among them
     neighbours = Neighbours()
     # Centered RMSprop of one and the same gradient: a variance that is 0 but for rounding, its root NaN.  That takes no longer.
     with np.errstate(invalid="ignore"):
