@@ -61,6 +61,7 @@ class Optimizer:
         given = bind_arguments(type(self).__name__, self.rule, inspect.signature(type(self)), args, kwargs)
         params, grads = given.pop("params"), given.pop("grads")
         self._groups: list[Group] = []
+        self._scheduled: list[Group] = []  # whose lr is a schedule
         self._tensors: list[Tensor] = []
         for index, (name, entries, overrides) in enumerate(read_groups(params, self.rule)):
             self._tensors += [Tensor(array, label, key, index) for array, label, key in entries]
