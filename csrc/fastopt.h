@@ -20,8 +20,16 @@ extern "C" {
 #define FASTOPT_MAX_SLOTS 4
 #define FASTOPT_MAX_RUNNING 1
 #define FASTOPT_MAX_HYPERPARAMETERS 12
+/* Elements whose squares are summed at once: a tensor that starts at a multiple of it in a longer vector, with zeros up
+ * to the next, has the same norm there. */
+#define FASTOPT_BLOCK 256
 
-typedef enum { FASTOPT_FLOAT32 = 0, FASTOPT_FLOAT64 = 1 } fastopt_dtype;
+typedef enum {
+  FASTOPT_FLOAT32 = 0,
+  FASTOPT_FLOAT64 = 1,
+  FASTOPT_BFLOAT16 = 2, /* of copies only, as is float16 */
+  FASTOPT_FLOAT16 = 3
+} fastopt_dtype;
 
 typedef enum {
   FASTOPT_OK = 0,
@@ -31,6 +39,8 @@ typedef enum {
   FASTOPT_BAD_LENGTH,   /* a negative length, offset, or count of steps */
   FASTOPT_NULL_POINTER, /* a parameter, state array or running scalar that the rule's variant needs is missing */
   FASTOPT_BAD_RANGE,    /* a part that does not lie within its tensor */
+  FASTOPT_BAD_OPTION,   /* one of fastopt_options is out of its range */
+  FASTOPT_NEEDS_ALL,    /* a part of a step with a stage that needs all gradients: max_norm, skip_nonfinite */
   FASTOPT_NO_MEMORY,    /* too little memory for the step's bookkeeping */
   FASTOPT_BAD_ISA,      /* this machine cannot run that instruction set */
   FASTOPT_BAD_THREADS   /* a number of threads below 1 or above 4096 */
@@ -83,12 +93,15 @@ typedef struct {
   void* param;
   void* grad; /* NULL: this tensor and its count stay as they are */
   void* state[FASTOPT_MAX_SLOTS];
+  void* ema;      /* average of the parameter, of its dtype; NULL for none */
+  void* copy;     /* takes the new parameter, rounded to copy_dtype (of float64 by way of float32); NULL for none */
   int64_t length; /* elements */
   int64_t offset; /* global index of the first element, where the arrays are a piece of a longer vector */
   int64_t steps;  /* completed steps; fastopt_step and fastopt_count raise it */
   double running[FASTOPT_MAX_RUNNING]; /* scalars that the rule carries on with the count; before the first step any */
   int32_t dtype;                       /* fastopt_dtype */
-  int32_t group;                       /* row of fastopt_plan.groups */
+  int32_t copy_dtype;
+  int32_t group; /* row of fastopt_plan.groups */
 } fastopt_tensor;
 
 typedef struct {
@@ -98,10 +111,23 @@ typedef struct {
   int64_t group_count;
 } fastopt_plan;
 
-/* What holds for one step of all tensors. */
+/* What holds for one step of all tensors.  The norm is that of all gradients together. */
 typedef struct {
-  double grad_scale; /* multiplies every gradient first: 1 for none */
+  double grad_scale;      /* multiplies every gradient first: 1 for none */
+  double clip_value;      /* then holds every element within [-clip_value, clip_value]: 0 for none */
+  double max_norm;        /* then scales a finite norm above it down to it: 0 for none */
+  double ema_decay;       /* ema = ema_decay*ema + (1 - ema_decay)*param, at a tensor's first step ema = param; below 0:
+                             averages are left alone */
+  int32_t skip_nonfinite; /* where a scaled gradient holds Inf or NaN, nothing is written but zero_grad's zeros */
+  int32_t zero_grad;      /* gradients end as zeros */
 } fastopt_options;
+
+/* What a step or a sweep saw. */
+typedef struct {
+  double grad_norm; /* after grad_scale and clip_value, before max_norm; -1 where no stage asked for it */
+  int32_t finite;   /* 0 where a stage looked and found Inf or NaN in a scaled gradient */
+  int32_t skipped;  /* 1 where the step was skipped */
+} fastopt_report;
 
 /* Which variant of its rule a group takes, and so which state arrays; -1 for a bad group. */
 int32_t fastopt_variant_of(const fastopt_group* group);
@@ -110,8 +136,9 @@ int32_t fastopt_variant_of(const fastopt_group* group);
  * to their next values.  `running` may be NULL where the rule has none.  For tests and for others' kernels. */
 fastopt_status fastopt_derive(const fastopt_group* group, int64_t t, double* running, double* scalars);
 
-/* One step of every tensor that has a gradient, then counts it.  On an error nothing was written. */
-fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* options);
+/* One step of every tensor that has a gradient, then counts it.  On an error nothing was written.  `report` may be
+ * NULL. */
+fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* options, fastopt_report* report);
 
 /* The part of that step over elements [begin, end) of one tensor, uncounted: when every element has had its
  * part, fastopt_count ends the tensor's step.  The bits are those of fastopt_step. */
@@ -119,9 +146,18 @@ fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options
                                  int64_t begin, int64_t end);
 fastopt_status fastopt_count(const fastopt_plan* plan, int64_t tensor);
 
-/* The floor: reads and writes what a step with `slot_count` state arrays would, on the same threads, and
- * computes nothing worth the name.  It overwrites param and state; the yardstick of benchmarks. */
-fastopt_status fastopt_floor(const fastopt_tensor* tensor, int32_t slot_count);
+/* The sweep alone: norm and finiteness of the gradients, after grad_scale and clip_value.  Of each tensor only grad,
+ * length and dtype are looked at.  The sum over blocks is exact, so that the order of tensors does not matter. */
+fastopt_status fastopt_measure(const fastopt_tensor* tensors, int64_t count, const fastopt_options* options,
+                               fastopt_report* report);
+
+/* The same, then applies grad_scale, clip_value and max_norm to the gradients in place. */
+fastopt_status fastopt_clip(const fastopt_tensor* tensors, int64_t count, const fastopt_options* options,
+                            fastopt_report* report);
+
+/* The floor: reads and writes what a step with the first `slot_count` state arrays and these options would, on the same
+ * threads, and computes nothing worth the name.  It overwrites what it is given; the yardstick of benchmarks. */
+fastopt_status fastopt_floor(const fastopt_tensor* tensor, int32_t slot_count, const fastopt_options* options);
 
 /* ---- Instruction sets and threads ------------------------------------------------------------------- */
 

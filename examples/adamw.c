@@ -33,10 +33,10 @@ int main(void) {
   tensor.dtype = FASTOPT_FLOAT32;
 
   const fastopt_plan plan = {&tensor, 1, &group, 1};
-  const fastopt_options options = {1.0};
+  const fastopt_options options = {.grad_scale = 1.0}; /* the other stages are off */
   for (int step = 0; step < STEPS; ++step) {
     for (int i = 0; i < N; ++i) g[i] = 2 * (p[i] - 3);
-    const fastopt_status status = fastopt_step(&plan, &options);
+    const fastopt_status status = fastopt_step(&plan, &options, NULL);
     if (status != FASTOPT_OK) {
       fprintf(stderr, "%s\n", fastopt_status_message(status));
       return 1;

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 import fastopt
@@ -25,9 +26,9 @@ from fastopt.rules import RULES, Rule
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-pthread", "-Wall", "-Wextra")
-SOURCES = ("floor", "isa", "processors", "rule_table", "step", "threads")
+SOURCES = ("floor", "isa", "line", "measure", "processors", "rule_table", "step", "threads")
 KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
-    "x86_64": {"scalar": (), "avx2": ("-mavx2", "-mfma"), "avx512": ("-mavx512f", "-mprefer-vector-width=512")},
+    "x86_64": {"scalar": (), "avx2": ("-mavx2", "-mfma", "-mf16c"), "avx512": ("-mavx512f", "-mprefer-vector-width=512")},
     "aarch64": {"scalar": (), "neon": ()},
 }
 
@@ -94,9 +95,18 @@ class Case:
 LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 1023, 1024, 1025, 5000)
 PARALLEL, LONG = 100_003, 540_001  # elements: shared among the threads that are awake; worth waking those that sleep
 DTYPES = (np.float32, np.float64)
-HEADER = struct.Struct("<16s12d4dd4i4q")  # CaseHeader of replay.cpp
+HEADER = struct.Struct("<16s12d4dd3d8i4q")  # CaseHeader of replay.cpp
 NEUTRAL: dict[str, Any] = {"weight_decay": 0.0, "decoupled_weight_decay": False, "l1": 0.0, "maximize": False, "grad_scale": 1.0}
 STAGED: dict[str, Any] = {"weight_decay": 0.01, "decoupled_weight_decay": True, "l1": 1e-3, "maximize": True, "grad_scale": 0.37}
+COPIES = {"float32": np.float32, "float64": np.float64, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
+WHOLE: tuple[dict[str, Any], ...] = (
+    {"clip_value": 1.5},
+    {"ema_decay": 0.9, "copy_to": "bfloat16"},
+    {"zero_grad": True, "copy_to": "float16"},
+    {"max_norm": 2.0, "zero_grad": True, "ema_decay": 0.9, "copy_to": "float64"},
+    {"skip_nonfinite": True, "clip_value": 0.3, "max_norm": 0.7, "ema_decay": 0.5, "zero_grad": True, "copy_to": "float32"},
+)
+"""Options of a step, each over every rule."""
 
 
 def configurations(rule: Rule) -> Iterator[dict[str, Any]]:
@@ -132,15 +142,27 @@ def awkward(generator: np.random.Generator, length: int, dtype: type, *, signed:
     return values if signed else np.abs(values)
 
 
-def make_case(rule: Rule, arguments: dict[str, Any], stage: dict[str, Any], dtype: type, length: int, seed: int) -> Case:
+def make_case(
+    rule: Rule,
+    arguments: dict[str, Any],
+    stage: dict[str, Any],
+    dtype: type,
+    length: int,
+    seed: int,
+    whole: dict[str, Any] | None = None,
+) -> Case:
     generator = np.random.default_rng(seed)
     values = rule.check(arguments | {name: value for name, value in stage.items() if name != "grad_scale"})
+    options = dict(whole or {})
+    copy_dtype = options.pop("copy_to", None)
     slots = rule.variant(values).slots
     steps, before = 2, (0, 39)[seed % 2]  # some rules begin otherwise than they go on
     running = [0.75 for _ in rule.carried]
     param = awkward(generator, length, dtype)
     state = [awkward(generator, length, dtype, signed=rule.slot(name).kind != "non-negative") for name in slots]
     grads = [awkward(generator, length, dtype) for _ in range(steps)]
+    if options.get("max_norm"):  # a norm that is not finite is none, and half of the steps are skipped
+        grads[0] = np.nan_to_num(grads[0], posinf=3.0, neginf=-3.0)
     shift = int(generator.integers(16)) * np.dtype(dtype).itemsize % 64
     codes = rule.codes(values)
     codes += [0.0] * (12 - len(codes))
@@ -152,6 +174,10 @@ def make_case(rule: Rule, arguments: dict[str, Any], stage: dict[str, Any], dtyp
         values["l1"],
         stage["grad_scale"],
         *(running or [0.0]),
+        *(options.get(name, 0.0) for name in ("clip_value", "max_norm", "ema_decay")),
+        *(options.get(name, False) for name in ("skip_nonfinite", "zero_grad")),
+        "ema_decay" in options,
+        -1 if copy_dtype is None else list(COPIES).index(copy_dtype),
         values["decoupled_weight_decay"],
         values["maximize"],
         DTYPES.index(dtype),
@@ -162,7 +188,8 @@ def make_case(rule: Rule, arguments: dict[str, Any], stage: dict[str, Any], dtyp
         shift,
     )
     data = b"".join([header, *(array.tobytes() for array in (param, *state, *grads))])
-    optimizer = getattr(fastopt, rule.name)(param, **values)
+    copy = None if copy_dtype is None else np.full(length, 0xA5A5, np.uint16).astype(COPIES[copy_dtype])
+    optimizer = getattr(fastopt, rule.name)(param, **values, **options, copy_to=copy)
     live = [optimizer.state[0][name] for name in slots]
     for own, start in zip(live, state, strict=True):
         own[...] = start
@@ -171,27 +198,34 @@ def make_case(rule: Rule, arguments: dict[str, Any], stage: dict[str, Any], dtyp
     optimizer.load_state_dict(snapshot)
     for grad in grads:
         optimizer.step(grad, grad_scale=stage["grad_scale"])
-    label = f"{rule.name} {dtype.__name__}[{length}] {values} {stage}"
-    return Case(label, data, (param, *live))
+    label = f"{rule.name} {dtype.__name__}[{length}] {values} {stage} {whole}"
+    written = [] if optimizer.ema_params is None else [optimizer.ema_params]
+    return Case(label, data, (param, *live, *written, *([] if copy is None else [copy])))
 
 
 @cache
 def cases() -> tuple[Case, ...]:
-    """Each rule's every variant and choice, with every stage, over both dtypes and all lengths."""
+    """Each rule's every choice; each of its variants with every stage, every option, and at all lengths; in both dtypes."""
     made: list[Case] = []
     seeds = itertools.count()
     short = itertools.cycle([n for n in LENGTHS if 0 < n < 20])
+    stage = itertools.cycle(stages())
     for rule in RULES.values():
         table = list(configurations(rule))
         of_variant = {rule.variant(values): values for values in reversed(table)}
         assert len(of_variant) == len(rule.variants), f"{rule.name}: no configuration for some variant"
-        for values, stage, dtype in itertools.product(table, stages(), DTYPES):
-            made.append(make_case(rule, values, stage, dtype, next(short), next(seeds)))
-        for values, stage, dtype, length in itertools.product(of_variant.values(), (NEUTRAL, STAGED), DTYPES, LENGTHS):
-            made.append(make_case(rule, values, stage, dtype, length, next(seeds)))
+        for values, dtype in itertools.product(table, DTYPES):
+            made.append(make_case(rule, values, next(stage), dtype, next(short), next(seeds)))
+        for values, each, dtype in itertools.product(of_variant.values(), stages(), DTYPES):
+            made.append(make_case(rule, values, each, dtype, next(short), next(seeds)))
+        for values, each, dtype, length in itertools.product(of_variant.values(), (NEUTRAL, STAGED), DTYPES, LENGTHS):
+            made.append(make_case(rule, values, each, dtype, length, next(seeds)))
+        for values, whole, dtype in itertools.product(of_variant.values(), WHOLE, DTYPES):
+            made.append(make_case(rule, values, STAGED, dtype, next(short), next(seeds), whole))
+            made.append(make_case(rule, values, NEUTRAL, dtype, 1025, next(seeds), whole))
         for i, values in enumerate(of_variant.values()):
-            stage, dtype = (NEUTRAL, STAGED)[i % 2], DTYPES[i // 2 % 2]
-            made.append(make_case(rule, values, stage, dtype, PARALLEL, next(seeds)))
+            each, dtype = (NEUTRAL, STAGED)[i % 2], DTYPES[i // 2 % 2]
+            made.append(make_case(rule, values, each, dtype, PARALLEL, next(seeds)))
     made.append(make_case(RULES["SGD"], RULES["SGD"].defaults, STAGED, np.float32, LONG, next(seeds)))
     return tuple(made)
 
@@ -228,7 +262,7 @@ def check_results(chosen: Sequence[Case], path: Path) -> None:
             if where.size:
                 first = where[0]
                 raise AssertionError(
-                    f"{case.label}: array {number} (parameter, then state) differs in {where.size} of {expected.size} elements, "
+                    f"{case.label}: array {number} (parameter, state, average, copy) differs in {where.size} of {expected.size} elements, "
                     f"first at {first}: got {found[first]!r}, expected {expected[first]!r}"
                 )
     assert at == len(data), "the driver wrote more than was expected"

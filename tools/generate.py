@@ -10,10 +10,14 @@ import sys
 from pathlib import Path
 
 from fastopt.from_table import class_signature, function_signature
-from fastopt.rules import RULES, Hyperparameter, Rule
+from fastopt.rules import OPTIONS, RULES, Hyperparameter, Rule
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "<!-- rules: made by tools/generate.py -->"
+OPTIONS_HEAD = """Stages that hold for all tensors of a step: arguments of each class and of `step`, and entries of `opt.options`.  With the
+arguments above, the order is `grad_scale`, `skip_nonfinite`, `clip_value`, `max_norm`, `maximize`, `l1`, L2 `weight_decay`, decoupled
+`weight_decay`, the rule, `ema_decay`, `copy_to`, `zero_grad`.
+"""
 FORMS_HEAD = """# Which call gives whose formula
 
 The default of each class is torch's formula; Lion, which torch does not have, is the paper's.  The numbers in the calls are
@@ -21,19 +25,19 @@ the framework's defaults, or usual ones.  `g` is the gradient, `m` and `v` the a
 `b1`, `b2` are the betas, `bc1 = 1 - b1^t`, `bc2 = 1 - b2^t` with `t` from 1, `m^ = m/bc1`, `v^ = v/bc2`; `mu` is `momentum`.
 
 Keras' `weight_decay` is decoupled on every optimizer: `weight_decay=wd, decoupled_weight_decay=True`.  Keras and optax compute
-`1 - b^t` in float32 (at b = 0.999 a relative error of 1.3e-5), Keras on TensorFlow even for float64; fastopt derives it in float64.  Stages around the rule, in this
-order: `grad_scale` (a factor), `maximize`, `l1`, L2 `weight_decay`; decoupled `weight_decay`; the rule.
+`1 - b^t` in float32 (at b = 0.999 a relative error of 1.3e-5), Keras on TensorFlow even for float64; fastopt derives it in float64.  The stages
+around the rule and their order are at the end of [rules.md](rules.md).
 """
 
 
 def annotation(name: str, rule: Rule) -> str:
     """The type of an argument, as a type checker should see it."""
-    fixed = {"params": "_Params", "grads": "Any", "param": "Any", "grad": "Any", "step": "int", "grad_scale": "float"}
+    fixed = {"params": "_Params", "grads": "Any", "copy_to": "Any", "param": "Any", "grad": "Any", "step": "int"}
     if name in fixed:
         return fixed[name]
     if name in {*(slot.name for slot in rule.slots), *rule.carried}:
         return "Any | None"
-    h = next(h for h in rule.arguments if h.name == name)
+    h = next(h for h in rule.arguments + OPTIONS if h.name == name)
     if h.choices:
         kinds = ["bool"] if True in h.choices else []
         words = [repr(c).replace("'", '"') for c in h.choices if isinstance(c, str)]
@@ -135,6 +139,14 @@ def rules_page() -> str:
         out += ["", "| derived for each step, in float64 | |", "|---|---|"]
         out += [f"| `{name}` | `{expression}` |" for name, expression in rule.scalars.items()]
         out.append("")
+    out += [
+        "## Options of every rule\n",
+        OPTIONS_HEAD,
+        "| option | default | range | meaning |",
+        "|---|---|---|---|",
+        *map(describe, OPTIONS),
+        "",
+    ]
     return "\n".join(out)
 
 

@@ -45,6 +45,15 @@ class ArrayView {
     return true;
   }
 
+  static int64_t size_of(int32_t dtype) { return dtype == FASTOPT_FLOAT64 ? 8 : dtype == FASTOPT_FLOAT32 ? 4 : 2; }
+
+  // Whether the elements are of a fastopt_dtype.  Of a 16-bit one the bits may come as any 16-bit type: NumPy itself
+  // has no bfloat16.
+  bool holds(int32_t wanted) const {
+    if (wanted == FASTOPT_FLOAT32 || wanted == FASTOPT_FLOAT64) return dtype() == wanted;
+    return py::detail::array_descriptor2_proxy(array_.descr)->elsize == size_of(wanted);  // NumPy 2's layout
+  }
+
   // A fastopt_dtype, or -1: another type or foreign byte order.
   int32_t dtype() const {
     const auto* descriptor = py::detail::array_descriptor1_proxy(array_.descr);

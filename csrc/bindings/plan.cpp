@@ -5,31 +5,10 @@
 #include <algorithm>
 
 namespace fastopt::bindings {
-namespace {
 
 void raise_on(fastopt_status status) {
   if (status == FASTOPT_NO_MEMORY) throw std::bad_alloc();
   if (status != FASTOPT_OK) throw py::value_error(fastopt_status_message(status));
-}
-
-}  // namespace
-
-// Points `tensor` at a param and its state, in the order of the rule's slots, None where there is none.
-void Plan::take_arrays(fastopt_tensor& tensor, const std::vector<py::object>& all) {
-  const ArrayView first(all[0].ptr());
-  for (size_t k = 0; k < all.size(); ++k) {
-    if (k > 0 && all[k].is_none()) continue;
-    if (!ArrayView::is_array(all[k].ptr())) throw py::type_error("expected ndarrays");
-    const ArrayView view(all[k].ptr());
-    if (!view.contiguous() || !view.writable() || view.dtype() < 0 || view.dtype() != first.dtype() ||
-        !view.same_shape(first)) {
-      throw py::value_error("expected contiguous, writable arrays of one shape and dtype");
-    }
-    (k == 0 ? tensor.param : tensor.state[k - 1]) = view.data();
-    arrays_.push_back(all[k]);
-  }
-  tensor.length = first.length();
-  tensor.dtype = first.dtype();
 }
 
 Plan::Plan(const std::string& rule, const py::list& tensors, int64_t groups) {
@@ -39,27 +18,45 @@ Plan::Plan(const std::string& rule, const py::list& tensors, int64_t groups) {
   const auto slots = static_cast<size_t>(fastopt_rule_at(index)->slot_count);
   groups_.resize(groups);
   for (fastopt_group& group : groups_) group = {index, 0, 0, 0, 0, 0, {}};
+  using Entry = std::tuple<py::object, std::vector<py::object>, py::object, py::object, int32_t, int32_t>;
   for (const py::handle entry : tensors) {
-    const auto [param, state, group] = py::cast<std::tuple<py::object, std::vector<py::object>, int32_t>>(entry);
+    const auto [param, state, ema, copy, copy_dtype, group] = py::cast<Entry>(entry);
     if (state.size() != slots) throw py::value_error("expected an array or None for each slot of the rule");
     if (group < 0 || group >= groups) throw py::value_error("no such group");
     if (!ArrayView::is_array(param.ptr())) throw py::type_error("expected ndarrays");
-    std::vector<py::object> all{param};
-    all.insert(all.end(), state.begin(), state.end());
+    const ArrayView like(param.ptr());
     fastopt_tensor tensor{};
     tensor.group = group;
-    take_arrays(tensor, all);
-    tensors_.push_back(tensor);
+    tensor.length = like.length();
+    tensor.dtype = like.dtype();
+    tensor.copy_dtype = copy_dtype;
+    tensor.param = take_array(param, like, tensor.dtype);
+    for (size_t k = 0; k < slots; ++k) tensor.state[k] = take_array(state[k], like, tensor.dtype);
+    tensor.ema = take_array(ema, like, tensor.dtype);
+    tensor.copy = take_array(copy, like, copy_dtype);
     params_.push_back(param);
-    const size_t number = tensors_.size() - 1;
-    if (tensor.length == 0) continue;
-    own_.push_back(memory_of(number, tensor.param));
-    for (void* array : tensor.state) {
-      if (array) own_.push_back(memory_of(number, array));
-    }
+    tensors_.push_back(tensor);
   }
   std::sort(own_.begin(), own_.end());
   if (std::adjacent_find(own_.begin(), own_.end(), meet) != own_.end()) throw py::value_error("arrays overlap");
+}
+
+// The memory of an array of the plan, which from now on it keeps; nullptr for None.
+void* Plan::take_array(const py::object& object, const ArrayView& like, int32_t dtype) {
+  if (object.is_none()) return nullptr;
+  if (!ArrayView::is_array(object.ptr())) throw py::type_error("expected ndarrays");
+  const ArrayView view(object.ptr());
+  if (!view.contiguous() || !view.writable() || dtype < 0 || !view.holds(dtype) || !view.same_shape(like)) {
+    throw py::value_error("expected contiguous, writable arrays of one shape and dtype");
+  }
+  arrays_.push_back(object);
+  if (view.length()) own_.push_back(memory(view.data(), view.length(), dtype));
+  return view.data();
+}
+
+Plan::Interval Plan::memory(void* data, int64_t length, int32_t dtype) {
+  const auto begin = reinterpret_cast<uintptr_t>(data);
+  return {begin, begin + length * ArrayView::size_of(dtype)};
 }
 
 bool Plan::meet(const Interval& a, const Interval& b) { return b.begin < a.end; }
@@ -89,27 +86,21 @@ void Plan::set_group(int64_t index, double lr, double weight_decay, bool decoupl
   std::copy(hyperparameters.begin(), hyperparameters.end(), group.hyperparameters);
 }
 
-Plan::Interval Plan::memory_of(size_t index, void* data) const {
-  const fastopt_tensor& tensor = tensors_[index];
-  const auto begin = reinterpret_cast<uintptr_t>(data);
-  return {begin, begin + tensor.length * (tensor.dtype == FASTOPT_FLOAT64 ? sizeof(double) : sizeof(float))};
-}
-
 bool Plan::overlaps_own(Interval memory) const {
   const auto next = std::upper_bound(own_.begin(), own_.end(), memory);
   if (next != own_.end() && next->begin < memory.end) return true;
   return next != own_.begin() && std::prev(next)->end > memory.begin;
 }
 
-bool Plan::take_one(size_t index, PyObject* grad) {
+bool Plan::take_one(size_t index, PyObject* grad, bool written) {
   fastopt_tensor& tensor = tensors_[index];
   tensor.grad = nullptr;
   if (grad == Py_None) return true;
   if (!ArrayView::is_array(grad)) return false;
   const ArrayView view(grad);
-  if (view.dtype() != tensor.dtype || !view.contiguous()) return false;
+  if (view.dtype() != tensor.dtype || !view.contiguous() || (written && !view.writable())) return false;
   if (!view.same_shape(ArrayView(params_[index].ptr()))) return false;
-  if (tensor.length && overlaps_own(memory_of(index, view.data()))) return false;
+  if (tensor.length && overlaps_own(memory(view.data(), tensor.length, tensor.dtype))) return false;
   tensor.grad = view.data();
   return true;
 }
@@ -121,7 +112,8 @@ bool Plan::disjoint() {
   if (std::equal(tensors_.begin(), tensors_.end(), disjoint_.begin(), disjoint_.end(), same)) return true;
   intervals_.clear();
   for (size_t i = 0; i < tensors_.size(); ++i) {
-    if (tensors_[i].grad && tensors_[i].length) intervals_.push_back(memory_of(i, tensors_[i].grad));
+    const fastopt_tensor& tensor = tensors_[i];
+    if (tensor.grad && tensor.length) intervals_.push_back(memory(tensor.grad, tensor.length, tensor.dtype));
   }
   std::sort(intervals_.begin(), intervals_.end());
   if (std::adjacent_find(intervals_.begin(), intervals_.end(), meet) != intervals_.end()) return false;
@@ -131,7 +123,7 @@ bool Plan::disjoint() {
 }
 
 // Points the tensors at `grads`, which `held` keeps alive.
-bool Plan::take(const py::object& grads, std::vector<py::object>& held) {
+bool Plan::take(const py::object& grads, std::vector<py::object>& held, bool written) {
   const size_t count = tensors_.size();
   if (PyList_Check(grads.ptr()) || PyTuple_Check(grads.ptr())) {
     if (static_cast<size_t>(PySequence_Fast_GET_SIZE(grads.ptr())) != count) return false;
@@ -139,47 +131,88 @@ bool Plan::take(const py::object& grads, std::vector<py::object>& held) {
     held.reserve(count);
     for (size_t i = 0; i < count; ++i) {
       held.push_back(py::reinterpret_borrow<py::object>(items[i]));
-      if (!take_one(i, items[i])) return false;
+      if (!take_one(i, items[i], written)) return false;
     }
     return disjoint();
   }
   if (count != 1 || grads.is_none()) return false;
   held.push_back(grads);
-  return take_one(0, grads.ptr());
+  return take_one(0, grads.ptr(), written);
 }
 
 bool Plan::bind(const py::object& grads) {
   std::vector<py::object> held;  // before the lock, so that no array is freed while it is held
   const auto guard = lock();
-  if (!take(grads, held)) return false;
+  if (!take(grads, held, false)) return false;
   bound_.clear();
   for (const fastopt_tensor& tensor : tensors_) bound_.push_back(tensor.grad);
+  bound_writable_ = true;
+  for (const py::object& grad : held)
+    bound_writable_ = bound_writable_ && (grad.is_none() || ArrayView(grad.ptr()).writable());
   bound_arrays_.swap(held);
   return true;
 }
 
-bool Plan::step(const py::object& grads, double grad_scale) {
+fastopt_plan Plan::plan() {
+  return {tensors_.data(), static_cast<int64_t>(tensors_.size()), groups_.data(), static_cast<int64_t>(groups_.size())};
+}
+
+bool Plan::step(const py::object& grads, const fastopt_options& options) {
   std::vector<py::object> held;  // as in bind()
   auto guard = lock();
   if (!grads.is_none()) {
-    if (!take(grads, held)) return false;
-  } else if (bound_arrays_.empty()) {
+    if (!take(grads, held, options.zero_grad)) return false;
+  } else if (bound_arrays_.empty() || (options.zero_grad && !bound_writable_)) {
     return false;
   } else {
     for (size_t i = 0; i < tensors_.size(); ++i) tensors_[i].grad = bound_[i];
   }
-  const fastopt_plan plan{tensors_.data(), static_cast<int64_t>(tensors_.size()), groups_.data(),
-                          static_cast<int64_t>(groups_.size())};
-  const fastopt_options options{grad_scale};
+  const fastopt_plan all = plan();
   fastopt_status status;
   {
     const py::gil_scoped_release release;
-    status = fastopt_step(&plan, &options);
-    if (status == FASTOPT_OK) ++completed_;
+    status = fastopt_step(&all, &options, &report_);
+    if (status == FASTOPT_OK) ++(report_.skipped ? skipped_ : completed_);
     guard.unlock();  // before waiting for the GIL
   }
   raise_on(status);
   return true;
+}
+
+bool Plan::step_part(const py::object& grad, size_t index, int64_t begin, int64_t end, const fastopt_options& options) {
+  const auto guard = lock();
+  fastopt_tensor& tensor = tensors_.at(index);
+  if (begin < 0 || begin > end || end > tensor.length || !ArrayView::is_array(grad.ptr())) return false;
+  const ArrayView view(grad.ptr());
+  if (view.same_shape(ArrayView(params_[index].ptr()))) {
+    if (!take_one(index, grad.ptr(), options.zero_grad)) return false;
+  } else {
+    if (view.dtype() != tensor.dtype || !view.contiguous() || (options.zero_grad && !view.writable())) return false;
+    if (view.dimensions() != 1 || view.length() != end - begin) return false;
+    if (begin < end && overlaps_own(memory(view.data(), end - begin, tensor.dtype))) return false;
+    tensor.grad = static_cast<char*>(view.data()) - begin * ArrayView::size_of(tensor.dtype);
+  }
+  if (begin == end) return true;
+  const fastopt_plan all = plan();
+  fastopt_status status;
+  {
+    const py::gil_scoped_release release;
+    status = fastopt_step_part(&all, &options, static_cast<int64_t>(index), begin, end);
+  }
+  raise_on(status);
+  report_.grad_norm = -1;
+  return true;
+}
+
+void Plan::count(size_t index) {
+  const auto guard = lock();
+  const fastopt_plan all = plan();
+  raise_on(fastopt_count(&all, static_cast<int64_t>(index)));
+}
+
+std::optional<double> Plan::grad_norm() {
+  const auto guard = lock();
+  return report_.grad_norm == -1 ? std::nullopt : std::optional<double>(report_.grad_norm);
 }
 
 int32_t Plan::running_count() const { return fastopt_rule_at(groups_.front().rule)->running_count; }
@@ -214,7 +247,17 @@ void Plan::set_completed(int64_t steps) {
   completed_ = steps;
 }
 
-void Plan::floor() {
+int64_t Plan::skipped() {
+  const auto guard = lock();
+  return skipped_;
+}
+
+void Plan::set_skipped(int64_t steps) {
+  const auto guard = lock();
+  skipped_ = steps;
+}
+
+void Plan::floor(const fastopt_options& options) {
   auto guard = lock();
   fastopt_status status = FASTOPT_OK;
   {
@@ -223,7 +266,7 @@ void Plan::floor() {
       fastopt_tensor tensor = tensors_[i];
       tensor.grad = bound_[i];
       const auto end = std::remove(std::begin(tensor.state), std::end(tensor.state), nullptr);
-      if (tensor.grad) status = fastopt_floor(&tensor, static_cast<int32_t>(end - std::begin(tensor.state)));
+      if (tensor.grad) status = fastopt_floor(&tensor, static_cast<int32_t>(end - std::begin(tensor.state)), &options);
     }
     guard.unlock();  // before waiting for the GIL
   }
@@ -231,17 +274,30 @@ void Plan::floor() {
 }
 
 void register_plan(py::module_& module) {
+  py::class_<fastopt_options>(module, "Options", "The stages that hold for all tensors of a step; 0 is none.")
+      .def(py::init([](double grad_scale, double clip_value, double max_norm, double ema_decay, bool skip_nonfinite,
+                       bool zero_grad) {
+             return fastopt_options{grad_scale, clip_value, max_norm, ema_decay, skip_nonfinite, zero_grad};
+           }),
+           py::arg("grad_scale"), py::arg("clip_value"), py::arg("max_norm"), py::arg("ema_decay"),
+           py::arg("skip_nonfinite"), py::arg("zero_grad"))
+      .def_property_readonly("zero_grad", [](const fastopt_options& options) { return options.zero_grad != 0; });
   py::class_<Plan>(module, "Plan", "The tensors, groups and counts that a step runs over.")
       .def(py::init<const std::string&, const py::list&, int64_t>(), py::arg("rule"), py::arg("tensors"),
            py::arg("groups"))
       .def("set_group", &Plan::set_group, py::arg("index"), py::arg("lr"), py::arg("weight_decay"),
            py::arg("decoupled"), py::arg("l1"), py::arg("maximize"), py::arg("hyperparameters"))
       .def("bind", &Plan::bind, py::arg("grads"))
-      .def("step", &Plan::step, py::arg("grads"), py::arg("grad_scale"))
-      .def("floor", &Plan::floor)
+      .def("step", &Plan::step, py::arg("grads"), py::arg("options"))
+      .def("step_part", &Plan::step_part, py::arg("grad"), py::arg("index"), py::arg("begin"), py::arg("end"),
+           py::arg("options"))
+      .def("count", &Plan::count, py::arg("index"))
+      .def_property_readonly("grad_norm", &Plan::grad_norm)
+      .def("floor", &Plan::floor, py::arg("options"))
       .def("progress_of", &Plan::progress_of, py::arg("index"))
       .def("set_progress", &Plan::set_progress, py::arg("progress"))
-      .def_property("completed", &Plan::completed, &Plan::set_completed);
+      .def_property("completed", &Plan::completed, &Plan::set_completed)
+      .def_property("skipped", &Plan::skipped, &Plan::set_skipped);
 }
 
 }  // namespace fastopt::bindings

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,9 +12,13 @@
 
 namespace fastopt::bindings {
 
+// The exception for a status that is not FASTOPT_OK.
+void raise_on(fastopt_status status);
+
 class Plan {
  public:
-  // Rows for tensors (param, an array or None for each slot of the rule, group), all under one rule.  Python has worded
+  // Rows for tensors (param, an array or None for each slot of the rule, average or None, copy or None, the copy's
+  // dtype, group), all under one rule.  Python has worded
   // the errors of these arrays; what is wrong here all the same is refused without ceremony.
   Plan(const std::string& rule, const py::list& tensors, int64_t groups);
 
@@ -25,7 +30,15 @@ class Plan {
 
   // One step.  False where `grads` are not what the plan expects: nothing was done then, and it is for Python to say
   // why.
-  bool step(const py::object& grads, double grad_scale);
+  bool step(const py::object& grads, const fastopt_options& options);
+
+  // The part of a step over elements [begin, end) of one tensor, whose gradient has the parameter's shape or is that
+  // part alone; uncounted.  False as step().
+  bool step_part(const py::object& grad, size_t index, int64_t begin, int64_t end, const fastopt_options& options);
+  void count(size_t index);
+
+  // Of the last step: the norm of its gradients, None where no stage asked for it.
+  std::optional<double> grad_norm();
 
   // Completed steps of each tensor with the running scalars of the rule, and completed steps of the plan as a whole.
   using Progress = std::pair<int64_t, std::vector<double>>;
@@ -33,9 +46,11 @@ class Plan {
   void set_progress(const std::vector<Progress>& progress);
   int64_t completed();
   void set_completed(int64_t steps);
+  int64_t skipped();
+  void set_skipped(int64_t steps);
 
   // fastopt_floor over each tensor that has a bound gradient.
-  void floor();
+  void floor(const fastopt_options& options);
 
  private:
   struct Interval {
@@ -44,22 +59,25 @@ class Plan {
   };
   static bool meet(const Interval& a, const Interval& b);  // of two in order: whether they overlap
   std::unique_lock<std::mutex> lock();
-  void take_arrays(fastopt_tensor& tensor, const std::vector<py::object>& all);
+  void* take_array(const py::object& object, const ArrayView& like, int32_t dtype);
   int32_t running_count() const;
-  bool take(const py::object& grads, std::vector<py::object>& held);
-  bool take_one(size_t index, PyObject* grad);
+  bool take(const py::object& grads, std::vector<py::object>& held, bool written);
+  bool take_one(size_t index, PyObject* grad, bool written);
   bool disjoint();
   bool overlaps_own(Interval memory) const;
-  Interval memory_of(size_t index, void* data) const;
+  static Interval memory(void* data, int64_t length, int32_t dtype);
+  fastopt_plan plan();
 
   std::mutex mutex_;  // of everything below; two steps of one plan go one after the other
   std::vector<fastopt_tensor> tensors_;
-  int64_t completed_ = 0;
+  int64_t completed_ = 0, skipped_ = 0;
+  fastopt_report report_{-1, 1, 0};
   std::vector<fastopt_group> groups_;
   std::vector<py::object> arrays_;  // what the pointers point into
   std::vector<py::object> params_;  // of these, the parameter of each tensor
   std::vector<Interval> own_;       // memory of parameters and state, sorted
   std::vector<void*> bound_;        // gradients for steps that are given none
+  bool bound_writable_ = true;
   std::vector<py::object> bound_arrays_;
   std::vector<void*> disjoint_;      // the last gradients that were found not to overlap each other
   std::vector<Interval> intervals_;  // scratch of disjoint()

@@ -2,10 +2,11 @@
 namespace fastopt::FASTOPT_ISA {
 
 // Values move from each array to the next, so that nothing grows however often it runs.
-template <class V, int kSlots> const char* floor_pass(const Piece& piece) {
+template <class V, int kSlots, bool kStaged> const char* floor_pass(const Piece& piece) {
   using T = typename V::Element;
   T* param = static_cast<T*>(piece.param);
-  const T* grad = static_cast<const T*>(piece.grad);
+  T* grad = static_cast<T*>(piece.grad);
+  T* ema = static_cast<T*>(piece.ema);
   T* state[kSlots + 1];
   for (int k = 0; k < kSlots; ++k) state[k] = static_cast<T*>(piece.state[k]);
   int64_t at = 0;
@@ -17,9 +18,30 @@ template <class V, int kSlots> const char* floor_pass(const Piece& piece) {
       previous.store(state[k] + at);
       previous = own;
     }
+    if constexpr (kStaged) {
+      if (ema) {
+        const V own = V::load(ema + at);
+        previous.store(ema + at);
+        previous = own;
+      }
+      if (piece.copy) copy_to(previous, piece.copy_dtype, piece.copy, at, false);
+      if (piece.stages->zero_grad) g.store(grad + at);
+    }
     (g + previous).store(param + at);
   }
   for (; at < piece.length; ++at) param[at] = grad[at];
+  return FASTOPT_ISA_NAME;
+}
+
+// Of the sweep: gradients read and added up, whose sum goes where the caller's piece says.
+template <class V> const char* floor_read(const Piece& piece) {
+  using T = typename V::Element;
+  const T* grad = static_cast<const T*>(piece.grad);
+  V sums[4] = {V::broadcast(0), V::broadcast(0), V::broadcast(0), V::broadcast(0)};
+  for (int64_t at = 0; at + 4 * V::width <= piece.length; at += 4 * V::width) {
+    for (int k = 0; k < 4; ++k) sums[k] = sums[k] + V::load(grad + at + k * V::width);
+  }
+  (sums[0] + sums[1] + (sums[2] + sums[3])).store(static_cast<T*>(piece.copy));
   return FASTOPT_ISA_NAME;
 }
 

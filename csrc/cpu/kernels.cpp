@@ -11,9 +11,11 @@
 
 #include "../simd/common.h"
 
+#include "../codecs/copy.h"
 #include "../codecs/native.h"
 #include "floor.h"
 #include "stages.h"
+#include "sweep.h"
 #include "tile.h"
 
 namespace fastopt::FASTOPT_ISA {
@@ -32,19 +34,22 @@ namespace fastopt::FASTOPT_ISA {
   };
 FASTOPT_VARIANTS(FASTOPT_VARIANT)
 
-#define FASTOPT_RUN(RULE, VARIANT, SLOTS) TileLoop<RULE##_##VARIANT, Vec<T>, kStaged>::run,
-template <class T, bool kStaged> constexpr Kernel kernels[] = {FASTOPT_VARIANTS(FASTOPT_RUN)};
+#define FASTOPT_RUN(RULE, VARIANT, SLOTS) TileLoop<RULE##_##VARIANT, Vec<T>, kLevel>::run,
+template <class T, StageLevel kLevel> constexpr Kernel kernels[] = {FASTOPT_VARIANTS(FASTOPT_RUN)};
 
-template <class T>
-constexpr Kernel floors[] = {floor_pass<Vec<T>, 0>, floor_pass<Vec<T>, 1>, floor_pass<Vec<T>, 2>, floor_pass<Vec<T>, 3>,
-                             floor_pass<Vec<T>, 4>};
+#define FASTOPT_FLOORS(T, STAGED)                                                               \
+  {floor_pass<Vec<T>, 0, STAGED>, floor_pass<Vec<T>, 1, STAGED>, floor_pass<Vec<T>, 2, STAGED>, \
+   floor_pass<Vec<T>, 3, STAGED>, floor_pass<Vec<T>, 4, STAGED>}
 
 extern const KernelSet kernel_set;
-const KernelSet kernel_set = {
-    FASTOPT_ISA_NAME,
-    {kernels<float, false>, kernels<double, false>},
-    {kernels<float, true>, kernels<double, true>},
-    {{floors<float>[0], floors<float>[1], floors<float>[2], floors<float>[3], floors<float>[4]},
-     {floors<double>[0], floors<double>[1], floors<double>[2], floors<double>[3], floors<double>[4]}}};
+const KernelSet kernel_set = {FASTOPT_ISA_NAME,
+                              {{kernels<float, kBare>, kernels<double, kBare>},
+                               {kernels<float, kPenalties>, kernels<double, kPenalties>},
+                               {kernels<float, kWhole>, kernels<double, kWhole>}},
+                              {sweep_pass<float>, sweep_pass<double>},
+                              {clip_pass<Vec<float>>, clip_pass<Vec<double>>},
+                              {floor_read<Vec<float>>, floor_read<Vec<double>>},
+                              {FASTOPT_FLOORS(float, false), FASTOPT_FLOORS(double, false)},
+                              {FASTOPT_FLOORS(float, true), FASTOPT_FLOORS(double, true)}};
 
 }  // namespace fastopt::FASTOPT_ISA

@@ -2,30 +2,21 @@
 #include <stddef.h>
 #include <string.h>
 
-#include <algorithm>
 #include <vector>
 
 #include "../fastopt.h"
 #include "float_control.h"
 #include "isa.h"
+#include "line.h"
+#include "measure.h"
 #include "rule_table.h"
-#include "threads.h"
 
 namespace fastopt {
 namespace {
 
-// Work is handed out in whole tiles of a tensor.  A chunk costs some 0.2 microseconds, so small steps are cut into few;
-// a large step is cut into chunks that keep the threads' streams long enough for the memory and yet wait for nobody
-// long.  Below kParallel one thread is done sooner (docs/threads.md).
-constexpr int64_t kTile = 1024;           // elements
-constexpr int64_t kSmallestChunk = 24;    // tiles
-constexpr int64_t kLargestChunk = 64;     // tiles
-constexpr int64_t kChunksPerThread = 4;   // where that makes them no smaller than the smallest
-constexpr int64_t kTensor = 256;          // elements that take as long as the start of a tensor
-constexpr int64_t kParallel = 24 * 1024;  // elements
-constexpr int64_t kLong = 512 * 1024;     // elements that repay the wake-up of a thread
-
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+// Elements beyond which no cache holds a copy until somebody reads it: it then goes straight to memory, which spares
+// reading the lines that it replaces (4% of a whole step at 1e8).
+constexpr int64_t kCached = 8 * 1024 * 1024;
 
 // The scalars of one group at one step number and running scalars; tensors that agree in these share them.
 struct Row {
@@ -35,8 +26,8 @@ struct Row {
   double after[FASTOPT_MAX_RUNNING];
   const fastopt_variant* variant;
   int32_t kernel;  // index in a KernelSet
-  bool staged;
-  StageScalars stages;
+  StageLevel level;
+  StageScalars stages{};
   double scalars[kMaxScalars];
 
   bool serves(const fastopt_tensor& tensor) const {
@@ -44,29 +35,18 @@ struct Row {
   }
 };
 
-// A range of one tensor in the line of all tiles.
-struct Range {
-  fastopt_tensor* tensor;
-  int64_t begin, end;  // elements
-  int64_t first_tile;
-  int32_t row;
-};
-
+// What one call works on; kept from call to call, so that a step allocates nothing.
 struct Step {
   std::vector<Row> rows;
-  std::vector<Range> ranges;
-  int64_t tiles = 0;
-  int64_t work = 0;   // elements, and kTensor for each range
-  int64_t chunk = 1;  // tiles
+  Line line;
 
   void clear() {
     rows.clear();
-    ranges.clear();
-    tiles = work = 0;
+    line.clear();
   }
 };
 
-Row make_row(const fastopt_group& group, const fastopt_tensor& tensor, double grad_scale) {
+Row make_row(const fastopt_group& group, const fastopt_tensor& tensor, const fastopt_options& options) {
   const RuleRow& rule = *rule_row(group.rule);
   const int32_t variant = rule.variant(group);
   Row row;
@@ -77,15 +57,17 @@ Row make_row(const fastopt_group& group, const fastopt_tensor& tensor, double gr
   row.variant = &rule.info.variants[variant];
   row.kernel = rule.first_kernel + variant;
   rule.derive(group, row.t, row.after, row.scalars);
-  row.stages = StageScalars{};
-  row.stages.grad_scale = group.maximize ? -grad_scale : grad_scale;
-  row.stages.l1 = group.l1;
-  if (group.decoupled_weight_decay) {
-    row.stages.keep = 1 - group.lr * group.weight_decay;
-  } else {
-    row.stages.l2 = group.weight_decay;
-  }
-  row.staged = row.stages.grad_scale != 1 || row.stages.l1 != 0 || row.stages.l2 != 0 || row.stages.keep != 1;
+  StageScalars& stages = row.stages;
+  stages.grad_scale = group.maximize ? -options.grad_scale : options.grad_scale;
+  stages.clip_value = options.clip_value;
+  stages.l1 = group.l1;
+  (group.decoupled_weight_decay ? stages.keep : stages.l2) =
+      group.decoupled_weight_decay ? 1 - group.lr * group.weight_decay : group.weight_decay;
+  stages.ema_gain = 1 - options.ema_decay;
+  stages.ema_starts = tensor.steps == 0;
+  stages.zero_grad = options.zero_grad;
+  const bool penalties = stages.grad_scale != 1 || stages.l1 != 0 || stages.l2 != 0 || stages.keep != 1;
+  row.level = stages.clip_value != 0 || stages.zero_grad ? kWhole : penalties ? kPenalties : kBare;
   return row;
 }
 
@@ -98,6 +80,8 @@ fastopt_status check(const fastopt_plan& plan, const fastopt_tensor& tensor) {
   const RuleRow* rule = rule_row(group.rule);
   if (!rule) return FASTOPT_BAD_RULE;
   if (tensor.length == 0) return FASTOPT_OK;
+  if (tensor.copy && (tensor.copy_dtype < FASTOPT_FLOAT32 || tensor.copy_dtype > FASTOPT_FLOAT16))
+    return FASTOPT_BAD_DTYPE;
   if (!tensor.param) return FASTOPT_NULL_POINTER;
   const fastopt_variant& variant = rule->info.variants[rule->variant(group)];
   for (int32_t k = 0; k < variant.slot_count; ++k) {
@@ -109,36 +93,44 @@ fastopt_status check(const fastopt_plan& plan, const fastopt_tensor& tensor) {
 void add(Step& step, const fastopt_plan& plan, const fastopt_options& options, fastopt_tensor& tensor, int64_t begin,
          int64_t end) {
   if (step.rows.empty() || !step.rows.back().serves(tensor)) {
-    step.rows.push_back(make_row(plan.groups[tensor.group], tensor, options.grad_scale));
+    step.rows.push_back(make_row(plan.groups[tensor.group], tensor, options));
   }
-  step.ranges.push_back({&tensor, begin, end, step.tiles, static_cast<int32_t>(step.rows.size() - 1)});
-  step.tiles += divide_up(end - begin, kTile);
-  step.work += end - begin + kTensor;
+  step.line.add(tensor, begin, end, static_cast<int32_t>(step.rows.size() - 1));
 }
 
-void run_chunk(void* context, int64_t chunk) {
-  const Step& step = *static_cast<const Step*>(context);
-  const KernelSet& kernels = active_kernels();
-  const int64_t first = chunk * step.chunk, last = std::min(first + step.chunk, step.tiles);
-  auto range = std::upper_bound(step.ranges.begin(), step.ranges.end(), first,
-                                [](int64_t tile, const Range& r) { return tile < r.first_tile; });
-  for (--range; range != step.ranges.end() && range->first_tile < last; ++range) {
-    if (range->begin == range->end) continue;
-    const fastopt_tensor& tensor = *range->tensor;
-    const Row& row = step.rows[range->row];
-    const int64_t begin = range->begin + std::max<int64_t>(first - range->first_tile, 0) * kTile;
-    const int64_t end = std::min(range->begin + (last - range->first_tile) * kTile, range->end);
-    const size_t size = tensor.dtype == FASTOPT_FLOAT64 ? sizeof(double) : sizeof(float);
-    const auto at = [&](void* array) -> void* { return static_cast<char*>(array) + begin * size; };
-    Piece piece{at(tensor.param), at(tensor.grad), {}, end - begin, row.scalars, row.stages};
-    for (int32_t k = 0; k < row.variant->slot_count; ++k) piece.state[k] = at(tensor.state[row.variant->slots[k]]);
-    note_run((row.staged ? kernels.staged : kernels.bare)[tensor.dtype][row.kernel](piece));
-  }
+// After a sweep backwards: the caches hold the gradients that it saw last.
+void update(const Step& step, Line::Order order) {
+  const bool stream = step.line.work() > kCached;
+  step.line.for_each_piece(
+      [&](const Range& range, int64_t begin, int64_t end) {
+        const fastopt_tensor& tensor = *range.tensor;
+        const Row& row = step.rows[range.row];
+        const int64_t size = element_size(tensor.dtype);
+        const auto at = [&](void* array) -> void* {
+          return array ? static_cast<char*>(array) + begin * size : nullptr;
+        };
+        Piece piece{};
+        piece.param = at(tensor.param);
+        piece.grad = at(tensor.grad);
+        piece.ema = row.stages.ema_gain > 1 ? nullptr : at(tensor.ema);  // ema_decay is below 0
+        piece.copy_dtype = tensor.copy_dtype;
+        piece.stream = tensor.copy && stream;
+        piece.length = end - begin;
+        piece.scalars = row.scalars;
+        piece.stages = &row.stages;
+        for (int32_t k = 0; k < row.variant->slot_count; ++k) piece.state[k] = at(tensor.state[row.variant->slots[k]]);
+        if (tensor.copy) piece.copy = static_cast<char*>(tensor.copy) + begin * element_size(tensor.copy_dtype);
+        const StageLevel level = piece.ema || tensor.copy ? kWhole : row.level;
+        note_run(active_kernels().steps[level][tensor.dtype][row.kernel](piece));
+      },
+      order);
 }
 
-void run_chunk_controlled(void* context, int64_t chunk) {
-  const FloatControl control;
-  run_chunk(context, chunk);
+void zero_gradients(const Line& line) {
+  line.for_each_piece([](const Range& range, int64_t begin, int64_t end) {
+    const int64_t size = element_size(range.tensor->dtype);
+    memset(static_cast<char*>(range.tensor->grad) + begin * size, 0, (end - begin) * size);
+  });
 }
 
 void count(fastopt_tensor& tensor, const Row& row) {
@@ -146,22 +138,10 @@ void count(fastopt_tensor& tensor, const Row& row) {
   memcpy(tensor.running, row.after, sizeof row.after);
 }
 
-// Tiles of a chunk: the same number of chunks for each thread.
-int64_t chunk_of(const Step& step) {
-  if (step.work < kParallel) return step.tiles;
-  const int64_t share = divide_up(step.tiles, fastopt_num_threads());
-  const int64_t few = std::clamp<int64_t>(share / kSmallestChunk, 1, kChunksPerThread);
-  return divide_up(share, std::max(few, divide_up(share, kLargestChunk)));
-}
-
-void run(Step& step) {
-  if (step.tiles == 0) return;
-  step.chunk = chunk_of(step);
-  parallel(divide_up(step.tiles, step.chunk), run_chunk_controlled, &step, step.work >= kLong);
-}
+bool needs_all(const fastopt_options& options) { return options.max_norm > 0 || options.skip_nonfinite; }
 
 Step& scratch() {
-  static thread_local Step step;  // keeps its memory, so that a step allocates nothing
+  static thread_local Step step;
   step.clear();
   return step;
 }
@@ -187,6 +167,10 @@ const char* fastopt_status_message(fastopt_status status) {
       return "a parameter or state array is missing";
     case FASTOPT_BAD_RANGE:
       return "a part lies outside its tensor, or its tensor has no gradient";
+    case FASTOPT_BAD_OPTION:
+      return "an option is out of its range";
+    case FASTOPT_NEEDS_ALL:
+      return "max_norm and skip_nonfinite need all gradients at once";
     case FASTOPT_NO_MEMORY:
       return "too little memory for the step's bookkeeping";
     case FASTOPT_BAD_ISA:
@@ -197,7 +181,8 @@ const char* fastopt_status_message(fastopt_status status) {
   return "unknown status";
 }
 
-fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* options) try {
+fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* options, fastopt_report* report) try {
+  if (!fastopt::are_valid(*options)) return FASTOPT_BAD_OPTION;
   const fastopt::FloatControl control;  // the scalars are derived on this thread
   fastopt::Step& step = fastopt::scratch();
   for (int64_t i = 0; i < plan->tensor_count; ++i) {
@@ -205,8 +190,24 @@ fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* opt
     if (const fastopt_status status = fastopt::check(*plan, tensor)) return status;
     if (tensor.grad) fastopt::add(step, *plan, *options, tensor, 0, tensor.length);
   }
-  fastopt::run(step);
-  for (const fastopt::Range& range : step.ranges) fastopt::count(*range.tensor, step.rows[range.row]);
+  fastopt_report seen{-1, 1, 0};
+  if (fastopt::needs_all(*options)) {
+    const fastopt::Measurement found = fastopt::measure(step.line, *options);
+    seen = {found.norm, found.finite, options->skip_nonfinite && !found.finite};
+    const double factor = fastopt::norm_factor(*options, found.norm);
+    for (fastopt::Row& row : step.rows) {
+      row.stages.norm_factor = factor;
+      if (factor != 1) row.level = fastopt::kWhole;
+    }
+  }
+  if (report) *report = seen;
+  if (seen.skipped) {
+    if (options->zero_grad) fastopt::zero_gradients(step.line);
+    return FASTOPT_OK;
+  }
+  fastopt::update(step,
+                  fastopt::needs_all(*options) ? fastopt::Line::Order::kBackwards : fastopt::Line::Order::kForwards);
+  for (const fastopt::Range& range : step.line.ranges()) fastopt::count(*range.tensor, step.rows[range.row]);
   return FASTOPT_OK;
 } catch (...) {
   return FASTOPT_NO_MEMORY;
@@ -214,6 +215,8 @@ fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* opt
 
 fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options* options, int64_t tensor,
                                  int64_t begin, int64_t end) try {
+  if (!fastopt::are_valid(*options)) return FASTOPT_BAD_OPTION;
+  if (fastopt::needs_all(*options)) return FASTOPT_NEEDS_ALL;
   if (tensor < 0 || tensor >= plan->tensor_count) return FASTOPT_BAD_RANGE;
   fastopt_tensor& whole = plan->tensors[tensor];
   if (const fastopt_status status = fastopt::check(*plan, whole)) return status;
@@ -221,7 +224,7 @@ fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options
   const fastopt::FloatControl control;  // the scalars are derived on this thread
   fastopt::Step& step = fastopt::scratch();
   fastopt::add(step, *plan, *options, whole, begin, end);
-  fastopt::run(step);
+  fastopt::update(step, fastopt::Line::Order::kForwards);
   return FASTOPT_OK;
 } catch (...) {
   return FASTOPT_NO_MEMORY;
@@ -232,7 +235,7 @@ fastopt_status fastopt_count(const fastopt_plan* plan, int64_t tensor) {
   fastopt_tensor& done = plan->tensors[tensor];
   if (const fastopt_status status = fastopt::check(*plan, done)) return status;
   const fastopt::FloatControl control;  // as above
-  fastopt::count(done, fastopt::make_row(plan->groups[done.group], done, 1));
+  fastopt::count(done, fastopt::make_row(plan->groups[done.group], done, fastopt_options{}));
   return FASTOPT_OK;
 }
 

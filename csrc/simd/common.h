@@ -4,6 +4,8 @@ namespace fastopt::FASTOPT_ISA {
 
 // NaN where one is: a maximum that is carried on must not forget it.
 template <class V> FASTOPT_INLINE V max(V a, V b) { return select(equal(b, b), select(less(a, b), b, a), b); }
+// Where one is NaN: `a`.
+template <class V> FASTOPT_INLINE V min(V a, V b) { return select(less(b, a), b, a); }
 
 // -1, 1, or `a` itself where it is a zero or NaN.
 template <class V> FASTOPT_INLINE V sign(V a) {

@@ -27,5 +27,7 @@ FASTOPT_INLINE Vec<double> abs(Vec<double> a) { return {__builtin_fabs(a.x)}; }
 template <class T> FASTOPT_INLINE bool less(Vec<T> a, Vec<T> b) { return a.x < b.x; }
 template <class T> FASTOPT_INLINE bool equal(Vec<T> a, Vec<T> b) { return a.x == b.x; }
 template <class T> FASTOPT_INLINE Vec<T> select(bool mask, Vec<T> a, Vec<T> b) { return mask ? a : b; }
+FASTOPT_INLINE void drain() {}
+template <class T> FASTOPT_INLINE void widen(Vec<T> a, Vec<double>* to) { to[0] = {a.x}; }
 
 }  // namespace fastopt::FASTOPT_ISA

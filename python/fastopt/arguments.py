@@ -12,7 +12,7 @@ from . import buffers
 from .groups import Group
 from .rules import Rule, shown
 
-__all__ = ["Tensor", "bind_arguments", "check_count", "read_gradients", "read_groups"]
+__all__ = ["Tensor", "bind_arguments", "check_count", "for_each", "read_gradients", "read_groups"]
 
 Entry = tuple[Any, str, "str | None"]
 """An array, its name in messages and, where it came in a dict, the caller's name for it."""
@@ -27,13 +27,33 @@ class Tensor:
         self.group = group
         self.param = buffers.check_parameter(param, name)
         self.state: dict[str, buffers.Array] = {}
+        self.ema: buffers.Array | None = None
+        self.copy: buffers.Array | None = None
+        self.copy_dtype = 0
+        self.copy_name = ""
 
-    def allocate(self, group: Group) -> None:
+    def take_copy(self, value: Any, name: str) -> None:
+        if value is not None:
+            self.copy, self.copy_dtype = buffers.check_copy(value, name, self.param, self.name)
+            self.copy_name = name
+
+    def allocate(self, group: Group, *, average: bool) -> None:
         for slot in group.slots:
             self.state[slot] = buffers.full_like(self.param, group.initial(slot))
+        if average:
+            self.ema = buffers.full_like(self.param, 0.0)
+            np.copyto(self.ema, self.param)
+
+    def row(self, slots: list[str]) -> tuple[Any, ...]:
+        """What the plan takes of it."""
+        return self.param, [self.state.get(slot) for slot in slots], self.ema, self.copy, self.copy_dtype, self.group
 
     def arrays(self) -> list[tuple[str, buffers.Array]]:
-        return [(self.name, self.param)] + [(f"state of {self.name}: {slot}", array) for slot, array in self.state.items()]
+        """All that a step writes, with names for messages."""
+        named = {self.name: self.param, **{f"state of {self.name}: {slot}": array for slot, array in self.state.items()}}
+        named |= {f"the average of {self.name}": self.ema} if self.ema is not None else {}
+        named |= {self.copy_name: self.copy} if self.copy is not None else {}
+        return list(named.items())
 
 
 def check_count(value: Any, name: str) -> int:
@@ -45,14 +65,12 @@ def check_count(value: Any, name: str) -> int:
     return int(value)
 
 
-def bind_arguments(
-    name: str, rule: Rule, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
+def bind_arguments(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The class's arguments by name, defaults filled in; TypeError in the manner of a function call."""
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise TypeError(f"{name}: {error}; its arguments are params, {', '.join(rule.defaults)}, grads") from None
+        raise TypeError(f"{name}: {error}; its arguments are {', '.join(signature.parameters)}") from None
     bound.apply_defaults()
     return dict(bound.arguments)
 
@@ -96,35 +114,38 @@ def named(arrays: Any, name: str) -> list[Entry]:
     return entries
 
 
-def read_gradients(grads: Any, tensors: list[Tensor]) -> list[buffers.Array | None]:
-    """`grads` as a list of ndarrays for the plan; raises where something about them is wrong."""
-    if grads is None:
-        raise ValueError("grads: got None, expected gradients, since none were bound when the optimizer was built")
-    names = [tensor.name.replace("params", "grads", 1) for tensor in tensors]
-    if isinstance(grads, Mapping):
+def for_each(values: Any, name: str, tensors: list[Tensor], without: str) -> list[tuple[Any, str]]:
+    """One of `values` for each tensor, with its name in messages; they come as the parameters did."""
+    names = [tensor.name.replace("params", name, 1) for tensor in tensors]
+    if isinstance(values, Mapping):
         keys = [tensor.key for tensor in tensors]
         if None in keys:
-            raise TypeError("grads: got a dict, expected a list, since the parameters have no names")
-        for key in grads:
+            raise TypeError(f"{name}: got a dict, expected a list, since the parameters have no names")
+        for key in values:
             if key not in keys:
-                raise ValueError(f"grads: got the name {key!r}, which no parameter has")
+                raise ValueError(f"{name}: got the name {key!r}, which no parameter has")
         for key in keys:
-            if key not in grads:
-                raise ValueError(f"grads: got none for {key!r}, expected an array, or None to leave the parameter alone")
-        values = [grads[key] for key in keys]
-    elif buffers.is_array(grads):
+            if key not in values:
+                raise ValueError(f"{name}: got none for {key!r}, expected an array, or None {without}")
+        return [(values[key], label) for key, label in zip(keys, names, strict=True)]
+    if buffers.is_array(values):
         if len(tensors) != 1:
-            raise ValueError(f"grads: got one array, expected a list of {len(tensors)}")
-        values, names = [grads], ["grads"]
-    elif isinstance(grads, (list, tuple)):
-        if len(grads) != len(tensors):
-            raise ValueError(f"grads: got {len(grads)}, expected {len(tensors)}, one for each parameter")
-        values = list(grads)
-    else:
-        raise TypeError(f"grads: got {buffers.describe(grads)}, expected an array, a list or a dict of arrays")
+            raise ValueError(f"{name}: got one array, expected a list of {len(tensors)}")
+        return [(values, name)]
+    if isinstance(values, (list, tuple)):
+        if len(values) != len(tensors):
+            raise ValueError(f"{name}: got {len(values)}, expected {len(tensors)}, one for each parameter")
+        return list(zip(values, names, strict=True))
+    raise TypeError(f"{name}: got {buffers.describe(values)}, expected an array, a list or a dict of arrays")
+
+
+def read_gradients(grads: Any, tensors: list[Tensor], *, written: bool) -> list[buffers.Array | None]:
+    """`grads` as a list of ndarrays for the plan; raises where something about them is wrong."""
+    named_values = for_each(grads, "grads", tensors, "to leave the parameter alone")
+    names = [name for _, name in named_values]
     arrays = [
-        None if value is None else buffers.check_gradient(value, name, tensor.param, tensor.name)
-        for value, name, tensor in zip(values, names, tensors, strict=True)
+        None if value is None else buffers.check_gradient(value, name, tensor.param, tensor.name, written=written)
+        for (value, name), tensor in zip(named_values, tensors, strict=True)
     ]
     known = [entry for tensor in tensors for entry in tensor.arrays()]
     buffers.check_disjoint([(name, a) for name, a in zip(names, arrays, strict=True) if a is not None], known)

@@ -7,19 +7,25 @@ the extension, which checks the gradients, derives the step's scalars and runs t
 from __future__ import annotations
 
 import inspect
-import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy import ndarray
 
 from . import _core, buffers
-from .arguments import Tensor, bind_arguments, read_gradients, read_groups
+from .arguments import Tensor, bind_arguments, for_each, read_gradients, read_groups
+from .flat import FlatBuffer
 from .groups import Group
-from .rules import Rule, check_number
+from .options import Options, PartOptions, StepOptions
+from .parts import Parts
+from .rules import OPTIONS, Rule
 from .snapshots import load
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["Optimizer", "States", "write_group"]
 
@@ -58,8 +64,10 @@ class Optimizer:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if type(self) is Optimizer:
             raise TypeError("Optimizer: expected one of the rules' classes, such as AdamW")
-        given = bind_arguments(type(self).__name__, self.rule, inspect.signature(type(self)), args, kwargs)
-        params, grads = given.pop("params"), given.pop("grads")
+        given = bind_arguments(type(self).__name__, inspect.signature(type(self)), args, kwargs)
+        params, grads, copy_to = (given.pop(name) for name in ("params", "grads", "copy_to"))
+        self._options = Options({option.name: given.pop(option.name) for option in OPTIONS})
+        self._shape = list if isinstance(params, (list, tuple)) else dict if isinstance(params, Mapping) else None
         self._groups: list[Group] = []
         self._scheduled: list[Group] = []  # whose lr is a schedule
         self._tensors: list[Tensor] = []
@@ -70,18 +78,26 @@ class Optimizer:
         for i, key in enumerate(self._keys):
             if key in self._keys[:i]:
                 raise ValueError(f"params: got the name {key!r} twice, expected different names")
-        buffers.check_disjoint([(tensor.name, tensor.param) for tensor in self._tensors])
+        if copy_to is not None:
+            for tensor, (value, name) in zip(
+                self._tensors, for_each(copy_to, "copy_to", self._tensors, "for no copy"), strict=True
+            ):
+                tensor.take_copy(value, name)
+        buffers.check_disjoint([entry for tensor in self._tensors for entry in tensor.arrays()])
         for tensor in self._tensors:
-            tensor.allocate(self._groups[tensor.group])
+            tensor.allocate(self._groups[tensor.group], average=self._options["ema_decay"] is not None)
         slots = [slot.name for slot in self.rule.slots]
-        rows = [(tensor.param, [tensor.state.get(slot) for slot in slots], tensor.group) for tensor in self._tensors]
-        self._plan = _core.Plan(self.rule.arithmetic, rows, len(self._groups))
+        self._plan = _core.Plan(self.rule.arithmetic, [tensor.row(slots) for tensor in self._tensors], len(self._groups))
         self._plan.set_progress([(0, [scalar.initial for scalar in self.rule.running]) for _ in self._tensors])
+        self._parts = Parts(self._tensors, self._plan)
         for index, group in enumerate(self._groups):
             group.attach(self._writer(index), self._counter())
         self._state = States(self.rule, self._tensors, self._plan)
-        if grads is not None and not self._plan.bind(grads) and not self._plan.bind(self._converted(grads)):
-            raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
+        self._bound: list[buffers.Array | None] | None = None
+        if grads is not None:
+            self._bound = read_gradients(grads, self._tensors, written=False)
+            if not self._plan.bind(self._bound):
+                raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
 
     # A group knows its optimizer by a weak reference alone: in a circle, state would outlive its optimizer until the
     # garbage collector comes by.
@@ -100,42 +116,92 @@ class Optimizer:
         owner = weakref.ref(self)
         return lambda: 0 if (optimizer := owner()) is None else optimizer.steps
 
-    def step(self, grads: Any = None, *, grad_scale: float = 1.0) -> None:
-        """One step, in place, in one pass over memory.
+    def step(self, grads: Any = None, **options: Unpack[StepOptions]) -> None:
+        """One step, in place, in one pass over memory; `max_norm` and `skip_nonfinite` read the gradients once before.
 
         `grads`: for one parameter its gradient; for several a list or tuple in their order, or a dict where they
         came in one; a gradient of None leaves its parameter, state and count of steps alone.  Without `grads` the
         gradients that were bound when the optimizer was built are read.  Each has the shape and dtype of its
-        parameter, is C-contiguous and only read.
+        parameter, is C-contiguous, and only read unless `zero_grad`.
 
-        `grad_scale` multiplies every gradient first (1/scale undoes a loss scale).
+        `grad_scale`, `skip_nonfinite`, `clip_value`, `max_norm`, `ema_decay` and `zero_grad`, by name, hold for this step
+        in place of those in `opt.options`; None keeps those.
 
-        A call counts in `steps`, and for schedules, even where every gradient is None.
+        A call counts in `steps`, and for schedules, even where every gradient is None; or in `skipped_steps`.
 
         Raises TypeError or ValueError, with nothing written and no step counted, where an argument is not that.
         """
-        if self._scheduled:
-            rates = [group.scheduled_lr() for group in self._scheduled]
-            for group, rate in zip(self._scheduled, rates, strict=True):
-                group.assign({"lr": rate})
-        if grad_scale.__class__ is not float or not math.isfinite(grad_scale):
-            grad_scale = check_number(grad_scale, "grad_scale")
-        if grads.__class__ is dict:
-            grads = self._in_order(grads)
-        if not self._plan.step(grads, grad_scale) and not self._plan.step(self._converted(grads), grad_scale):
+        # Every step passes here: what is rare is left to others.
+        bound = self._options.overridden(options, StepOptions) if options else self._options.bound
+        if self._scheduled or self._parts.done:
+            self._parts.refuse("step")
+            self._follow_schedules()
+        if grads is not None and grads.__class__ is not ndarray:
+            grads = self._unwrapped(grads)
+        if not self._plan.step(grads, bound) and not self._plan.step(self._converted(grads, bound.zero_grad), bound):
             raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
 
-    def _in_order(self, grads: dict[str, Any]) -> Any:
-        """A dict of gradients as a list in the order of the tensors; as it is where the names do not fit."""
+    def step_part(
+        self,
+        tensor: int | str,
+        grad: Any,
+        begin: int = 0,
+        end: int | None = None,
+        **options: Unpack[PartOptions],
+    ) -> None:
+        """The part of a step over elements `begin` to `end` (all of them) of one tensor, for gradients that come one at a time.
+
+        `tensor`: its position, or its name where the parameters came in a dict.  `grad`: of the tensor's shape, or 1-D and
+        of that part alone.  Parts may come in any order and cut; each element has one.  When every element of every tensor
+        has had its part the step is over and counts; `end_step` ends it without the tensors that have had none.  A part of
+        no elements does nothing.  The
+        result has the bits of `step`.
+
+        Raises TypeError or ValueError, with nothing written, where an argument is not that, and where `max_norm` or
+        `skip_nonfinite` is on: they need all gradients at once.
+        """
+        for name in ("max_norm", "skip_nonfinite"):
+            if self._options[name]:
+                raise ValueError(
+                    f"{name}: got {self._options[name]!r}, which needs all gradients at once, expected a step without it"
+                )
+        bound = self._options.overridden(options, PartOptions)
+        part = self._parts.check(tensor, begin, end)
+        if not self._parts.done:
+            self._follow_schedules()
+        self._parts.step(part, grad, bound)
+
+    def end_step(self) -> None:
+        """Ends a step in parts in which some tensors had no gradient.
+
+        ValueError where a tensor has had its part in part, or where no step is open.
+        """
+        self._parts.end()
+
+    def _follow_schedules(self) -> None:
+        rates = [group.scheduled_lr() for group in self._scheduled]
+        for group, rate in zip(self._scheduled, rates, strict=True):
+            group.assign({"lr": rate})
+
+    def _unwrapped(self, grads: Any) -> Any:
+        """What the plan takes as it is: of a dict a list in the order of the tensors, where the names fit; a buffer's data."""
+        if grads.__class__ is FlatBuffer:
+            return grads.data
+        if grads.__class__ is not dict:
+            return grads
         try:
             ordered = [grads[key] for key in self._keys]
         except KeyError:
             return grads
         return ordered if len(ordered) == len(grads) else grads
 
-    def _converted(self, grads: Any) -> list[buffers.Array | None]:
+    def _converted(self, grads: Any, written: bool) -> list[buffers.Array | None]:
         """`grads` as a list of ndarrays for the plan; raises where something about them is wrong."""
-        return read_gradients(grads, self._tensors)
+        if grads is None:
+            if self._bound is None:
+                raise ValueError("grads: got None, expected gradients, since none were bound when the optimizer was built")
+            grads = self._bound
+        return read_gradients(grads, self._tensors, written=written)
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -151,6 +217,37 @@ class Optimizer:
     def steps(self) -> int:
         """Completed steps of the optimizer.  `opt.state[i]["step"]` counts those that a tensor had a gradient for."""
         return self._plan.completed
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps that `skip_nonfinite` skipped; they do not count in `steps`."""
+        return self._plan.skipped
+
+    @property
+    def grad_norm(self) -> float | None:
+        """Euclidean norm of all gradients of the last step together, after `grad_scale` and `clip_value`, before `max_norm`.
+
+        None where neither `max_norm` nor `skip_nonfinite` was on, since nothing measured it then.
+        """
+        return self._plan.grad_norm
+
+    @property
+    def options(self) -> Options:
+        """The stages that hold for all tensors; `opt.options["max_norm"] = 0.5` holds from the next step on."""
+        return self._options
+
+    @property
+    def ema_params(self) -> Any:
+        """The averages of the parameters: an array, a list or a dict as the parameters came (groups: a list); None without.
+
+        The arrays are live; before a parameter's first step its average is the parameter as it came.
+        """
+        if self._options["ema_decay"] is None:
+            return None
+        averages = [tensor.ema for tensor in self._tensors]
+        if self._shape is dict:
+            return dict(zip(self._keys, averages, strict=True))
+        return averages if self._shape is list else averages[0]
 
     @property
     def lr(self) -> float:
@@ -173,35 +270,49 @@ class Optimizer:
         `{"params": {"read": ..., "write": ...}, "grads": ..., "exp_avg": ..., "total": ...}`
         """
         table: dict[str, dict[str, int]] = {"params": {"read": 0, "write": 0}, "grads": {"read": 0, "write": 0}}
+
+        def add(name: str, read: int, write: int) -> None:
+            row = table.setdefault(name, {"read": 0, "write": 0})
+            row["read"] += read
+            row["write"] += write
+
+        sweeps = 2 if self._options["max_norm"] is not None or self._options["skip_nonfinite"] else 1
         for tensor in self._tensors:
             size = tensor.param.nbytes
-            used = self.rule.variant(self._groups[tensor.group].hyperparameters()).slots
-            for name in ("params", "grads", *used):
-                row = table.setdefault(name, {"read": 0, "write": 0})
-                row["read"] += size
-                row["write"] += 0 if name == "grads" else size
+            add("grads", sweeps * size, size if self._options["zero_grad"] else 0)
+            for name in ("params", *self.rule.variant(self._groups[tensor.group].hyperparameters()).slots):
+                add(name, size, size)
+            if tensor.ema is not None and self._options["ema_decay"] is not None:
+                add("ema_params", size, size)
+            if tensor.copy is not None:
+                add("copy_to", 0, tensor.copy.nbytes)
         table["total"] = {way: sum(row[way] for row in table.values()) for way in ("read", "write")}
         return table
 
     def state_dict(self) -> dict[str, Any]:
         """A snapshot of everything but the parameters, for `load_state_dict`.
 
-        `{"rule": name, "steps": count, "state": [{"step": count, slot: array}, ...], "groups": [{...}, ...]}`, in the
-        order of the tensors; an entry has a `"name"` too where the parameters came in a dict, and the scalars that the
-        rule carries from step to step.  The arrays are copies.  A schedule is code and not kept: its latest `lr` is.  Not
+        `{"rule": name, "steps": count, "skipped_steps": count, "state": [{"step": count, slot: array}, ...], "groups":
+        [{...}, ...], "options": {...}}`, the state in the order of the tensors; an entry has a `"name"` too where the
+        parameters came in a dict, the scalars that the rule carries from step to step, and `"ema"`, where averages are
+        kept.  The arrays are copies.  A schedule is code and not kept: its latest `lr` is.  Not
         to be called while another thread steps.
         """
+        self._parts.refuse("state_dict")
         return {
             "rule": self.rule.name,
             "steps": self.steps,
+            "skipped_steps": self.skipped_steps,
             "state": [
                 {
                     **({"name": tensor.key} if tensor.key is not None else {}),
                     **{key: value.copy() if key in tensor.state else value for key, value in entry.items()},
+                    **({"ema": tensor.ema.copy()} if tensor.ema is not None else {}),
                 }
                 for tensor, entry in zip(self._tensors, self._state, strict=True)
             ],
             "groups": [group.hyperparameters() for group in self._groups],
+            "options": dict(self._options),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -211,6 +322,7 @@ class Optimizer:
         or ValueError, with nothing changed, where the snapshot is of another rule, or of other tensors or groups in number,
         shape or dtype.
         """
+        self._parts.refuse("load_state_dict")
         load(self, state_dict)
 
     def __setattr__(self, name: str, value: Any) -> None:

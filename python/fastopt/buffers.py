@@ -6,16 +6,19 @@ ever copied: what cannot be viewed in place is refused.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from .memory import LINE, Array, allocate
 from .rules import shown
 
 __all__ = [
     "Array",
     "as_array",
+    "check_copy",
     "check_disjoint",
     "check_gradient",
     "check_parameter",
@@ -25,11 +28,10 @@ __all__ = [
     "is_array",
 ]
 
-LINE = 64
-"""Bytes of a cache line."""
+COPY_DTYPES = ("float32", "float64", "bfloat16", "float16")
+"""In the order of C's fastopt_dtype."""
 
 NUMBERS = (np.dtype(np.float32).num, np.dtype(np.float64).num)
-Array: TypeAlias = "np.ndarray[Any, Any]"
 Named: TypeAlias = tuple[str, Array]
 
 
@@ -96,9 +98,30 @@ def check_parameter(value: Any, name: str) -> Array:
     if array.dtype.num not in NUMBERS:
         raise TypeError(f"{name}: got dtype {array.dtype}, expected float32 or float64")
     check_layout(array, name)
+    check_writable(array, name)
+    return array
+
+
+def check_writable(array: Array, name: str) -> None:
     if not array.flags.writeable:
         raise ValueError(f"{name}: got a read-only array, expected a writable one (it is updated in place)")
-    return array
+
+
+def check_copy(value: Any, name: str, param: Array, param_name: str) -> tuple[Array, int]:
+    """An array that takes copies of `param`, in one of COPY_DTYPES, and the C number of that; bfloat16 as its bits."""
+    bits = value
+    if str(getattr(value, "dtype", "")) in ("bfloat16", "torch.bfloat16"):
+        # Neither NumPy nor DLPack know it; ml_dtypes and torch give the bits as another type.
+        bits = value.view(np.uint16 if isinstance(value, np.ndarray) else sys.modules["torch"].uint16)
+    array = as_array(bits, name)
+    kind = "bfloat16" if bits is not value else array.dtype.name
+    if kind not in COPY_DTYPES:
+        raise TypeError(f"{name}: got dtype {kind}, expected {', '.join(COPY_DTYPES)}")
+    check_layout(array, name)
+    check_writable(array, name)
+    if array.shape != param.shape:
+        raise ValueError(f"{name}: got shape {array.shape}, expected {param.shape} as {param_name} has")
+    return array, COPY_DTYPES.index(kind)
 
 
 def check_like(array: Array, name: str, param: Array, param_name: str) -> None:
@@ -110,10 +133,12 @@ def check_like(array: Array, name: str, param: Array, param_name: str) -> None:
         raise ValueError(f"{name}: got shape {array.shape}, expected {param.shape} as {param_name} has")
 
 
-def check_gradient(value: Any, name: str, param: Array, param_name: str) -> Array:
-    """A gradient for `param`; it is only read, so it may be read-only."""
+def check_gradient(value: Any, name: str, param: Array, param_name: str, *, written: bool = False) -> Array:
+    """A gradient for `param`; it may be read-only where it is not written."""
     array = as_array(value, name)
     check_like(array, name, param, param_name)
+    if written:
+        check_writable(array, name)
     return array
 
 
@@ -139,9 +164,8 @@ def check_running(value: Any, name: str) -> Array:
 def full_like(param: Array, value: float) -> Array:
     """A new state array, placed like `param` relative to the cache lines, so that one peeled head aligns both."""
     offset = param.__array_interface__["data"][0] % LINE
-    memory = np.zeros(param.nbytes + LINE, np.uint8)  # pages that the system clears when they are first touched
-    start = (offset - memory.__array_interface__["data"][0]) % LINE
-    array: Array = memory[start : start + param.nbytes].view(param.dtype).reshape(param.shape)
+    memory = allocate(param.nbytes + LINE)[offset : offset + param.nbytes]
+    array: Array = memory.view(param.dtype).reshape(param.shape)
     if value != 0:
         array.fill(value)
     return array

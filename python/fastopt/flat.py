@@ -5,10 +5,8 @@ A step over the buffer is a step of one tensor: nothing is spent on each of many
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
-import mmap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,18 +15,13 @@ import numpy as np
 from . import buffers
 from .arguments import named
 from .buffers import Array
+from .memory import allocate
 
 __all__ = ["BLOCK", "FlatBuffer", "flatten"]
 
 BLOCK = 256
 """Elements: what is measured or stored in blocks of a tensor has blocks of this size.  Every tensor begins at a multiple of
 it, so that the flat buffer has the same blocks."""
-
-HUGE_PAGE = 2 << 20
-"""Bytes of a huge page on x86-64, and on ARM64 with pages of 4 KiB."""
-
-HUGE_BUFFER = 2 * HUGE_PAGE
-"""Bytes from which a buffer is rounded up to huge pages; a smaller one could grow to twice its size."""
 
 
 class FlatBuffer:
@@ -164,23 +157,3 @@ def restored(shapes: Sequence[tuple[int, ...]], names: Sequence[str] | None, dat
     flat = FlatBuffer(shapes, names, data.dtype)
     flat.data[:] = data
     return flat
-
-
-def allocate(nbytes: int) -> Array:
-    """Zeroed bytes from a cache line on, or from a huge page on where there are enough of them and the system has such.
-
-    Every page is the system's first zero page until it is written.  The array holds the memory, and so does any view of it.
-    """
-    advice = getattr(mmap, "MADV_HUGEPAGE", None)
-    if advice is not None and nbytes >= HUGE_BUFFER:
-        with contextlib.suppress(OSError):  # a kernel without them, or no memory, of which NumPy has the words
-            memory = mmap.mmap(-1, -(-nbytes // HUGE_PAGE) * HUGE_PAGE + HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            memory.madvise(advice)
-            return aligned(np.frombuffer(memory, np.uint8), HUGE_PAGE, nbytes)
-    return aligned(np.zeros(nbytes + buffers.LINE, np.uint8), buffers.LINE, nbytes)
-
-
-def aligned(memory: Array, alignment: int, nbytes: int) -> Array:
-    """The first `nbytes` of `memory` that begin at a multiple of `alignment`."""
-    start = -memory.__array_interface__["data"][0] % alignment
-    return memory[start : start + nbytes]

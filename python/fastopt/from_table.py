@@ -9,7 +9,7 @@ from typing import Any
 from . import _core, buffers
 from .arguments import check_count
 from .base import Optimizer, write_group
-from .rules import Hyperparameter, Rule, Running, Slot, check_number
+from .rules import OPTIONS, Hyperparameter, Rule, Running, Slot, check_number
 
 __all__ = ["class_signature", "function_signature", "make_class", "make_function"]
 
@@ -25,7 +25,8 @@ def class_signature(rule: Rule) -> inspect.Signature:
         [inspect.Parameter("params", positional)]
         + [parameter(h, positional) for h in rule.hyperparameters]
         + [parameter(h, by_name) for h in rule.options + rule.stages]
-        + [inspect.Parameter("grads", by_name, default=None)]
+        + [parameter(option, by_name) for option in OPTIONS]
+        + [inspect.Parameter(name, by_name, default=None) for name in ("copy_to", "grads")]
     )
 
 
@@ -36,6 +37,11 @@ def docstring(rule: Rule) -> str:
     lines.append('    {"params": arrays, "lr": ...}; float32 or float64, any shape, C-contiguous, writable, not overlapping')
     for h in rule.arguments:
         lines.append(f"  {h.name}: {h.doc}; in {h.expected}, default {h.default!r}")
+    lines += [f"  {o.name}: {o.doc}; in {o.expected}, default {o.default!r}" for o in OPTIONS]
+    lines.append(
+        "  copy_to: arrays, given as the parameters are, that take a copy of each new parameter, rounded to nearest even:"
+    )
+    lines.append("    float32, float64, bfloat16 (ml_dtypes, torch) or float16 (of float64 by way of float32)")
     lines.append("  grads: gradients bound once, for step() without arguments; shaped like params")
     state = "State: " + "; ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots) + ", of the parameter's shape and dtype"
     state += "".join(f"; {scalar.name} ({scalar.doc}), a float64 number" for scalar in rule.running)
@@ -109,10 +115,10 @@ def make_function(rule: Rule) -> Callable[..., None]:
         grad = buffers.check_gradient(given["grad"], "grad", param, "param")
         scale = check_number(given["grad_scale"], "grad_scale")
         buffers.check_disjoint([("param", param), ("grad", grad), *state.items(), *running.items()])
-        plan = _core.Plan(rule.arithmetic, [(param, [state.get(slot.name) for slot in rule.slots], 0)], 1)
+        plan = _core.Plan(rule.arithmetic, [(param, [state.get(slot.name) for slot in rule.slots], None, None, 0, 0)], 1)
         write_group(plan, 0, rule, values)
         plan.set_progress([(step - 1, [float(array) for array in running.values()])])
-        if not plan.step(grad, scale):
+        if not plan.step(grad, _core.Options(scale, 0.0, 0.0, 0.0, False, False)):
             raise RuntimeError("grad: the extension refuses what buffers.py accepts; please report this")
         for array, value in zip(running.values(), plan.progress_of(0)[1], strict=True):
             array[...] = value

@@ -38,6 +38,13 @@ class SGD(Optimizer):
         decoupled_weight_decay: bool = False,
         l1: float = 0.0,
         maximize: bool = False,
+        grad_scale: float = 1.0,
+        skip_nonfinite: bool = False,
+        clip_value: float | None = None,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        zero_grad: bool = False,
+        copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
 
@@ -58,6 +65,13 @@ class Adam(Optimizer):
         decoupled_weight_decay: bool = False,
         l1: float = 0.0,
         maximize: bool = False,
+        grad_scale: float = 1.0,
+        skip_nonfinite: bool = False,
+        clip_value: float | None = None,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        zero_grad: bool = False,
+        copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
 
@@ -78,6 +92,13 @@ class AdamW(Optimizer):
         decoupled_weight_decay: bool = True,
         l1: float = 0.0,
         maximize: bool = False,
+        grad_scale: float = 1.0,
+        skip_nonfinite: bool = False,
+        clip_value: float | None = None,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        zero_grad: bool = False,
+        copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
 
@@ -96,6 +117,13 @@ class Adamax(Optimizer):
         decoupled_weight_decay: bool = False,
         l1: float = 0.0,
         maximize: bool = False,
+        grad_scale: float = 1.0,
+        skip_nonfinite: bool = False,
+        clip_value: float | None = None,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        zero_grad: bool = False,
+        copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
 
@@ -116,6 +144,13 @@ class NAdam(Optimizer):
         lookahead_correction: Literal["next", "same", "momentum only"] = "next",
         l1: float = 0.0,
         maximize: bool = False,
+        grad_scale: float = 1.0,
+        skip_nonfinite: bool = False,
+        clip_value: float | None = None,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        zero_grad: bool = False,
+        copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
 
@@ -136,6 +171,13 @@ class RAdam(Optimizer):
         threshold: float = 5.0,
         l1: float = 0.0,
         maximize: bool = False,
+        grad_scale: float = 1.0,
+        skip_nonfinite: bool = False,
+        clip_value: float | None = None,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        zero_grad: bool = False,
+        copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
 
@@ -157,6 +199,13 @@ class RMSprop(Optimizer):
         decoupled_weight_decay: bool = False,
         l1: float = 0.0,
         maximize: bool = False,
+        grad_scale: float = 1.0,
+        skip_nonfinite: bool = False,
+        clip_value: float | None = None,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        zero_grad: bool = False,
+        copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
 
@@ -176,6 +225,13 @@ class Adagrad(Optimizer):
         decoupled_weight_decay: bool = False,
         l1: float = 0.0,
         maximize: bool = False,
+        grad_scale: float = 1.0,
+        skip_nonfinite: bool = False,
+        clip_value: float | None = None,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        zero_grad: bool = False,
+        copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
 
@@ -193,6 +249,13 @@ class Adadelta(Optimizer):
         decoupled_weight_decay: bool = False,
         l1: float = 0.0,
         maximize: bool = False,
+        grad_scale: float = 1.0,
+        skip_nonfinite: bool = False,
+        clip_value: float | None = None,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        zero_grad: bool = False,
+        copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
 
@@ -209,5 +272,12 @@ class Lion(Optimizer):
         decoupled_weight_decay: bool = True,
         l1: float = 0.0,
         maximize: bool = False,
+        grad_scale: float = 1.0,
+        skip_nonfinite: bool = False,
+        clip_value: float | None = None,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        zero_grad: bool = False,
+        copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...

@@ -23,7 +23,7 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
     rule, tensors, groups = optimizer.rule, optimizer._tensors, optimizer._groups
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"state_dict: got {buffers.describe(state_dict)}, expected a dict from state_dict()")
-    for key in ("rule", "steps", "state", "groups"):
+    for key in ("rule", "steps", "skipped_steps", "state", "groups", "options"):
         if key not in state_dict:
             raise ValueError(f"state_dict: got none of {key!r}, expected a dict from state_dict()")
     if not isinstance(state_dict["rule"], str):
@@ -35,23 +35,24 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
             raise TypeError(f"state_dict[{name!r}]: got {buffers.describe(state_dict[name])}, expected a list")
         if len(state_dict[name]) != count:
             raise ValueError(f"state_dict[{name!r}]: got {len(state_dict[name])} entries, expected {count}")
-    completed = check_count(state_dict["steps"], "state_dict['steps']")
+    completed, skipped = (check_count(state_dict[key], f"state_dict[{key!r}]") for key in ("steps", "skipped_steps"))
     progress: list[tuple[int, list[float]]] = []
     arrays: list[tuple[buffers.Array, buffers.Array]] = []
     entries = by_name(tensors, state_dict["state"])
     for i, (tensor, entry) in enumerate(zip(tensors, entries, strict=True)):
         name = f"state_dict['state'][{i}]"
-        expected = {"step", *tensor.state, *rule.carried} | ({"name"} if tensor.key is not None else set())
+        own = tensor.state if tensor.ema is None else {**tensor.state, "ema": tensor.ema}
+        expected = {"step", *own, *rule.carried} | ({"name"} if tensor.key is not None else set())
         if not isinstance(entry, Mapping) or set(entry) != expected:
             found = ", ".join(map(str, entry)) if isinstance(entry, Mapping) else buffers.describe(entry)
             raise ValueError(f"{name}: got {found}, expected {', '.join(sorted(expected))}")
         running = [check_number(entry[scalar.name], f"{name}[{scalar.name!r}]", scalar.range) for scalar in rule.running]
         progress.append((check_count(entry["step"], f"{name}['step']"), running))
-        for slot, own in tensor.state.items():
+        for slot, live in own.items():
             label = f"{name}[{slot!r}]"
             array = buffers.as_array(entry[slot], label)
             buffers.check_like(array, label, tensor.param, tensor.name)
-            arrays.append((own, array))
+            arrays.append((live, array))
     accepted = []
     for i, (group, values) in enumerate(zip(groups, state_dict["groups"], strict=True)):
         name = f"state_dict['groups'][{i}]"
@@ -60,11 +61,17 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
             raise ValueError(f"{name}: got {found}, expected {', '.join(group.hyperparameters())}")
         with naming(name):
             accepted.append(group.accept(values)[0])
-    for own, array in arrays:
-        np.copyto(own, array)
+    if not isinstance(state_dict["options"], Mapping) or set(state_dict["options"]) != set(optimizer.options):
+        found = buffers.describe(state_dict["options"])
+        raise ValueError(f"state_dict['options']: got {found}, expected a dict of {', '.join(optimizer.options)}")
+    with naming("state_dict['options']"):
+        options = optimizer.options.accept(state_dict["options"])
+    for live, array in arrays:
+        np.copyto(live, array)
     for group, values in zip(groups, accepted, strict=True):
         group.assign(values)
-    optimizer._plan.completed = completed
+    optimizer.options.assign(options)
+    optimizer._plan.completed, optimizer._plan.skipped = completed, skipped
     optimizer._plan.set_progress(progress)
 
 

@@ -9,6 +9,7 @@
 // CASES is little-endian: an int64 count, then for each case a CaseHeader, the parameter, the state arrays and one
 // gradient a step, as elements of the case's dtype.  RESULTS gets each case's parameter and state arrays.
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,12 +146,16 @@ struct CaseHeader {
   double hyperparameters[FASTOPT_MAX_HYPERPARAMETERS];
   double lr, weight_decay, l1, grad_scale;
   double running[FASTOPT_MAX_RUNNING];
+  double clip_value, max_norm, ema_decay;
+  int32_t skip_nonfinite, zero_grad, averages, copy_dtype;  // whether there is an average; -1: no copy
   int32_t decoupled, maximize, dtype, slots;
   int64_t before, steps, length,
       shift;  // steps before these; shift: bytes past a cache line, a multiple of the element
 };
-static_assert(sizeof(CaseHeader) == 16 + 8 * (FASTOPT_MAX_HYPERPARAMETERS + 4 + FASTOPT_MAX_RUNNING) + 4 * 4 + 8 * 4,
+static_assert(sizeof(CaseHeader) == 16 + 8 * (FASTOPT_MAX_HYPERPARAMETERS + 7 + FASTOPT_MAX_RUNNING) + 4 * 8 + 8 * 4,
               "no padding: it is a file's");
+
+size_t size_of(int32_t dtype) { return dtype == FASTOPT_FLOAT64 ? 8 : dtype == FASTOPT_FLOAT32 ? 4 : 2; }
 
 struct Mode {
   const char* isa;
@@ -209,37 +214,52 @@ void replay_case(File& cases, File& results, const Mode& mode) {
   const int32_t slots = variant.slot_count;
   expect(slots == header.slots, "C++ and Python differ in the variant's number of slots");
 
-  const size_t element = header.dtype == FASTOPT_FLOAT64 ? sizeof(double) : sizeof(float);
-  const size_t bytes = header.length * element;
-  std::vector<Guarded> kept;  // parameter, then state
-  for (int32_t k = 0; k <= slots; ++k) {
+  const size_t bytes = header.length * size_of(header.dtype);
+  std::vector<Guarded> kept;  // parameter, state, average, copy
+  for (int32_t k = 0; k <= slots + header.averages; ++k) {
     kept.emplace_back(bytes, (header.shift * (k + 1)) % 64);  // each array aligned in its own way
-    cases.read(kept.back().data(), bytes);
+    if (k <= slots) cases.read(kept.back().data(), bytes);
+  }
+  if (header.copy_dtype >= 0) {
+    const size_t element = size_of(header.copy_dtype);
+    kept.emplace_back(header.length * element, header.shift / size_of(header.dtype) * element % 64);
   }
   fastopt_tensor tensor{};
   tensor.param = kept[0].data();
   for (int32_t k = 0; k < slots; ++k) tensor.state[variant.slots[k]] = kept[k + 1].data();
   std::copy(std::begin(header.running), std::end(header.running), tensor.running);
   tensor.steps = header.before;
+  if (header.averages) tensor.ema = kept[slots + 1].data();
+  if (header.averages && bytes > 0) memcpy(tensor.ema, tensor.param, bytes);
+  if (header.copy_dtype >= 0) {
+    tensor.copy = kept.back().data();
+    tensor.copy_dtype = header.copy_dtype;
+  }
   tensor.length = header.length;
   tensor.dtype = header.dtype;
   const fastopt_plan plan{&tensor, 1, &group, 1};
-  const fastopt_options options{header.grad_scale};
+  const fastopt_options options{header.grad_scale, header.clip_value,     header.max_norm,
+                                header.ema_decay,  header.skip_nonfinite, header.zero_grad};
+  const bool needs_all = header.max_norm > 0 || header.skip_nonfinite;
   for (int64_t t = 1; t <= header.steps; ++t) {
     Guarded grad(bytes, (header.shift * 7) % 64);
     cases.read(grad.data(), bytes);
     const std::vector<unsigned char> original(grad.data(), grad.data() + bytes);
     tensor.grad = grad.data();
-    if (mode.parts) {
+    const int64_t before = tensor.steps;
+    fastopt_report report{};
+    if (mode.parts && !needs_all) {
       step_in_parts(plan, options, mode.control);
     } else {
       const CallersControl caller(mode.control);
-      must(fastopt_step(&plan, &options));
+      must(fastopt_step(&plan, &options, &report));
     }
-    expect(tensor.steps == header.before + t, "the step was not counted once");
+    expect(tensor.steps == before + !report.skipped, "the step was not counted once");
     grad.check_padding();
-    expect(bytes == 0 || memcmp(original.data(), grad.data(), bytes) == 0, "a gradient was written");
-    if (header.length > 0) {
+    const std::vector<unsigned char> zeros(bytes);
+    const unsigned char* left = header.zero_grad ? zeros.data() : original.data();
+    expect(bytes == 0 || memcmp(left, grad.data(), bytes) == 0, "a gradient was written, or not zeroed");
+    if (header.length > 0 && !report.skipped) {
       const char* ran = fastopt_isa_last_run();
       expect(ran && strcmp(ran, mode.isa) == 0,
              std::string("asked for ") + mode.isa + ", ran " + (ran ? ran : "nothing"));
@@ -247,7 +267,7 @@ void replay_case(File& cases, File& results, const Mode& mode) {
   }
   for (const Guarded& array : kept) {
     array.check_padding();
-    results.write(array.data(), bytes);
+    results.write(array.data(), array.bytes());
   }
 }
 
@@ -270,7 +290,7 @@ struct Scene {
   fastopt_group group{};
   fastopt_tensor tensors[2]{};
   fastopt_plan plan{tensors, 2, &group, 1};
-  fastopt_options options{1};
+  fastopt_options options{1, 0, 0, 0, 0, 0};
 
   Scene() {
     group.rule = fastopt_find_rule("adam");
@@ -303,7 +323,7 @@ template <class Break> void refuses(fastopt_status expected, const char* what, B
     expect(memcmp(scene.arrays, good.arrays, sizeof good.arrays) == 0, words + " wrote");
     expect(scene.tensors[0].steps == before[0] && scene.tensors[1].steps == before[1], words + " counted");
   };
-  untouched(fastopt_step(&scene.plan, &scene.options), "fastopt_step");
+  untouched(fastopt_step(&scene.plan, &scene.options, nullptr), "fastopt_step");
   untouched(fastopt_step_part(&scene.plan, &scene.options, 1, 0, 2), "fastopt_step_part");
 }
 
@@ -315,9 +335,21 @@ void bad_part(int64_t tensor, int64_t begin, int64_t end) {
   expect(memcmp(scene.arrays, good.arrays, sizeof good.arrays) == 0, "a bad part was written");
 }
 
+void check_needs_all() {
+  for (int stage = 0; stage < 2; ++stage) {
+    const Scene good;
+    Scene scene;
+    (stage == 0 ? scene.options.max_norm : scene.options.grad_scale) = 1;
+    scene.options.skip_nonfinite = stage;
+    expect(fastopt_step_part(&scene.plan, &scene.options, 0, 0, 2) == FASTOPT_NEEDS_ALL,
+           "a part without all gradients");
+    expect(memcmp(scene.arrays, good.arrays, sizeof good.arrays) == 0, "a refused part was written");
+  }
+}
+
 void check_plans() {
   Scene good;
-  must(fastopt_step(&good.plan, &good.options));
+  must(fastopt_step(&good.plan, &good.options, nullptr));
   refuses(FASTOPT_BAD_RULE, "rule -1", [](Scene& s) { s.group.rule = -1; });
   refuses(FASTOPT_BAD_RULE, "rule past the end", [](Scene& s) { s.group.rule = fastopt_rule_count(); });
   refuses(FASTOPT_BAD_GROUP, "group -1", [](Scene& s) { s.tensors[1].group = -1; });
@@ -331,6 +363,15 @@ void check_plans() {
   refuses(FASTOPT_NULL_POINTER, "no parameter", [](Scene& s) { s.tensors[1].param = nullptr; });
   for (int k = 0; k < 3; ++k)
     refuses(FASTOPT_NULL_POINTER, "no state", [k](Scene& s) { s.tensors[1].state[k] = nullptr; });
+  refuses(FASTOPT_BAD_OPTION, "an infinite scale", [](Scene& s) { s.options.grad_scale = INFINITY; });
+  refuses(FASTOPT_BAD_OPTION, "clip_value -1", [](Scene& s) { s.options.clip_value = -1; });
+  refuses(FASTOPT_BAD_OPTION, "max_norm NaN", [](Scene& s) { s.options.max_norm = NAN; });
+  refuses(FASTOPT_BAD_OPTION, "ema_decay 1", [](Scene& s) { s.options.ema_decay = 1; });
+  refuses(FASTOPT_BAD_DTYPE, "a copy of dtype 4", [](Scene& s) {
+    s.tensors[1].copy = s.tensors[1].grad;
+    s.tensors[1].copy_dtype = 4;
+  });
+  check_needs_all();
   bad_part(-1, 0, 1);
   bad_part(2, 0, 1);
   bad_part(0, -1, 1);
@@ -343,7 +384,7 @@ void check_gradients() {
   const Scene good;
   Scene scene;
   scene.tensors[1].grad = nullptr;
-  must(fastopt_step(&scene.plan, &scene.options));
+  must(fastopt_step(&scene.plan, &scene.options, nullptr));
   expect(scene.tensors[0].steps == 1 && memcmp(scene.arrays[0], good.arrays[0], sizeof good.arrays[0]) != 0,
          "a tensor was left out");
   expect(scene.tensors[1].steps == 0 && memcmp(scene.arrays[1], good.arrays[1], sizeof good.arrays[1]) == 0,
@@ -353,10 +394,10 @@ void check_gradients() {
   expect(fastopt_count(&scene.plan, -1) == FASTOPT_BAD_RANGE && fastopt_count(&scene.plan, 2) == FASTOPT_BAD_RANGE,
          "a tensor that is not there was counted");
   const fastopt_plan empty{nullptr, 0, nullptr, 0};
-  must(fastopt_step(&empty, &scene.options));
+  must(fastopt_step(&empty, &scene.options, nullptr));
   fastopt_tensor nothing{};  // no elements, and so no arrays
   const fastopt_plan zero{&nothing, 1, &scene.group, 1};
-  must(fastopt_step(&zero, &scene.options));
+  must(fastopt_step(&zero, &scene.options, nullptr));
 }
 
 void check_floor() {
@@ -364,7 +405,7 @@ void check_floor() {
   const auto floor = [&](auto break_it, int32_t slots) {
     fastopt_tensor tensor = scene.tensors[0];
     break_it(tensor);
-    return fastopt_floor(&tensor, slots);
+    return fastopt_floor(&tensor, slots, &scene.options);
   };
   const auto keep = [](fastopt_tensor&) {};
   expect(floor(keep, -1) == FASTOPT_BAD_RULE && floor(keep, FASTOPT_MAX_SLOTS + 1) == FASTOPT_BAD_RULE,

@@ -71,8 +71,11 @@ class Problem {
 
   void step() {
     const fastopt_plan plan{tensors_.data(), static_cast<int64_t>(tensors_.size()), &group_, 1};
-    const fastopt_options options{0.5};
-    must(fastopt_step(&plan, &options));
+    fastopt_options options{};
+    options.grad_scale = 0.5;
+    options.max_norm = 1e3;
+    options.skip_nonfinite = 1;
+    must(fastopt_step(&plan, &options, nullptr));
   }
 
   bool operator==(const Problem& other) const { return arrays_ == other.arrays_; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from dataclasses import dataclass
 from types import ModuleType
@@ -49,7 +50,7 @@ def build(row: Row, grad: Array, torch: ModuleType | None, lr: float = 1e-6) -> 
     param, scratch = copy(grad), copy(grad)
     fast = row.optimizer(param, lr=lr, grads=grad)
     floor = row.optimizer(scratch, lr=lr, grads=grad)  # its arrays are overwritten with what is not an update
-    arms = [Arm("fastopt", fast.step, param), Arm("floor", floor._plan.floor, scratch)]
+    arms = [Arm("fastopt", fast.step, param), Arm("floor", functools.partial(floor._plan.floor, floor.options.bound), scratch)]
     values = {**row.rule.defaults, **row.arguments, "lr": lr}
     if row.rule.name in STEPS:
         param = copy(grad)

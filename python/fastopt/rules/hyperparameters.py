@@ -9,7 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["STAGES", "Hyperparameter", "betas", "check_number", "decoupled", "ends", "eps", "flag", "lr", "shown", "weight_decay"]
+__all__ = [
+    "OPTIONS",
+    "STAGES",
+    "Hyperparameter",
+    "betas",
+    "check_number",
+    "decoupled",
+    "ends",
+    "eps",
+    "flag",
+    "lr",
+    "shown",
+    "weight_decay",
+]
 
 
 def shown(value: Any) -> str:
@@ -151,4 +164,29 @@ STAGES: tuple[Hyperparameter, ...] = (
     Hyperparameter("l1", 0.0, "L1 penalty: l1*sign(p) is added to the gradient", "[0, inf)"),
     flag("maximize", False, "ascend instead of descend: the gradient changes sign before L1 and L2"),
 )
-"""What every rule takes and no rule computes; in C++ they are stages around the rule."""
+"""What every rule takes and no rule computes, for each group; in C++ they are stages around the rule."""
+
+OPTIONS: tuple[Hyperparameter, ...] = (
+    Hyperparameter("grad_scale", 1.0, "multiplies every gradient first: 1/scale undoes a loss scale", "(-inf, inf)"),
+    flag(
+        "skip_nonfinite",
+        False,
+        "where a scaled gradient holds Inf or NaN, the step leaves all as it was and counts in skipped_steps",
+    ),
+    Hyperparameter(
+        "clip_value", None, "holds each element of the gradient in [-clip_value, clip_value]", "(0, inf)", optional=True
+    ),
+    Hyperparameter(
+        "max_norm", None, "scales all gradients by max_norm/norm where their norm together is above it", "(0, inf)", optional=True
+    ),
+    Hyperparameter(
+        "ema_decay",
+        None,
+        "keeps an average of each parameter: ema = ema_decay*ema + (1-ema_decay)*p, at first p",
+        "[0, 1)",
+        optional=True,
+    ),
+    flag("zero_grad", False, "leaves zeros in the gradients, also of a skipped step"),
+)
+"""Stages that hold for all tensors of a step; with those above, in this order: grad_scale, skip_nonfinite, clip_value, max_norm,
+maximize, l1, weight_decay, the rule, ema_decay, zero_grad."""

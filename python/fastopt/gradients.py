@@ -1,0 +1,82 @@
+"""Norm, clipping and finiteness of gradients outside a step: `global_norm`, `clip_grad_norm`, `clip_grad_value`, `all_finite`.
+
+Inside a step the same are options, and cost one sweep of the gradients or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import _core, buffers
+from .arguments import named
+from .rules import OPTIONS
+
+__all__ = ["all_finite", "clip_grad_norm", "clip_grad_value", "global_norm"]
+
+
+def global_norm(grads: Any) -> float:
+    """The Euclidean norm of all elements of `grads` together, in float64.
+
+    `grads`: an array, a list, a tuple or a dict of arrays, float32 or float64, C-contiguous; None stands for none.
+    Squares are summed in float64, exactly over blocks of 256: the result has the same bits for any number of threads, any
+    instruction set and any order of the arrays, and no overflow.  Inf or NaN where an element is.
+
+    Raises TypeError or ValueError where an argument is not that.
+    """
+    return _core.measure(read(grads), _core.Options(1.0, 0.0, 0.0, 0.0, False, False))[0]
+
+
+def all_finite(grads: Any) -> bool:
+    """Whether no element of `grads` is Inf or NaN; `grads` as for `global_norm`."""
+    return _core.measure(read(grads), _core.Options(1.0, 0.0, 0.0, 0.0, False, False))[1]
+
+
+def clip_grad_norm(grads: Any, max_norm: float) -> float:
+    """Scales `grads` in place by max_norm/norm where their norm is above `max_norm`; returns the norm before.
+
+    `grads` as for `global_norm`, writable and not overlapping.  A norm that is not finite leaves them as they are.
+
+    Raises TypeError or ValueError, with nothing written, where an argument is not that.
+    """
+    limit = check("max_norm", max_norm)
+    return _core.clip(read(grads, written=True), _core.Options(1.0, 0.0, limit, 0.0, False, False))[0]
+
+
+def clip_grad_value(grads: Any, clip_value: float) -> None:
+    """Holds each element of `grads` within [-clip_value, clip_value], in place; NaN stays NaN.
+
+    `grads` as for `clip_grad_norm`.  Raises TypeError or ValueError, with nothing written, where an argument is not that.
+    """
+    limit = check("clip_value", clip_value)
+    _core.clip(read(grads, written=True), _core.Options(1.0, limit, 0.0, 0.0, False, False))
+
+
+def check(name: str, value: Any) -> float:
+    """A limit as the option of that name takes it, but for None."""
+    option = next(option for option in OPTIONS if option.name == name)
+    if value is None:
+        raise TypeError(f"{name}: got None, expected a real number")
+    return float(option.check(value))
+
+
+def read(grads: Any, *, written: bool = False) -> list[buffers.Array]:
+    """The arrays of `grads` that are not None, as ndarrays."""
+    if isinstance(grads, Mapping):
+        grads = {key: grad for key, grad in grads.items() if grad is not None} or []
+    elif isinstance(grads, (list, tuple)):
+        grads = [grad for grad in grads if grad is not None]
+    if isinstance(grads, list) and not grads:
+        return []
+    arrays = []
+    for value, name, _ in named(grads, "grads"):
+        array = buffers.as_array(value, name)
+        if array.dtype.num not in buffers.NUMBERS:
+            raise TypeError(f"{name}: got dtype {array.dtype}, expected float32 or float64")
+        buffers.check_layout(array, name)
+        if written:
+            buffers.check_writable(array, name)
+        arrays.append((name, array))
+    if written:
+        buffers.check_disjoint(arrays)
+    return [array for _, array in arrays]
