@@ -33,7 +33,19 @@ def test_every_line_of_the_readmes_tour_runs() -> None:
     names = ("w1", "b1", "w2", "g1", "g3", "p", "g", "m")
     arrays = {name: rng.standard_normal(7).astype(np.float32) for name in names}
     grads = [rng.standard_normal(7).astype(np.float32) for _ in range(3)]
-    exec(blocks(ROOT / "README.md", "python")[1], {"fastopt": fastopt, "grads": grads, "v": np.ones(7, np.float32), **arrays})
+    exec(
+        blocks(ROOT / "README.md", "python")[1],
+        {"fastopt": fastopt, "grads": grads, "v": np.ones(7, np.float32), "half": np.zeros(7, np.float16), **arrays},
+    )
+
+
+def test_the_page_on_the_whole_step_runs() -> None:
+    whole, parts = blocks(ROOT / "docs" / "whole-step.md", "python")
+    known: dict[str, object] = {}
+    exec(whole, known)
+    assert known["opt"].steps == 2  # type: ignore[attr-defined]
+    exec(parts, known)
+    assert known["opt"].steps == 1  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
