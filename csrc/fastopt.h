@@ -151,7 +151,8 @@ fastopt_status fastopt_count(const fastopt_plan* plan, int64_t tensor);
 fastopt_status fastopt_measure(const fastopt_tensor* tensors, int64_t count, const fastopt_options* options,
                                fastopt_report* report);
 
-/* The same, then applies grad_scale, clip_value and max_norm to the gradients in place. */
+/* Applies grad_scale, clip_value and max_norm to the gradients in place; measures them before only for max_norm and
+ * skip_nonfinite, which leaves all as it was where one is not finite. */
 fastopt_status fastopt_clip(const fastopt_tensor* tensors, int64_t count, const fastopt_options* options,
                             fastopt_report* report);
 

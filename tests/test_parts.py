@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -349,3 +351,46 @@ def test_end_step_leaves_the_others_alone(rule: str) -> None:
     assert scene.digest() == twin.digest()
     assert [entry["step"] for entry in scene.optimizer.state] == [1, 1, 2]
     assert scene.optimizer.steps == 2
+
+
+def test_parts_from_several_threads_are_made_and_counted_once() -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(100):
+            param = np.zeros(256)
+            optimizer = fastopt.SGD(param, lr=1.0)
+            refused: list[str] = []
+
+            def work(begin: int, optimizer: fastopt.Optimizer = optimizer, refused: list[str] = refused) -> None:
+                for each in (begin, begin):  # each part twice, of which one is refused
+                    try:
+                        optimizer.step_part(0, np.ones(64), each, each + 64)
+                    except ValueError as error:
+                        refused.append(str(error))
+
+            threads = [threading.Thread(target=work, args=(64 * i,)) for i in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            # What came after the step was over has begun another.
+            steps = optimizer.steps
+            assert steps in (1, 2)
+            assert param.sum() == -64 * (8 - len(refused))
+            assert optimizer.state[0]["step"] == steps
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_many_tensors_and_many_parts(rng: np.random.Generator) -> None:
+    """In any order; what is done is kept as few ranges."""
+    params = [np.zeros(64) for _ in range(200)]
+    optimizer = fastopt.SGD(params, lr=1.0)
+    cuts = [(i, begin) for i in range(200) for begin in range(0, 64, 8)]
+    for at in rng.permutation(len(cuts)):
+        i, begin = cuts[at]
+        assert optimizer.steps == 0
+        optimizer.step_part(i, np.ones(8), begin, begin + 8)
+    assert optimizer.steps == 1
+    assert all((param == -1).all() for param in params)

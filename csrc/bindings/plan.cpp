@@ -146,11 +146,13 @@ bool Plan::bind(const py::object& grads) {
   if (!take(grads, held, false)) return false;
   bound_.clear();
   for (const fastopt_tensor& tensor : tensors_) bound_.push_back(tensor.grad);
-  bound_writable_ = true;
-  for (const py::object& grad : held)
-    bound_writable_ = bound_writable_ && (grad.is_none() || ArrayView(grad.ptr()).writable());
   bound_arrays_.swap(held);
   return true;
+}
+
+bool Plan::bound_are_writable() const {
+  return std::all_of(bound_arrays_.begin(), bound_arrays_.end(),
+                     [](const py::object& grad) { return grad.is_none() || ArrayView(grad.ptr()).writable(); });
 }
 
 fastopt_plan Plan::plan() {
@@ -162,7 +164,7 @@ bool Plan::step(const py::object& grads, const fastopt_options& options) {
   auto guard = lock();
   if (!grads.is_none()) {
     if (!take(grads, held, options.zero_grad)) return false;
-  } else if (bound_arrays_.empty() || (options.zero_grad && !bound_writable_)) {
+  } else if (bound_arrays_.empty() || (options.zero_grad && !bound_are_writable())) {
     return false;
   } else {
     for (size_t i = 0; i < tensors_.size(); ++i) tensors_[i].grad = bound_[i];
@@ -235,6 +237,7 @@ void Plan::set_progress(const std::vector<Progress>& progress) {
     tensors_[i].steps = steps;
     std::copy(running.begin(), running.end(), tensors_[i].running);
   }
+  report_ = {-1, 1, 0};
 }
 
 int64_t Plan::completed() {

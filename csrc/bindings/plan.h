@@ -67,6 +67,7 @@ class Plan {
   bool overlaps_own(Interval memory) const;
   static Interval memory(void* data, int64_t length, int32_t dtype);
   fastopt_plan plan();
+  bool bound_are_writable() const;
 
   std::mutex mutex_;  // of everything below; two steps of one plan go one after the other
   std::vector<fastopt_tensor> tensors_;
@@ -77,7 +78,6 @@ class Plan {
   std::vector<py::object> params_;  // of these, the parameter of each tensor
   std::vector<Interval> own_;       // memory of parameters and state, sorted
   std::vector<void*> bound_;        // gradients for steps that are given none
-  bool bound_writable_ = true;
   std::vector<py::object> bound_arrays_;
   std::vector<void*> disjoint_;      // the last gradients that were found not to overlap each other
   std::vector<Interval> intervals_;  // scratch of disjoint()

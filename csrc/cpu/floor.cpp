@@ -22,7 +22,8 @@ struct FloorJob {
   const StageScalars& stages;
   Kernel kernel;
   int32_t slots;
-  bool reads;    // the sweep
+  bool reads;  // the sweep
+  bool averages;
   int64_t part;  // elements of each thread
 };
 
@@ -36,7 +37,7 @@ void run_part(void* context, int64_t index) {
   piece.param = at(tensor.param);
   piece.grad = at(tensor.grad);
   for (int k = 0; k < job.slots; ++k) piece.state[k] = at(tensor.state[k]);
-  piece.ema = at(tensor.ema);
+  piece.ema = job.averages ? at(tensor.ema) : nullptr;
   piece.copy_dtype = tensor.copy_dtype;
   piece.length = end - begin;
   piece.stages = &job.stages;
@@ -66,15 +67,16 @@ extern "C" fastopt_status fastopt_floor(const fastopt_tensor* tensor, int32_t sl
   const int64_t threads = tensor->length < fastopt::kParallel ? 1 : fastopt_num_threads();
   const int64_t share = (tensor->length + threads - 1) / threads;
   const int64_t part = (share + fastopt::kLine - 1) / fastopt::kLine * fastopt::kLine;
+  const bool averages = tensor->ema && options->ema_decay >= 0;
   const auto run = [&](fastopt::Kernel kernel, bool reads) {
     fastopt::StageScalars stages;
     stages.zero_grad = options->zero_grad;
-    fastopt::FloorJob job{*tensor, stages, kernel, slot_count, reads, part};
+    fastopt::FloorJob job{*tensor, stages, kernel, slot_count, reads, averages, part};
     fastopt::parallel((tensor->length + part - 1) / part, fastopt::run_part, &job, true);
   };
   const fastopt::KernelSet& kernels = fastopt::active_kernels();
   if (options->max_norm > 0 || options->skip_nonfinite) run(kernels.floor_read[tensor->dtype], true);
-  const bool staged = tensor->ema || tensor->copy || options->zero_grad;
+  const bool staged = averages || tensor->copy || options->zero_grad;
   run((staged ? kernels.staged_floor : kernels.floor)[tensor->dtype][slot_count], false);
   return FASTOPT_OK;
 }

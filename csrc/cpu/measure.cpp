@@ -88,7 +88,8 @@ fastopt_status sweep(const fastopt_tensor* tensors, int64_t count, const fastopt
     if (tensor.grad) line.add(const_cast<fastopt_tensor&>(tensor), 0, tensor.length, 0);  // only its arrays are written
   }
   const FloatControl control;
-  const Measurement found = measure(line, options);
+  Measurement found{-1, true};
+  if (!apply || options.max_norm > 0 || options.skip_nonfinite) found = measure(line, options);
   report = {found.norm, found.finite, options.skip_nonfinite && !found.finite};
   if (!apply || report.skipped) return FASTOPT_OK;
   StageScalars stages;

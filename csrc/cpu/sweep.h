@@ -46,7 +46,10 @@ template <class T, bool kConditioned> struct SweepLoop {
     T each[V::width], result = 0;
     most.store(each);
     most = V::broadcast(0);
-    for (int k = 0; k < V::width; ++k) result = each[k] < result ? result : each[k];  // NaN wins
+    for (int k = 0; k < V::width; ++k) {
+      if (each[k] != each[k]) return each[k];
+      if (result < each[k]) result = each[k];
+    }
     return result;
   }
 

@@ -45,7 +45,7 @@ template <class Variant, class V, StageLevel kLevel> struct TileLoop {
       pointers[a] = padded[a];
       for (int64_t i = 0; arrays[a] && i < count; ++i) padded[a][i] = arrays[a][at + i];
     }
-    char copy[V::width * kCopyBytes];
+    alignas(kCopyBytes) char copy[V::width * kCopyBytes];
     tile(pointers, copy, 0, false);
     for (int a = 0; a < kArrays; ++a) {
       if (a == 1 && !(kIsWhole && piece.stages->zero_grad)) continue;  // the gradient is only read
@@ -76,7 +76,8 @@ template <class Variant, class V, StageLevel kLevel> struct TileLoop {
     if constexpr (kIsWhole) arrays[kEma] = static_cast<T*>(piece.ema);
     int64_t at = head(arrays[0], piece.length);
     if (at > 0) loop.padded_tile(arrays, 0, at);
-    const bool stream = kIsWhole && piece.stream && is_whole(static_cast<uint16_t*>(piece.copy) + at);
+    const bool stream = kIsWhole && piece.stream && copy_size(piece.copy_dtype) == sizeof(uint16_t) &&
+                        is_whole(static_cast<uint16_t*>(piece.copy) + at);
     for (; at + V::width <= piece.length; at += V::width) loop.tile(arrays, piece.copy, at, stream);
     if (at < piece.length) loop.padded_tile(arrays, at, piece.length - at);
     if (stream) drain();

@@ -95,7 +95,7 @@ class Optimizer:
         self._state = States(self.rule, self._tensors, self._plan)
         self._bound: list[buffers.Array | None] | None = None
         if grads is not None:
-            self._bound = read_gradients(grads, self._tensors, written=False)
+            self._bound = read_gradients(grads, self._tensors, written=self._options["zero_grad"])
             if not self._plan.bind(self._bound):
                 raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
 
@@ -154,7 +154,7 @@ class Optimizer:
         `tensor`: its position, or its name where the parameters came in a dict.  `grad`: of the tensor's shape, or 1-D and
         of that part alone.  Parts may come in any order and cut; each element has one.  When every element of every tensor
         has had its part the step is over and counts; `end_step` ends it without the tensors that have had none.  A part of
-        no elements does nothing.  The
+        no elements does nothing.  Hyperparameters and options are not to be changed while a step is open.  The
         result has the bits of `step`.
 
         Raises TypeError or ValueError, with nothing written, where an argument is not that, and where `max_norm` or
@@ -166,10 +166,7 @@ class Optimizer:
                     f"{name}: got {self._options[name]!r}, which needs all gradients at once, expected a step without it"
                 )
         bound = self._options.overridden(options, PartOptions)
-        part = self._parts.check(tensor, begin, end)
-        if not self._parts.done:
-            self._follow_schedules()
-        self._parts.step(part, grad, bound)
+        self._parts.step(tensor, grad, begin, end, bound, self._follow_schedules)
 
     def end_step(self) -> None:
         """Ends a step in parts in which some tensors had no gradient.
@@ -242,9 +239,9 @@ class Optimizer:
 
         The arrays are live; before a parameter's first step its average is the parameter as it came.
         """
-        if self._options["ema_decay"] is None:
-            return None
         averages = [tensor.ema for tensor in self._tensors]
+        if averages[0] is None:
+            return None
         if self._shape is dict:
             return dict(zip(self._keys, averages, strict=True))
         return averages if self._shape is list else averages[0]
@@ -316,7 +313,7 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Copies a snapshot of `state_dict` into this optimizer's state, counts and groups.
+        """Copies a snapshot of `state_dict` into this optimizer's state, averages, counts, groups and options.
 
         Entries with a name find the parameter of that name.  A group whose `lr` is a schedule keeps it.  Raises TypeError
         or ValueError, with nothing changed, where the snapshot is of another rule, or of other tensors or groups in number,

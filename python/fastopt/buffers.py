@@ -109,10 +109,17 @@ def check_writable(array: Array, name: str) -> None:
 
 def check_copy(value: Any, name: str, param: Array, param_name: str) -> tuple[Array, int]:
     """An array that takes copies of `param`, in one of COPY_DTYPES, and the C number of that; bfloat16 as its bits."""
+    # Neither NumPy nor DLPack know bfloat16; ml_dtypes and torch give the bits as another type.
     bits = value
-    if str(getattr(value, "dtype", "")) in ("bfloat16", "torch.bfloat16"):
-        # Neither NumPy nor DLPack know it; ml_dtypes and torch give the bits as another type.
-        bits = value.view(np.uint16 if isinstance(value, np.ndarray) else sys.modules["torch"].uint16)
+    if isinstance(value, np.ndarray) and value.dtype.name == "bfloat16":
+        bits = value.view(np.uint16)
+    elif str(getattr(value, "dtype", "")) == "torch.bfloat16" and "torch" in sys.modules:
+        if value.requires_grad:
+            raise TypeError(f"{name}: got a {type(value).__name__} that requires grad, expected it detached from autograd")
+        try:
+            bits = value.view(sys.modules["torch"].uint16)
+        except Exception as error:  # a layout without plain memory
+            raise TypeError(f"{name}: got {type(value).__name__}, which does not give its memory: {error}") from error
     array = as_array(bits, name)
     kind = "bfloat16" if bits is not value else array.dtype.name
     if kind not in COPY_DTYPES:

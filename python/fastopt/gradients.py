@@ -19,8 +19,9 @@ def global_norm(grads: Any) -> float:
     """The Euclidean norm of all elements of `grads` together, in float64.
 
     `grads`: an array, a list, a tuple or a dict of arrays, float32 or float64, C-contiguous; None stands for none.
-    Squares are summed in float64, exactly over blocks of 256: the result has the same bits for any number of threads, any
-    instruction set and any order of the arrays, and no overflow.  Inf or NaN where an element is.
+    Squares are summed in float64 over blocks of 256 elements, and the blocks' sums exactly: the result has the same bits for
+    any number of threads, any instruction set and any order of the arrays.  Squares do not overflow; the norm itself is Inf
+    where it is beyond float64, or where an element is Inf, and NaN where one is NaN.
 
     Raises TypeError or ValueError where an argument is not that.
     """
@@ -62,14 +63,12 @@ def check(name: str, value: Any) -> float:
 
 def read(grads: Any, *, written: bool = False) -> list[buffers.Array]:
     """The arrays of `grads` that are not None, as ndarrays."""
-    if isinstance(grads, Mapping):
-        grads = {key: grad for key, grad in grads.items() if grad is not None} or []
-    elif isinstance(grads, (list, tuple)):
-        grads = [grad for grad in grads if grad is not None]
-    if isinstance(grads, list) and not grads:
+    if isinstance(grads, (list, tuple, Mapping)) and len(grads) == 0:
         return []
     arrays = []
     for value, name, _ in named(grads, "grads"):
+        if value is None:
+            continue
         array = buffers.as_array(value, name)
         if array.dtype.num not in buffers.NUMBERS:
             raise TypeError(f"{name}: got dtype {array.dtype}, expected float32 or float64")

@@ -44,6 +44,7 @@ class Options(MutableMapping[str, Any]):
         self._values = self.accept(values)
         self._averages = self._values["ema_decay"] is not None
         self.bound = bound(self._values)
+        self._overridden: dict[Any, _core.Options] = {}
 
     def accept(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """`values` checked; nothing is changed yet."""
@@ -60,13 +61,22 @@ class Options(MutableMapping[str, Any]):
         with self._lock:
             self._values = {**self._values, **values}
             self.bound = bound(self._values)
+            self._overridden = {}
 
     def overridden(self, values: Mapping[str, Any], call: type[PartOptions] | type[StepOptions]) -> _core.Options:
         """For one call: these values, where they are not None, over the present ones; TypeError for a name it does not take."""
         for key in values:
             if key not in call.__annotations__:
                 raise TypeError(f"{key}: there is no such option here; there are {', '.join(call.__annotations__)}")
-        return bound({**self._values, **self.accept({key: value for key, value in values.items() if value is not None})})
+        given = (*values.items(), *map(type, values.values()))  # 1 and True are equal, and are not the same
+        try:
+            known = self._overridden.get(given)
+        except TypeError:  # of a value that cannot be hashed, such as an array
+            return bound({**self._values, **self.accept(present(values))})
+        if known is None:
+            known = bound({**self._values, **self.accept(present(values))})
+            self._overridden = {given: known}  # the last alone: most loops give every step the same
+        return known
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         self.assign(self.accept(dict(*args, **kwargs)))
@@ -88,6 +98,10 @@ class Options(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Options({', '.join(f'{key}={value!r}' for key, value in self._values.items())})"
+
+
+def present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def bound(values: Mapping[str, Any]) -> _core.Options:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,20 +27,57 @@ class Part:
 
 
 class Parts:
-    """What a step in parts has done so far."""
+    """What a step in parts has done so far.  Calls from several threads go one after the other."""
 
     def __init__(self, tensors: list[Tensor], plan: _core.Plan) -> None:
         self._tensors = tensors
         self._plan = plan
+        self._lock = threading.RLock()
+        self._positions = {tensor.key: i for i, tensor in enumerate(tensors) if tensor.key is not None}
+        self._empty = [i for i, tensor in enumerate(tensors) if tensor.param.size == 0]
         self.done: dict[int, list[tuple[int, int]]] = {}
-        """Tensor to the ranges of its elements; empty where no step is open."""
+        """Tensor to the ranges of its elements, in order and merged; empty where no step is open."""
+        self._whole = 0  # of the tensors in `done`
 
     def refuse(self, call: str) -> None:
         """ValueError where a step is open, which `call` would tear apart."""
         if self.done:
             raise ValueError(f"{call}: a step in parts is open, expected the parts of all tensors, or end_step(), before")
 
-    def check(self, tensor: Any, begin: Any, end: Any) -> Part:
+    def step(self, tensor: Any, grad: Any, begin: Any, end: Any, options: _core.Options, before: Callable[[], None]) -> None:
+        """Makes a part; counts the tensor's step, and the step, where it was the last.  `before` a step's first part is called.
+
+        A part of no elements is checked and does nothing.
+        """
+        with self._lock:
+            part = self._check(tensor, begin, end)
+            if not self.done:
+                before()
+            where = part.index, part.begin, part.end, options
+            if not self._plan.step_part(grad, *where) and not self._plan.step_part(self._converted(grad, part, options), *where):
+                raise RuntimeError("grad: the extension refuses what buffers.py accepts; please report this")
+            if part.begin == part.end:
+                return
+            self._record(part)
+            if self._is_whole(part.index):
+                self._whole += 1
+                self._plan.count(part.index)
+            if self._whole + len(self._empty) == len(self._tensors):
+                self._close()
+
+    def end(self) -> None:
+        """Ends the step without the tensors that have had no part."""
+        with self._lock:
+            if not self.done:
+                raise ValueError("end_step: no step in parts is open, expected step_part() before")
+            for index in self.done:
+                if not self._is_whole(index):
+                    raise ValueError(
+                        f"end_step: {self._tensors[index].name} has had its part in part, expected all of it or nothing"
+                    )
+            self._close()
+
+    def _check(self, tensor: Any, begin: Any, end: Any) -> Part:
         """A part that may be made now; TypeError or ValueError where it may not."""
         index = self._index(tensor)
         target = self._tensors[index]
@@ -48,47 +88,35 @@ class Parts:
                 raise TypeError(f"{name}: got {buffers.describe(value)}, expected a whole number")
         if not 0 <= begin <= end <= size:
             raise ValueError(f"begin, end: got {shown(begin)}, {shown(end)}, expected 0 <= begin <= end <= {size}")
-        for first, last in self.done.get(index, []):
+        ranges = self.done.get(index, [])
+        at = bisect.bisect_left(ranges, (begin, begin))
+        for first, last in ranges[max(at - 1, 0) : at + 1]:
             if begin < last and first < end:
                 raise ValueError(
                     f"begin, end: elements {max(begin, first)} to {min(end, last)} of {target.name} have had their part"
                 )
         return Part(index, int(begin), int(end))
 
-    def step(self, part: Part, grad: Any, options: _core.Options) -> None:
-        """Makes a part that has been checked; counts the tensor's step, and the step, where it was the last.
-
-        A part of no elements is checked and does nothing.
-        """
-        where = part.index, part.begin, part.end, options
-        if not self._plan.step_part(grad, *where) and not self._plan.step_part(self._converted(grad, part, options), *where):
-            raise RuntimeError("grad: the extension refuses what buffers.py accepts; please report this")
-        if part.begin == part.end:
-            return
-        self.done.setdefault(part.index, []).append((part.begin, part.end))
-        if self._is_whole(part.index):
-            self._plan.count(part.index)
-        if all(self._is_whole(i) for i in range(len(self._tensors))):
-            self._close()
-
-    def end(self) -> None:
-        """Ends the step without the tensors that have had no part."""
-        if not self.done:
-            raise ValueError("end_step: no step in parts is open, expected step_part() before")
-        for index in self.done:
-            if not self._is_whole(index):
-                raise ValueError(f"end_step: {self._tensors[index].name} has had its part in part, expected all of it or nothing")
-        self._close()
-
-    def _close(self) -> None:
-        for index, tensor in enumerate(self._tensors):
-            if tensor.param.size == 0:
-                self._plan.count(index)
-        self.done.clear()
-        self._plan.completed += 1
+    def _record(self, part: Part) -> None:
+        ranges = self.done.setdefault(part.index, [])
+        at = bisect.bisect_left(ranges, (part.begin, part.end))
+        begin, end = part.begin, part.end
+        if at < len(ranges) and ranges[at][0] == end:
+            end = ranges.pop(at)[1]
+        if at > 0 and ranges[at - 1][1] == begin:
+            begin = ranges.pop(at - 1)[0]
+            at -= 1
+        ranges.insert(at, (begin, end))
 
     def _is_whole(self, index: int) -> bool:
-        return sum(end - begin for begin, end in self.done.get(index, [])) == self._tensors[index].param.size
+        return self.done[index] == [(0, self._tensors[index].param.size)]
+
+    def _close(self) -> None:
+        for index in self._empty:
+            self._plan.count(index)
+        self.done.clear()
+        self._whole = 0
+        self._plan.completed += 1
 
     def _converted(self, grad: Any, part: Part, options: _core.Options) -> buffers.Array:
         """`grad` as an ndarray for the plan; raises where something about it is wrong."""
@@ -106,13 +134,12 @@ class Parts:
         return array
 
     def _index(self, tensor: Any) -> int:
-        names = [each.key for each in self._tensors]
         if isinstance(tensor, str):
-            if tensor not in names:
+            if tensor not in self._positions:
                 raise ValueError(f"tensor: got the name {tensor!r}, which no parameter has")
-            return names.index(tensor)
+            return self._positions[tensor]
         if isinstance(tensor, bool) or not isinstance(tensor, (int, np.integer)):
             raise TypeError(f"tensor: got {buffers.describe(tensor)}, expected a position or a name")
-        if not 0 <= tensor < len(names):
-            raise ValueError(f"tensor: got {shown(tensor)}, expected a position from 0 to {len(names) - 1}")
+        if not 0 <= tensor < len(self._tensors):
+            raise ValueError(f"tensor: got {shown(tensor)}, expected a position from 0 to {len(self._tensors) - 1}")
         return int(tensor)

@@ -188,5 +188,4 @@ OPTIONS: tuple[Hyperparameter, ...] = (
     ),
     flag("zero_grad", False, "leaves zeros in the gradients, also of a skipped step"),
 )
-"""Stages that hold for all tensors of a step; with those above, in this order: grad_scale, skip_nonfinite, clip_value, max_norm,
-maximize, l1, weight_decay, the rule, ema_decay, zero_grad."""
+"""Stages that hold for all tensors of a step; docs/whole-step.md has the order of all stages."""
