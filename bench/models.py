@@ -7,6 +7,7 @@ arrays that the step before did not have.  Arms take turns in one process; the f
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -80,7 +81,7 @@ def main() -> None:
         f"fastopt {fastopt.__version__}, torch {torch.__version__}, {fastopt.get_num_threads()} threads; time over fastopt's list (quartiles' distance)"
     )
     for name, shapes in MODELS.items():
-        result = compare(measure(lambda shapes=shapes: arms(shapes), 3, ROUNDS, 1e99, lambda: None))  # type: ignore[misc]
+        result = compare(measure(functools.partial(arms, shapes), 3, ROUNDS, 1e99, lambda: None))
         ratios = ", ".join(f"{arm} {r['median']:.2f} ({r['spread']:.0%})" for arm, r in result["ratios"].items())
         print(f"{name}, {len(shapes)} tensors: {result['seconds']['fastopt'] * 1e3:.3f} ms; {ratios}", flush=True)
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,11 +42,11 @@ def test_every_line_of_the_readmes_tour_runs() -> None:
 
 def test_the_page_on_the_whole_step_runs() -> None:
     whole, parts = blocks(ROOT / "docs" / "whole-step.md", "python")
-    known: dict[str, object] = {}
+    known: dict[str, Any] = {}
     exec(whole, known)
-    assert known["opt"].steps == 2  # type: ignore[attr-defined]
+    assert known["opt"].steps == 2
     exec(parts, known)
-    assert known["opt"].steps == 1  # type: ignore[attr-defined]
+    assert known["opt"].steps == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
