@@ -72,10 +72,11 @@ class Options(MutableMapping[str, Any]):
         try:
             known = self._overridden.get(given)
         except TypeError:  # of a value that cannot be hashed, such as an array
-            return bound({**self._values, **self.accept(present(values))})
+            given, known = (), None
         if known is None:
-            known = bound({**self._values, **self.accept(present(values))})
-            self._overridden = {given: known}  # the last alone: most loops give every step the same
+            with self._lock:  # an assignment in another thread empties the cache
+                known = bound({**self._values, **self.accept(present(values))})
+                self._overridden = {given: known} if given else {}  # the last alone: most loops give every step the same
         return known
 
     def update(self, *args: Any, **kwargs: Any) -> None:
