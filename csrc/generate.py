@@ -14,6 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+KINDS = ("signed", "non-negative", "parameter", "full")
+"""Of slots, in the order of fastopt_slot_kind."""
+
 SOURCE = Path(__file__).resolve().parent.parent / "python" / "fastopt" / "rules"
 BANNER = "// Made by csrc/generate.py from python/fastopt/rules; change those.\n"
 
@@ -60,9 +63,14 @@ def rules_header(rules: list[Any]) -> str:
         out.append(f"template <class V>\nstruct {rule.arithmetic}_scalars {{\n  V {', '.join(names)};")
         out.append(f"  explicit {rule.arithmetic}_scalars(const double* d) : {fill} {{}}\n}};\n")
     out += [f'#include "rules/{rule.arithmetic}.h"' for rule in rules] + [""]
-    entries = [f"X({r.arithmetic}, {v.name}, {len(v.slots)})" for r in rules for v in r.variants]
+    entries = [f"X({r.arithmetic}, {v.name}, {len(v.slots)}, {mask(r, v)})" for r in rules for v in r.variants]
     out.append("#define FASTOPT_VARIANTS(X) \\\n  " + " \\\n  ".join(entries) + "\n")
     return "\n".join(out)
+
+
+def mask(rule: Any, variant: Any) -> int:
+    """Bit k is set where the variant's slot k is non-negative."""
+    return sum(1 << k for k, name in enumerate(variant.slots) if rule.slot(name).kind == "non-negative")
 
 
 class Lists:
@@ -77,6 +85,10 @@ class Lists:
         if values:
             self.declarations.append(f"static const {kind} {self.prefix}_{name}[] = {{{', '.join(values)}}};")
         return f"{len(values)}, {f'{self.prefix}_{name}' if values else 'nullptr'}"
+
+    def pointer(self, name: str, values: list[int]) -> str:
+        """The C++ for the pointer alone."""
+        return self.numbers(name, values).split(", ")[1]
 
     def strings(self, name: str, values: Iterable[str]) -> str:
         return self.add(name, "char* const", [f'"{value}"' for value in values])
@@ -122,6 +134,7 @@ def table_header(rules: list[Any]) -> str:
             f'"{a}"',
             lists.strings("hyperparameters", hyperparameters),
             lists.strings("slots", slots),
+            lists.pointer("slot_kinds", [KINDS.index(slot.kind) for slot in rule.slots]),
             lists.strings("running", rule.carried),
             lists.strings("scalars", rule.scalars),
             lists.add("variants", "fastopt_variant", variants),

@@ -217,6 +217,7 @@ def rmsprop(
     momentum: float = 0.0,
     centered: bool = False,
     eps_in_root: bool = False,
+    variance_floor: float | None = None,
     lr_in_momentum: bool = False,
 ) -> Array:
     """torch.optim.RMSprop; with eps_in_root and lr_in_momentum Keras'."""
@@ -224,7 +225,7 @@ def rmsprop(
     spread = state["square_avg"] = alpha * state.get("square_avg", zero) + (1 - alpha) * g**2
     if centered:
         mean = state["grad_avg"] = alpha * state.get("grad_avg", zero) + (1 - alpha) * g
-        spread = np.maximum(spread - mean**2, 0.0)
+        spread = np.maximum(spread - mean**2, (variance_floor or 0.0) * spread)
     divided = g / (np.sqrt(spread + eps) if eps_in_root else np.sqrt(spread) + eps)
     if momentum == 0:
         return p - lr * divided

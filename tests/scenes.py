@@ -60,7 +60,8 @@ class Scene:
 
 # Each bad array stands last in its list, so that a step that had begun would show in the others.
 BAD_ARRAYS: dict[str, tuple[Callable[[], Any], type[Exception]]] = {
-    "float16": (lambda: np.ones(N, np.float16), TypeError),
+    "16 bits that are no number": (lambda: np.ones(N, np.uint16), TypeError),
+    "longdouble": (lambda: np.ones(N, np.longdouble), TypeError),
     "integers": (lambda: np.ones(N, np.int32), TypeError),
     "booleans": (lambda: np.ones(N, bool), TypeError),
     "complex": (lambda: np.ones(N, np.complex64), TypeError),

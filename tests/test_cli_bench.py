@@ -48,6 +48,7 @@ def report() -> dict[str, Any]:
     rows = [
         {
             "rule": row.label,
+            "formats": None,
             "size": size,
             "dtype": "float32",
             "threads": 2,

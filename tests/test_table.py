@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import fastopt
 from fastopt import _core
+from fastopt.formats import STORAGE
 from fastopt.rules import OPTIONS, RULES, STAGES, Rule
 from fastopt.rules.expressions import power
 from fastopt.rules.hyperparameters import ends
@@ -152,8 +153,8 @@ def test_arguments_are_torchs(name: str) -> None:
 def test_classes_and_functions_follow_the_row(name: str) -> None:
     rule, cls, function = RULES[name], getattr(fastopt, name), getattr(fastopt.functional, name.lower())
     assert cls.rule is rule
-    options = [option.name for option in OPTIONS]
-    assert list(inspect.signature(cls).parameters) == ["params", *rule.defaults, *options, "copy_to", "grads"]
+    options, storage = [option.name for option in OPTIONS], [each.name for each in STORAGE]
+    assert list(inspect.signature(cls).parameters) == ["params", *rule.defaults, *options, *storage, "copy_to", "grads"]
     expected = ["param", "grad", *(slot.name for slot in rule.slots), *rule.carried, "step", *rule.defaults, "grad_scale"]
     assert list(inspect.signature(function).parameters) == expected
     for text in (cls.__doc__, function.__doc__):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -173,7 +174,7 @@ def test_a_tensor_that_requires_grad_is_refused(make: Any) -> None:
     assert not param.any()
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int32, torch.complex64])
+@pytest.mark.parametrize("dtype", [torch.int16, torch.uint16, torch.int32, torch.complex64])
 def test_tensors_of_other_types_are_refused(dtype: torch.dtype) -> None:
     with pytest.raises(TypeError, match="params"):
         fastopt.SGD(torch.zeros(3, dtype=dtype))
@@ -185,3 +186,23 @@ def test_sparse_and_meta_tensors_are_refused() -> None:
     for bad in (torch.ones(3).to_sparse(), torch.zeros(3, device="meta")):
         with pytest.raises(TypeError, match="grads"):
             fastopt.SGD(torch.zeros(3)).step(bad)
+
+
+@pytest.mark.parametrize("master", [None, "24bit"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_small_tensors_are_updated_in_place(dtype: str, master: str | None, rng: np.random.Generator) -> None:
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    array, grad = rng.standard_normal(300).astype(kind), rng.standard_normal(300).astype(kind)
+    bits = [torch.from_numpy(each.view(np.uint16).copy()).view(getattr(torch, dtype)) for each in (array, grad)]
+    ours = fastopt.Adam(array, state_dtype="8bit", master=master)
+    theirs = fastopt.Adam(bits[0], state_dtype="8bit", master=master, grads=bits[1])
+    for _ in range(5):
+        ours.step(grad)
+        theirs.step()
+    theirs.step(bits[1])
+    ours.step(grad)
+    assert bits[0].view(torch.uint16).numpy().tolist() == array.view(np.uint16).tolist()
+    with pytest.raises(TypeError, match=r"^params: got a Tensor that requires grad"):
+        fastopt.Adam(
+            bits[0].clone().requires_grad_() if dtype == "bfloat16" else torch.ones(3, dtype=torch.bfloat16, requires_grad=True)
+        )

@@ -9,6 +9,7 @@ import inspect
 import sys
 from pathlib import Path
 
+from fastopt.formats import STORAGE
 from fastopt.from_table import class_signature, function_signature
 from fastopt.rules import OPTIONS, RULES, Hyperparameter, Rule
 
@@ -32,14 +33,14 @@ around the rule and their order are at the end of [rules.md](rules.md).
 
 def annotation(name: str, rule: Rule) -> str:
     """The type of an argument, as a type checker should see it."""
-    fixed = {"params": "_Params", "grads": "Any", "copy_to": "Any", "param": "Any", "grad": "Any", "step": "int"}
+    fixed = {"params": "_Params", "grads": "Any", "copy_to": "Any", "param": "Any", "grad": "Any", "step": "int", "seed": "int"}
     if name in fixed:
         return fixed[name]
     if name in {*(slot.name for slot in rule.slots), *rule.carried}:
         return "Any | None"
-    h = next(h for h in rule.arguments + OPTIONS if h.name == name)
+    h = next(h for h in rule.arguments + OPTIONS + STORAGE if h.name == name)
     if h.choices:
-        kinds = ["bool"] if True in h.choices else []
+        kinds = (["bool"] if True in h.choices else []) + (["None"] if None in h.choices else [])
         words = [repr(c).replace("'", '"') for c in h.choices if isinstance(c, str)]
         return " | ".join(kinds + ([f"Literal[{', '.join(words)}]"] if words else []))
     if h.parts:
@@ -145,6 +146,12 @@ def rules_page() -> str:
         "| option | default | range | meaning |",
         "|---|---|---|---|",
         *map(describe, OPTIONS),
+        "",
+        "## Formats of every rule\n",
+        "Arguments of each class, fixed when it is built; [formats.md](formats.md) says what they mean.\n",
+        "| argument | default | range | meaning |",
+        "|---|---|---|---|",
+        *map(describe, STORAGE),
         "",
     ]
     return "\n".join(out)

@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 
 #include <stdint.h>
+#include <string.h>
 
 #include "../fastopt.h"
 
@@ -47,24 +48,37 @@ class ArrayView {
 
   static int64_t size_of(int32_t dtype) { return dtype == FASTOPT_FLOAT64 ? 8 : dtype == FASTOPT_FLOAT32 ? 4 : 2; }
 
-  // Whether the elements are of a fastopt_dtype.  Of a 16-bit one the bits may come as any 16-bit type: NumPy itself
-  // has no bfloat16.
-  bool holds(int32_t wanted) const {
-    if (wanted == FASTOPT_FLOAT32 || wanted == FASTOPT_FLOAT64) return dtype() == wanted;
-    return py::detail::array_descriptor2_proxy(array_.descr)->elsize == size_of(wanted);  // NumPy 2's layout
-  }
+  int64_t element_size() const {
+    return py::detail::array_descriptor2_proxy(array_.descr)->elsize;
+  }  // NumPy 2's layout
 
-  // A fastopt_dtype, or -1: another type or foreign byte order.
+  // A fastopt_dtype, or -1: another type or foreign byte order.  NumPy itself has no bfloat16: it comes as ml_dtypes'
+  // own type, or as buffers.py names its bits, a structure of one field.
   int32_t dtype() const {
     const auto* descriptor = py::detail::array_descriptor1_proxy(array_.descr);
+    const int type = descriptor->type_num;
+    if (type == kVoid) return is_named_bfloat16() ? FASTOPT_BFLOAT16 : -1;
     // '=' or, by another way to the same dtype, the native order by name.
     if (descriptor->byteorder != '=' && descriptor->byteorder != kNative) return -1;
-    if (descriptor->type_num == py::detail::npy_api::NPY_FLOAT_) return FASTOPT_FLOAT32;
-    if (descriptor->type_num == py::detail::npy_api::NPY_DOUBLE_) return FASTOPT_FLOAT64;
-    return -1;
+    if (type == py::detail::npy_api::NPY_FLOAT_) return FASTOPT_FLOAT32;
+    if (type == py::detail::npy_api::NPY_DOUBLE_) return FASTOPT_FLOAT64;
+    if (type == kHalf) return FASTOPT_FLOAT16;
+    if (type < kFirstUserType || element_size() != 2) return -1;
+    const char* name = reinterpret_cast<PyTypeObject*>(descriptor->typeobj)->tp_name;
+    const char* dot = strrchr(name, '.');
+    return strcmp(dot ? dot + 1 : name, "bfloat16") == 0 ? FASTOPT_BFLOAT16 : -1;
   }
 
  private:
+  // NumPy's numbers of types.
+  static constexpr int kVoid = 20, kHalf = 23, kFirstUserType = 256;
+
+  bool is_named_bfloat16() const {
+    PyObject* names = py::detail::array_descriptor2_proxy(array_.descr)->names;
+    return element_size() == 2 && names && PyTuple_Check(names) && PyTuple_GET_SIZE(names) == 1 &&
+           PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "bfloat16") == 0;
+  }
+
   static constexpr char kNative = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '<' : '>';
   const py::detail::PyArray_Proxy& array_;
 };

@@ -20,7 +20,11 @@ py::tuple run(const std::vector<py::object>& arrays, const fastopt_options& opti
     fastopt_tensor tensor{};
     tensor.grad = view.data();
     tensor.length = view.length();
-    tensor.dtype = view.dtype();
+    const int32_t dtype = view.dtype();
+    tensor.dtype = dtype == FASTOPT_FLOAT64 ? FASTOPT_FLOAT64 : FASTOPT_FLOAT32;
+    if (dtype == FASTOPT_BFLOAT16) tensor.grad_format = fastopt_find_format("bfloat16");
+    if (dtype == FASTOPT_FLOAT16) tensor.grad_format = fastopt_find_format("float16");
+    if (dtype < 0) tensor.dtype = dtype;
     tensors.push_back(tensor);
   }
   fastopt_report report;

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -75,6 +76,33 @@ std::optional<std::string> isa_last_run() {
   return name ? std::optional<std::string>(name) : std::nullopt;
 }
 
+// Seconds of a processor's cycle, now: a chain of operations of one cycle each, by a clock; 0 where that is not known
+// here.
+double cycle_seconds() {
+#if defined(__x86_64__) || defined(__aarch64__)
+  constexpr int64_t kRounds = 20000, kEach = 16;
+  double best = 1;
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    uint64_t x = 1, y = 3;
+    const auto begin = std::chrono::steady_clock::now();
+    for (int64_t i = 0; i < kRounds; ++i) {
+      for (int64_t k = 0; k < kEach; ++k) {
+#ifdef __x86_64__
+        asm volatile("xor %1, %0" : "+r"(x) : "r"(y));
+#else
+        asm volatile("eor %0, %0, %1" : "+r"(x) : "r"(y));
+#endif
+      }
+    }
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+    best = std::min(best, passed.count() / (kRounds * kEach));
+  }
+  return best;
+#else
+  return 0;
+#endif
+}
+
 }  // namespace
 
 void register_introspection(py::module_& module) {
@@ -90,6 +118,7 @@ void register_introspection(py::module_& module) {
   module.def("isa_last_run", &isa_last_run);
   module.def(
       "set_isa", [](const std::string& name) { return fastopt_set_isa(name.c_str()) == FASTOPT_OK; }, py::arg("name"));
+  module.def("cycle_seconds", &cycle_seconds);
   module.def("num_threads", &fastopt_num_threads);
   module.def(
       "set_num_threads", [](int32_t count) { return fastopt_set_num_threads(count) == FASTOPT_OK; }, py::arg("count"));

@@ -1,6 +1,7 @@
 // The extension module fastopt._core.
 #include <pybind11/pybind11.h>
 
+#include "formats.h"
 #include "gradients.h"
 #include "introspection.h"
 #include "plan.h"
@@ -10,6 +11,7 @@ PYBIND11_MODULE(_core, module) {
   module.attr("__version__") = FASTOPT_VERSION;
   module.attr("compiler") = __VERSION__;
   fastopt::bindings::register_plan(module);
+  fastopt::bindings::register_formats(module);
   fastopt::bindings::register_gradients(module);
   fastopt::bindings::register_introspection(module);
 }

@@ -11,29 +11,61 @@ void raise_on(fastopt_status status) {
   if (status != FASTOPT_OK) throw py::value_error(fastopt_status_message(status));
 }
 
-Plan::Plan(const std::string& rule, const py::list& tensors, int64_t groups) {
+namespace {
+
+// Of a tensor's dtype for gradients of another, which holds them all; -1 where it does not, or where there is none.
+int32_t grad_format_of(int32_t dtype, int32_t grad) {
+  static const int32_t bfloat16 = fastopt_find_format("bfloat16"), float16 = fastopt_find_format("float16"),
+                       float32 = fastopt_find_format("float32");
+  if (grad == dtype) return 0;
+  switch (grad) {
+    case FASTOPT_FLOAT32:
+      return float32;
+    case FASTOPT_BFLOAT16:
+      return bfloat16;
+    case FASTOPT_FLOAT16:
+      return float16;
+    default:
+      return -1;
+  }
+}
+
+int64_t grad_size(const fastopt_tensor& tensor) {
+  return tensor.grad_format == 0 ? ArrayView::size_of(tensor.dtype) : fastopt_format_at(tensor.grad_format)->size;
+}
+
+}  // namespace
+
+Plan::Plan(const std::string& rule, const py::list& tensors, int64_t groups, uint64_t seed) : seed_(seed) {
   const int32_t index = fastopt_find_rule(rule.c_str());
   if (index < 0) throw py::value_error("no rule named " + rule);
   if (groups < 1) throw py::value_error("expected at least one group");
   const auto slots = static_cast<size_t>(fastopt_rule_at(index)->slot_count);
   groups_.resize(groups);
   for (fastopt_group& group : groups_) group = {index, 0, 0, 0, 0, 0, {}};
-  using Entry = std::tuple<py::object, std::vector<py::object>, py::object, py::object, int32_t, int32_t>;
   for (const py::handle entry : tensors) {
-    const auto [param, state, ema, copy, copy_dtype, group] = py::cast<Entry>(entry);
-    if (state.size() != slots) throw py::value_error("expected an array or None for each slot of the rule");
-    if (group < 0 || group >= groups) throw py::value_error("no such group");
+    const auto row = py::cast<py::dict>(entry);
+    const auto state = py::cast<std::vector<py::object>>(row["state"]);
+    const py::object param = py::cast<py::tuple>(row["param"])[0];
+    if (state.size() != slots) throw py::value_error("expected an entry or None for each slot of the rule");
     if (!ArrayView::is_array(param.ptr())) throw py::type_error("expected ndarrays");
     const ArrayView like(param.ptr());
     fastopt_tensor tensor{};
-    tensor.group = group;
+    tensor.group = py::cast<int32_t>(row["group"]);
+    tensor.dtype = py::cast<int32_t>(row["dtype"]);
+    tensor.copy_dtype = py::cast<int32_t>(row["copy_dtype"]);
+    tensor.stochastic = py::cast<bool>(row["stochastic"]);
+    tensor.offset = py::cast<int64_t>(row["offset"]);
     tensor.length = like.length();
-    tensor.dtype = like.dtype();
-    tensor.copy_dtype = copy_dtype;
-    tensor.param = take_array(param, like, tensor.dtype);
-    for (size_t k = 0; k < slots; ++k) tensor.state[k] = take_array(state[k], like, tensor.dtype);
-    tensor.ema = take_array(ema, like, tensor.dtype);
-    tensor.copy = take_array(copy, like, copy_dtype);
+    if (tensor.group < 0 || tensor.group >= groups) throw py::value_error("no such group");
+    if (tensor.dtype != FASTOPT_FLOAT32 && tensor.dtype != FASTOPT_FLOAT64) throw py::value_error("no such dtype");
+    tensor.param = take_coded(row["param"], like, tensor.dtype, tensor.param_extra, tensor.param_format);
+    for (size_t k = 0; k < slots; ++k) {
+      if (state[k].is_none()) continue;
+      tensor.state[k] = take_coded(state[k], like, tensor.dtype, tensor.state_extra[k], tensor.state_format[k]);
+    }
+    tensor.ema = take_array(row["ema"], like, ArrayView::size_of(tensor.dtype));
+    tensor.copy = take_array(row["copy"], like, ArrayView::size_of(tensor.copy_dtype));
     params_.push_back(param);
     tensors_.push_back(tensor);
   }
@@ -42,21 +74,45 @@ Plan::Plan(const std::string& rule, const py::list& tensors, int64_t groups) {
 }
 
 // The memory of an array of the plan, which from now on it keeps; nullptr for None.
-void* Plan::take_array(const py::object& object, const ArrayView& like, int32_t dtype) {
+void* Plan::take_array(const py::object& object, const ArrayView& like, int64_t element_size) {
   if (object.is_none()) return nullptr;
   if (!ArrayView::is_array(object.ptr())) throw py::type_error("expected ndarrays");
   const ArrayView view(object.ptr());
-  if (!view.contiguous() || !view.writable() || dtype < 0 || !view.holds(dtype) || !view.same_shape(like)) {
+  if (!view.contiguous() || !view.writable() || view.element_size() != element_size || !view.same_shape(like)) {
     throw py::value_error("expected contiguous, writable arrays of one shape and dtype");
   }
   arrays_.push_back(object);
-  if (view.length()) own_.push_back(memory(view.data(), view.length(), dtype));
+  if (view.length()) own_.push_back(memory(view.data(), view.length() * element_size));
   return view.data();
 }
 
-Plan::Interval Plan::memory(void* data, int64_t length, int32_t dtype) {
+// The same of what a format has beside `length` elements.
+void* Plan::take_extra(const py::object& object, int64_t length, const fastopt_format* format) {
+  const int64_t bytes = (length + format->extra_span - 1) / format->extra_span * format->extra_size;
+  if (!ArrayView::is_array(object.ptr())) throw py::type_error("expected ndarrays");
+  const ArrayView view(object.ptr());
+  if (!view.contiguous() || !view.writable() || view.element_size() * view.length() != bytes) {
+    throw py::value_error("expected a contiguous, writable array beside the elements");
+  }
+  arrays_.push_back(object);
+  if (bytes) own_.push_back(memory(view.data(), bytes));
+  return view.data();
+}
+
+void* Plan::take_coded(const py::object& entry, const ArrayView& like, int32_t dtype, void*& extra, int32_t& format) {
+  const auto [data, beside, index] = py::cast<std::tuple<py::object, py::object, int32_t>>(entry);
+  const fastopt_format* row = fastopt_format_at(index);
+  if (index != 0 && !row) throw py::value_error("no such format");
+  format = index;
+  if (row && row->extra_size > 0) extra = take_extra(beside, like.length(), row);
+  if (!row || row->extra_span == 1) return take_array(data, like, row ? row->size : ArrayView::size_of(dtype));
+  const fastopt_format codes{row->name, row->size, row->extra_span * row->size, row->extra_span};  // in whole blocks
+  return take_extra(data, like.length(), &codes);
+}
+
+Plan::Interval Plan::memory(void* data, int64_t bytes) {
   const auto begin = reinterpret_cast<uintptr_t>(data);
-  return {begin, begin + length * ArrayView::size_of(dtype)};
+  return {begin, begin + bytes};
 }
 
 bool Plan::meet(const Interval& a, const Interval& b) { return b.begin < a.end; }
@@ -92,15 +148,22 @@ bool Plan::overlaps_own(Interval memory) const {
   return next != own_.begin() && std::prev(next)->end > memory.begin;
 }
 
+bool Plan::take_dtype(fastopt_tensor& tensor, const ArrayView& grad) {
+  const int32_t format = grad_format_of(tensor.dtype, grad.dtype());
+  if (format < 0 || (tensor.dtype == FASTOPT_FLOAT32 && grad.dtype() == FASTOPT_FLOAT64)) return false;
+  tensor.grad_format = format;
+  return true;
+}
+
 bool Plan::take_one(size_t index, PyObject* grad, bool written) {
   fastopt_tensor& tensor = tensors_[index];
   tensor.grad = nullptr;
   if (grad == Py_None) return true;
   if (!ArrayView::is_array(grad)) return false;
   const ArrayView view(grad);
-  if (view.dtype() != tensor.dtype || !view.contiguous() || (written && !view.writable())) return false;
+  if (!take_dtype(tensor, view) || !view.contiguous() || (written && !view.writable())) return false;
   if (!view.same_shape(ArrayView(params_[index].ptr()))) return false;
-  if (tensor.length && overlaps_own(memory(view.data(), tensor.length, tensor.dtype))) return false;
+  if (tensor.length && overlaps_own(memory(view.data(), tensor.length * grad_size(tensor)))) return false;
   tensor.grad = view.data();
   return true;
 }
@@ -108,17 +171,19 @@ bool Plan::take_one(size_t index, PyObject* grad, bool written) {
 // Whether no gradient overlaps another.  The same gradients as last time are not looked at again.
 bool Plan::disjoint() {
   if (tensors_.size() < 2) return true;
-  const auto same = [](const fastopt_tensor& tensor, void* known) { return tensor.grad == known; };
+  const auto same = [](const fastopt_tensor& tensor, const Gradient& known) {
+    return tensor.grad == known.data && tensor.grad_format == known.format;
+  };
   if (std::equal(tensors_.begin(), tensors_.end(), disjoint_.begin(), disjoint_.end(), same)) return true;
   intervals_.clear();
   for (size_t i = 0; i < tensors_.size(); ++i) {
     const fastopt_tensor& tensor = tensors_[i];
-    if (tensor.grad && tensor.length) intervals_.push_back(memory(tensor.grad, tensor.length, tensor.dtype));
+    if (tensor.grad && tensor.length) intervals_.push_back(memory(tensor.grad, tensor.length * grad_size(tensor)));
   }
   std::sort(intervals_.begin(), intervals_.end());
   if (std::adjacent_find(intervals_.begin(), intervals_.end(), meet) != intervals_.end()) return false;
   disjoint_.clear();
-  for (const fastopt_tensor& tensor : tensors_) disjoint_.push_back(tensor.grad);
+  for (const fastopt_tensor& tensor : tensors_) disjoint_.push_back({tensor.grad, tensor.grad_format});
   return true;
 }
 
@@ -145,7 +210,7 @@ bool Plan::bind(const py::object& grads) {
   const auto guard = lock();
   if (!take(grads, held, false)) return false;
   bound_.clear();
-  for (const fastopt_tensor& tensor : tensors_) bound_.push_back(tensor.grad);
+  for (const fastopt_tensor& tensor : tensors_) bound_.push_back({tensor.grad, tensor.grad_format});
   bound_arrays_.swap(held);
   return true;
 }
@@ -156,7 +221,8 @@ bool Plan::bound_are_writable() const {
 }
 
 fastopt_plan Plan::plan() {
-  return {tensors_.data(), static_cast<int64_t>(tensors_.size()), groups_.data(), static_cast<int64_t>(groups_.size())};
+  return {tensors_.data(), static_cast<int64_t>(tensors_.size()), groups_.data(), static_cast<int64_t>(groups_.size()),
+          seed_};
 }
 
 bool Plan::step(const py::object& grads, const fastopt_options& options) {
@@ -167,7 +233,10 @@ bool Plan::step(const py::object& grads, const fastopt_options& options) {
   } else if (bound_arrays_.empty() || (options.zero_grad && !bound_are_writable())) {
     return false;
   } else {
-    for (size_t i = 0; i < tensors_.size(); ++i) tensors_[i].grad = bound_[i];
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+      tensors_[i].grad = bound_[i].data;
+      tensors_[i].grad_format = bound_[i].format;
+    }
   }
   const fastopt_plan all = plan();
   fastopt_status status;
@@ -189,10 +258,10 @@ bool Plan::step_part(const py::object& grad, size_t index, int64_t begin, int64_
   if (view.same_shape(ArrayView(params_[index].ptr()))) {
     if (!take_one(index, grad.ptr(), options.zero_grad)) return false;
   } else {
-    if (view.dtype() != tensor.dtype || !view.contiguous() || (options.zero_grad && !view.writable())) return false;
+    if (!take_dtype(tensor, view) || !view.contiguous() || (options.zero_grad && !view.writable())) return false;
     if (view.dimensions() != 1 || view.length() != end - begin) return false;
-    if (begin < end && overlaps_own(memory(view.data(), end - begin, tensor.dtype))) return false;
-    tensor.grad = static_cast<char*>(view.data()) - begin * ArrayView::size_of(tensor.dtype);
+    if (begin < end && overlaps_own(memory(view.data(), (end - begin) * grad_size(tensor)))) return false;
+    tensor.grad = static_cast<char*>(view.data()) - begin * grad_size(tensor);
   }
   if (begin == end) return true;
   const fastopt_plan all = plan();
@@ -260,6 +329,16 @@ void Plan::set_skipped(int64_t steps) {
   skipped_ = steps;
 }
 
+uint64_t Plan::seed() {
+  const auto guard = lock();
+  return seed_;
+}
+
+void Plan::set_seed(uint64_t seed) {
+  const auto guard = lock();
+  seed_ = seed;
+}
+
 void Plan::floor(const fastopt_options& options) {
   auto guard = lock();
   fastopt_status status = FASTOPT_OK;
@@ -267,9 +346,16 @@ void Plan::floor(const fastopt_options& options) {
     const py::gil_scoped_release release;
     for (size_t i = 0; i < bound_.size() && status == FASTOPT_OK; ++i) {
       fastopt_tensor tensor = tensors_[i];
-      tensor.grad = bound_[i];
-      const auto end = std::remove(std::begin(tensor.state), std::end(tensor.state), nullptr);
-      if (tensor.grad) status = fastopt_floor(&tensor, static_cast<int32_t>(end - std::begin(tensor.state)), &options);
+      tensor.grad = bound_[i].data;
+      tensor.grad_format = bound_[i].format;
+      int32_t count = 0;  // of the slots in use, moved to the front
+      for (size_t k = 0; k < std::size(tensor.state); ++k) {
+        if (!tensor.state[k]) continue;
+        tensor.state[count] = tensor.state[k];
+        tensor.state_extra[count] = tensor.state_extra[k];
+        tensor.state_format[count++] = tensor.state_format[k];
+      }
+      if (tensor.grad) status = fastopt_floor(&tensor, count, &options);
     }
     guard.unlock();  // before waiting for the GIL
   }
@@ -286,8 +372,8 @@ void register_plan(py::module_& module) {
            py::arg("skip_nonfinite"), py::arg("zero_grad"))
       .def_property_readonly("zero_grad", [](const fastopt_options& options) { return options.zero_grad != 0; });
   py::class_<Plan>(module, "Plan", "The tensors, groups and counts that a step runs over.")
-      .def(py::init<const std::string&, const py::list&, int64_t>(), py::arg("rule"), py::arg("tensors"),
-           py::arg("groups"))
+      .def(py::init<const std::string&, const py::list&, int64_t, uint64_t>(), py::arg("rule"), py::arg("tensors"),
+           py::arg("groups"), py::arg("seed"))
       .def("set_group", &Plan::set_group, py::arg("index"), py::arg("lr"), py::arg("weight_decay"),
            py::arg("decoupled"), py::arg("l1"), py::arg("maximize"), py::arg("hyperparameters"))
       .def("bind", &Plan::bind, py::arg("grads"))
@@ -300,7 +386,8 @@ void register_plan(py::module_& module) {
       .def("progress_of", &Plan::progress_of, py::arg("index"))
       .def("set_progress", &Plan::set_progress, py::arg("progress"))
       .def_property("completed", &Plan::completed, &Plan::set_completed)
-      .def_property("skipped", &Plan::skipped, &Plan::set_skipped);
+      .def_property("skipped", &Plan::skipped, &Plan::set_skipped)
+      .def_property("seed", &Plan::seed, &Plan::set_seed);
 }
 
 }  // namespace fastopt::bindings

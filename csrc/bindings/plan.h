@@ -17,10 +17,11 @@ void raise_on(fastopt_status status);
 
 class Plan {
  public:
-  // Rows for tensors (param, an array or None for each slot of the rule, average or None, copy or None, the copy's
-  // dtype, group), all under one rule.  Python has worded
-  // the errors of these arrays; what is wrong here all the same is refused without ceremony.
-  Plan(const std::string& rule, const py::list& tensors, int64_t groups);
+  // Rows for tensors, dicts of: "param" and each of "state" (None, or an entry for each slot of the rule) as (array,
+  // array of what its format has beside it or None, index of the format); "dtype" of the arithmetic; "stochastic";
+  // "ema", "copy": array or None; "copy_dtype"; "group"; "offset".  All are under one rule.  Python has worded the
+  // errors of these arrays; what is wrong here all the same is refused without ceremony.
+  Plan(const std::string& rule, const py::list& tensors, int64_t groups, uint64_t seed);
 
   void set_group(int64_t index, double lr, double weight_decay, bool decoupled, double l1, bool maximize,
                  const std::vector<double>& hyperparameters);
@@ -48,6 +49,8 @@ class Plan {
   void set_completed(int64_t steps);
   int64_t skipped();
   void set_skipped(int64_t steps);
+  uint64_t seed();
+  void set_seed(uint64_t seed);
 
   // fastopt_floor over each tensor that has a bound gradient.
   void floor(const fastopt_options& options);
@@ -59,27 +62,35 @@ class Plan {
   };
   static bool meet(const Interval& a, const Interval& b);  // of two in order: whether they overlap
   std::unique_lock<std::mutex> lock();
-  void* take_array(const py::object& object, const ArrayView& like, int32_t dtype);
+  void* take_array(const py::object& object, const ArrayView& like, int64_t element_size);
+  void* take_extra(const py::object& object, int64_t length, const fastopt_format* format);
+  void* take_coded(const py::object& entry, const ArrayView& like, int32_t dtype, void*& extra, int32_t& format);
   int32_t running_count() const;
   bool take(const py::object& grads, std::vector<py::object>& held, bool written);
   bool take_one(size_t index, PyObject* grad, bool written);
+  static bool take_dtype(fastopt_tensor& tensor, const ArrayView& grad);
   bool disjoint();
   bool overlaps_own(Interval memory) const;
-  static Interval memory(void* data, int64_t length, int32_t dtype);
+  static Interval memory(void* data, int64_t bytes);
   fastopt_plan plan();
   bool bound_are_writable() const;
 
   std::mutex mutex_;  // of everything below; two steps of one plan go one after the other
   std::vector<fastopt_tensor> tensors_;
   int64_t completed_ = 0, skipped_ = 0;
+  uint64_t seed_;
   fastopt_report report_{-1, 1, 0};
   std::vector<fastopt_group> groups_;
   std::vector<py::object> arrays_;  // what the pointers point into
   std::vector<py::object> params_;  // of these, the parameter of each tensor
   std::vector<Interval> own_;       // memory of parameters and state, sorted
-  std::vector<void*> bound_;        // gradients for steps that are given none
+  struct Gradient {
+    void* data;
+    int32_t format;
+  };
+  std::vector<Gradient> bound_;  // gradients for steps that are given none
   std::vector<py::object> bound_arrays_;
-  std::vector<void*> disjoint_;      // the last gradients that were found not to overlap each other
+  std::vector<Gradient> disjoint_;   // the last gradients that were found not to overlap each other
   std::vector<Interval> intervals_;  // scratch of disjoint()
 };
 

@@ -45,4 +45,26 @@ template <class V> const char* floor_read(const Piece& piece) {
   return FASTOPT_ISA_NAME;
 }
 
+// Of arrays in formats: bytes read, and written back where `written`, each vector in the place of the one before it.
+inline float touch_pass(void* data, int64_t bytes, bool written) {
+  using V = Vec<float>;
+  auto* floats = static_cast<float*>(data);
+  const int64_t length = bytes / static_cast<int64_t>(sizeof(float));
+  V sums[4] = {V::broadcast(0), V::broadcast(0), V::broadcast(0), V::broadcast(0)};
+  for (int64_t at = 0; at + 4 * V::width <= length; at += 4 * V::width) {
+    for (int k = 0; k < 4; ++k) {
+      const V own = V::load(floats + at + k * V::width);
+      if (written) {
+        sums[k].store(floats + at + k * V::width);
+        sums[k] = own;
+      } else {
+        sums[k] = sums[k] + own;
+      }
+    }
+  }
+  V::Element each[V::width];
+  (sums[0] + sums[1] + (sums[2] + sums[3])).store(each);
+  return each[0];
+}
+
 }  // namespace fastopt::FASTOPT_ISA

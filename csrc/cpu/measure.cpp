@@ -7,12 +7,28 @@
 
 #include "exact_sum.h"
 #include "isa.h"
+#include "storage.h"
 
 namespace fastopt {
 namespace {
 
 // A piece is no longer than a chunk, or than the work of one thread alone.
 constexpr int64_t kBlocks = Line::kLargestChunk * Line::kTile / FASTOPT_BLOCK;
+
+// The sweep's results for a piece of a gradient that is decoded tile by tile.
+bool sweep_stored(const fastopt_tensor& tensor, int64_t begin, const Sweep& sweep) {
+  GradientTile tile;
+  bool finite = true;
+  for (int64_t at = 0; at < sweep.length; at += GradientTile::kLength) {
+    Sweep part = sweep;
+    part.length = std::min(GradientTile::kLength, sweep.length - at);
+    part.grad = tile.load(tensor, begin + at, part.length);
+    part.squares += at / FASTOPT_BLOCK;
+    part.largest += at / FASTOPT_BLOCK;
+    finite = active_kernels().sweep[tensor.dtype](part) && finite;
+  }
+  return finite;
+}
 
 // The squares of a block whose sum would leave the range of float64, scaled by the power of two of its largest element;
 // on the lanes of the kernels, whose roundings are few.
@@ -43,10 +59,12 @@ Measurement measure(const Line& line, const fastopt_options& options) {
     bool finite = true;
     line.visit(chunk, [&](const Range& range, int64_t begin, int64_t end) {
       const fastopt_tensor& tensor = *range.tensor;
-      const char* grad = static_cast<const char*>(tensor.grad) + begin * element_size(tensor.dtype);
+      const char* grad = static_cast<const char*>(tensor.grad) + begin * grad_size(tensor);
       double squares[kBlocks], largest[kBlocks];
       const Sweep sweep{grad, end - begin, options.grad_scale, options.clip_value, squares, largest};
-      finite = active_kernels().sweep[tensor.dtype](sweep) && finite;
+      const bool seen =
+          tensor.grad_format == 0 ? active_kernels().sweep[tensor.dtype](sweep) : sweep_stored(tensor, begin, sweep);
+      finite = seen && finite;
       for (int64_t at = 0, block = 0; at < end - begin; at += FASTOPT_BLOCK, ++block) {
         const bool safe = tensor.dtype == FASTOPT_FLOAT32 || (squares[block] > 0x1p-900 && squares[block] < 0x1p1000) ||
                           largest[block] == 0 || !isfinite(largest[block]);
@@ -54,7 +72,9 @@ Measurement measure(const Line& line, const fastopt_options& options) {
           sum.add(squares[block]);
         } else {
           const int64_t length = std::min<int64_t>(FASTOPT_BLOCK, end - begin - at);
-          add_scaled(sum, reinterpret_cast<const double*>(grad) + at, length, largest[block], options);
+          GradientTile tile;
+          add_scaled(sum, static_cast<const double*>(tile.load(tensor, begin + at, length)), length, largest[block],
+                     options);
         }
       }
     });
@@ -84,6 +104,8 @@ fastopt_status sweep(const fastopt_tensor* tensors, int64_t count, const fastopt
   for (int64_t i = 0; i < count; ++i) {
     const fastopt_tensor& tensor = tensors[i];
     if (tensor.dtype != FASTOPT_FLOAT32 && tensor.dtype != FASTOPT_FLOAT64) return FASTOPT_BAD_DTYPE;
+    if (const fastopt_status status = check_grad_format(tensor)) return status;
+    if (apply && tensor.grad_format != 0 && tensor.dtype != FASTOPT_FLOAT32) return FASTOPT_BAD_FORMAT;
     if (tensor.length < 0) return FASTOPT_BAD_LENGTH;
     if (tensor.grad) line.add(const_cast<fastopt_tensor&>(tensor), 0, tensor.length, 0);  // only its arrays are written
   }
@@ -100,10 +122,20 @@ fastopt_status sweep(const fastopt_tensor* tensors, int64_t count, const fastopt
   line.for_each_piece([&](const Range& range, int64_t begin, int64_t end) {
     const fastopt_tensor& tensor = *range.tensor;
     Piece piece{};
-    piece.grad = static_cast<char*>(tensor.grad) + begin * element_size(tensor.dtype);
-    piece.length = end - begin;
     piece.stages = &stages;
-    note_run(active_kernels().clip[tensor.dtype](piece));
+    if (tensor.grad_format == 0) {
+      piece.grad = static_cast<char*>(tensor.grad) + begin * element_size(tensor.dtype);
+      piece.length = end - begin;
+      note_run(active_kernels().clip[tensor.dtype](piece));
+      return;
+    }
+    GradientTile tile;
+    for (int64_t at = begin; at < end; at += GradientTile::kLength) {
+      piece.length = std::min(GradientTile::kLength, end - at);
+      piece.grad = tile.load(tensor, at, piece.length);
+      note_run(active_kernels().clip[tensor.dtype](piece));
+      tile.store(tensor, at, piece.length);
+    }
   });
   return FASTOPT_OK;
 }

@@ -10,6 +10,7 @@
 #include "line.h"
 #include "measure.h"
 #include "rule_table.h"
+#include "storage.h"
 
 namespace fastopt {
 namespace {
@@ -24,6 +25,7 @@ struct Row {
   int64_t t;
   double before[FASTOPT_MAX_RUNNING];  // running scalars before the step and after it
   double after[FASTOPT_MAX_RUNNING];
+  const fastopt_rule* rule;
   const fastopt_variant* variant;
   int32_t kernel;  // index in a KernelSet
   StageLevel level;
@@ -54,6 +56,7 @@ Row make_row(const fastopt_group& group, const fastopt_tensor& tensor, const fas
   row.t = tensor.steps + 1;
   memcpy(row.before, tensor.running, sizeof row.before);
   memcpy(row.after, tensor.running, sizeof row.after);
+  row.rule = &rule.info;
   row.variant = &rule.info.variants[variant];
   row.kernel = rule.first_kernel + variant;
   rule.derive(group, row.t, row.after, row.scalars);
@@ -87,7 +90,7 @@ fastopt_status check(const fastopt_plan& plan, const fastopt_tensor& tensor) {
   for (int32_t k = 0; k < variant.slot_count; ++k) {
     if (!tensor.state[variant.slots[k]]) return FASTOPT_NULL_POINTER;
   }
-  return FASTOPT_OK;
+  return check_formats(tensor, rule->info, variant);
 }
 
 void add(Step& step, const fastopt_plan& plan, const fastopt_options& options, fastopt_tensor& tensor, int64_t begin,
@@ -98,37 +101,50 @@ void add(Step& step, const fastopt_plan& plan, const fastopt_options& options, f
   step.line.add(tensor, begin, end, static_cast<int32_t>(step.rows.size() - 1));
 }
 
+// The elements of a tensor in [begin, end) as the kernels take them; arrays in a storage format are left to
+// update_stored.
+Piece piece_of(const fastopt_tensor& tensor, const Row& row, int64_t begin, int64_t end, bool stream) {
+  const int64_t size = element_size(tensor.dtype);
+  const auto at = [&](void* array) -> void* { return array ? static_cast<char*>(array) + begin * size : nullptr; };
+  Piece piece{};
+  piece.param = at(tensor.param);
+  piece.grad = at(tensor.grad);
+  piece.ema = row.stages.ema_gain > 1 ? nullptr : at(tensor.ema);  // ema_decay is below 0
+  piece.copy_dtype = tensor.copy_dtype;
+  piece.stream = tensor.copy && stream;
+  piece.length = end - begin;
+  piece.scalars = row.scalars;
+  piece.stages = &row.stages;
+  for (int32_t k = 0; k < row.variant->slot_count; ++k) piece.state[k] = at(tensor.state[row.variant->slots[k]]);
+  if (tensor.copy) piece.copy = static_cast<char*>(tensor.copy) + begin * element_size(tensor.copy_dtype);
+  return piece;
+}
+
 // After a sweep backwards: the caches hold the gradients that it saw last.
-void update(const Step& step, Line::Order order) {
+void update(const Step& step, uint64_t seed, Line::Order order) {
   const bool stream = step.line.work() > kCached;
   step.line.for_each_piece(
       [&](const Range& range, int64_t begin, int64_t end) {
         const fastopt_tensor& tensor = *range.tensor;
         const Row& row = step.rows[range.row];
-        const int64_t size = element_size(tensor.dtype);
-        const auto at = [&](void* array) -> void* {
-          return array ? static_cast<char*>(array) + begin * size : nullptr;
-        };
-        Piece piece{};
-        piece.param = at(tensor.param);
-        piece.grad = at(tensor.grad);
-        piece.ema = row.stages.ema_gain > 1 ? nullptr : at(tensor.ema);  // ema_decay is below 0
-        piece.copy_dtype = tensor.copy_dtype;
-        piece.stream = tensor.copy && stream;
-        piece.length = end - begin;
-        piece.scalars = row.scalars;
-        piece.stages = &row.stages;
-        for (int32_t k = 0; k < row.variant->slot_count; ++k) piece.state[k] = at(tensor.state[row.variant->slots[k]]);
-        if (tensor.copy) piece.copy = static_cast<char*>(tensor.copy) + begin * element_size(tensor.copy_dtype);
+        const Piece piece = piece_of(tensor, row, begin, end, stream);
         const StageLevel level = piece.ema || tensor.copy ? kWhole : row.level;
-        note_run(active_kernels().steps[level][tensor.dtype][row.kernel](piece));
+        const Kernel* const* const kernels = active_kernels().steps[level];
+        const int32_t storage = storage_of(tensor, *row.rule, *row.variant);
+        if (storage == tensor.dtype) {
+          note_run(kernels[storage][row.kernel](piece));
+        } else if (storage != kNoStorage) {
+          update_stored(tensor, *row.variant, piece, kernels[storage][row.kernel], seed, begin);
+        } else {
+          update_decoded(tensor, *row.variant, piece, kernels[tensor.dtype][row.kernel], seed, begin);
+        }
       },
       order);
 }
 
 void zero_gradients(const Line& line) {
   line.for_each_piece([](const Range& range, int64_t begin, int64_t end) {
-    const int64_t size = element_size(range.tensor->dtype);
+    const int64_t size = grad_size(*range.tensor);
     memset(static_cast<char*>(range.tensor->grad) + begin * size, 0, (end - begin) * size);
   });
 }
@@ -161,12 +177,14 @@ const char* fastopt_status_message(fastopt_status status) {
       return "a tensor names a group that the plan does not have";
     case FASTOPT_BAD_DTYPE:
       return "a tensor's dtype is unknown";
+    case FASTOPT_BAD_FORMAT:
+      return "an array has a storage format that there is not, or that it cannot have";
     case FASTOPT_BAD_LENGTH:
       return "a length, an offset or a count of steps is negative";
     case FASTOPT_NULL_POINTER:
       return "a parameter or state array is missing";
     case FASTOPT_BAD_RANGE:
-      return "a part lies outside its tensor, or its tensor has no gradient";
+      return "a part lies outside its tensor, cuts a block of 8-bit state, or its tensor has no gradient";
     case FASTOPT_BAD_OPTION:
       return "an option is out of its range";
     case FASTOPT_NEEDS_ALL:
@@ -205,7 +223,7 @@ fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* opt
     if (options->zero_grad) fastopt::zero_gradients(step.line);
     return FASTOPT_OK;
   }
-  fastopt::update(step,
+  fastopt::update(step, plan->seed,
                   fastopt::needs_all(*options) ? fastopt::Line::Order::kBackwards : fastopt::Line::Order::kForwards);
   for (const fastopt::Range& range : step.line.ranges()) fastopt::count(*range.tensor, step.rows[range.row]);
   return FASTOPT_OK;
@@ -224,7 +242,9 @@ fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options
   const fastopt::FloatControl control;  // the scalars are derived on this thread
   fastopt::Step& step = fastopt::scratch();
   fastopt::add(step, *plan, *options, whole, begin, end);
-  fastopt::update(step, fastopt::Line::Order::kForwards);
+  const bool cuts = begin % FASTOPT_BLOCK != 0 || (end % FASTOPT_BLOCK != 0 && end != whole.length);
+  if (cuts && fastopt::has_blocks(whole, *step.rows.back().variant)) return FASTOPT_BAD_RANGE;
+  fastopt::update(step, plan->seed, fastopt::Line::Order::kForwards);
   return FASTOPT_OK;
 } catch (...) {
   return FASTOPT_NO_MEMORY;

@@ -14,8 +14,11 @@ struct rmsprop {
   static FASTOPT_INLINE V standardized(const rmsprop_scalars<V>& s, V g, V& square_avg, V& grad_avg) {
     square_avg = fma(s.gain * g, g, s.decay * square_avg);
     grad_avg = lerp(grad_avg, g, s.gain);
-    // Under a steady gradient the variance is 0 but for rounding, which must not make a root of it NaN.
-    return divided(s, g, max(fnma(grad_avg, grad_avg, square_avg), V::broadcast(0)));
+    // Under a steady gradient the variance is 0 but for rounding, of which no root must become NaN, nor a divisor that
+    // is far too small where the averages are stored in few bits.
+    const V zero = V::broadcast(0);
+    const V least = select(equal(s.variance_share, zero), zero, s.variance_share * square_avg);  // 0*Inf would be NaN
+    return divided(s, g, max(fnma(grad_avg, grad_avg, square_avg), least));
   }
 
   template <class V> static FASTOPT_INLINE void roll(const rmsprop_scalars<V>& s, V& p, V step, V& buffer) {

@@ -29,25 +29,8 @@ FASTOPT_INLINE __m256 less(F32 a, F32 b) { return _mm256_cmp_ps(a.x, b.x, _CMP_L
 FASTOPT_INLINE __m256 equal(F32 a, F32 b) { return _mm256_cmp_ps(a.x, b.x, _CMP_EQ_OQ); }
 FASTOPT_INLINE F32 select(__m256 mask, F32 a, F32 b) { return {_mm256_blendv_ps(b.x, a.x, mask)}; }
 
-// 16-bit elements; past the caches where `stream`, which needs a whole vector's alignment and then drain().
-FASTOPT_INLINE void store16(__m128i bits, uint16_t* to, bool stream) {
-  auto* const at = reinterpret_cast<__m128i*>(to);
-  stream ? _mm_stream_si128(at, bits) : _mm_storeu_si128(at, bits);
-}
+// After stores past the caches.
 FASTOPT_INLINE void drain() { _mm_sfence(); }
-FASTOPT_INLINE void store_bfloat16(F32 a, uint16_t* to, bool stream) {
-  const __m256i bits = _mm256_castps_si256(a.x), high = _mm256_srli_epi32(bits, 16);
-  const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
-  const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd);
-  const __m256i nan = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
-  const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(a.x, a.x, _CMP_UNORD_Q));
-  const __m256i each = _mm256_blendv_epi8(_mm256_srli_epi32(sum, 16), nan, is_nan);
-  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(each, each), 0x08);
-  store16(_mm256_castsi256_si128(packed), to, stream);
-}
-FASTOPT_INLINE void store_float16(F32 a, uint16_t* to, bool stream) {
-  store16(_mm256_cvtps_ph(a.x, _MM_FROUND_TO_NEAREST_INT), to, stream);
-}
 
 template <> struct Vec<double> {
   using Element = double;

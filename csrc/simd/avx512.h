@@ -29,23 +29,8 @@ FASTOPT_INLINE __mmask16 less(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.x, b.x
 FASTOPT_INLINE __mmask16 equal(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.x, b.x, _CMP_EQ_OQ); }
 FASTOPT_INLINE F32 select(__mmask16 mask, F32 a, F32 b) { return {_mm512_mask_blend_ps(mask, b.x, a.x)}; }
 
-// 16-bit elements; past the caches where `stream`, which needs a whole vector's alignment and then drain().
-FASTOPT_INLINE void store16(__m256i bits, uint16_t* to, bool stream) {
-  auto* const at = reinterpret_cast<__m256i*>(to);
-  stream ? _mm256_stream_si256(at, bits) : _mm256_storeu_si256(at, bits);
-}
+// After stores past the caches.
 FASTOPT_INLINE void drain() { _mm_sfence(); }
-FASTOPT_INLINE void store_bfloat16(F32 a, uint16_t* to, bool stream) {
-  const __m512i bits = _mm512_castps_si512(a.x), high = _mm512_srli_epi32(bits, 16);
-  const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-  const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
-  const __m512i nan = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
-  const __mmask16 is_nan = _mm512_cmp_ps_mask(a.x, a.x, _CMP_UNORD_Q);
-  store16(_mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(_mm512_srli_epi32(sum, 16), is_nan, nan)), to, stream);
-}
-FASTOPT_INLINE void store_float16(F32 a, uint16_t* to, bool stream) {
-  store16(_mm512_cvtps_ph(a.x, _MM_FROUND_TO_NEAREST_INT), to, stream);
-}
 
 template <> struct Vec<double> {
   using Element = double;

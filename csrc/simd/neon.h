@@ -30,14 +30,6 @@ FASTOPT_INLINE uint32x4_t equal(F32 a, F32 b) { return vceqq_f32(a.x, b.x); }
 FASTOPT_INLINE F32 select(uint32x4_t mask, F32 a, F32 b) { return {vbslq_f32(mask, a.x, b.x)}; }
 
 FASTOPT_INLINE void drain() {}
-FASTOPT_INLINE void store_bfloat16(F32 a, uint16_t* to, bool) {
-  const uint32x4_t bits = vreinterpretq_u32_f32(a.x), high = vshrq_n_u32(bits, 16);
-  const uint32x4_t odd = vandq_u32(high, vdupq_n_u32(1));
-  const uint32x4_t rounded = vshrq_n_u32(vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7FFF)), odd), 16);
-  const uint32x4_t nan = vorrq_u32(high, vdupq_n_u32(0x40));
-  vst1_u16(to, vmovn_u32(vbslq_u32(vceqq_f32(a.x, a.x), rounded, nan)));
-}
-FASTOPT_INLINE void store_float16(F32 a, uint16_t* to, bool) { vst1_u16(to, vreinterpret_u16_f16(vcvt_f16_f32(a.x))); }
 
 template <> struct Vec<double> {
   using Element = double;

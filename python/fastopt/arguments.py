@@ -9,51 +9,13 @@ from typing import Any
 import numpy as np
 
 from . import buffers
-from .groups import Group
 from .rules import Rule, shown
+from .tensors import Tensor
 
-__all__ = ["Tensor", "bind_arguments", "check_count", "for_each", "read_gradients", "read_groups"]
+__all__ = ["bind_arguments", "check_count", "for_each", "read_gradients", "read_groups"]
 
 Entry = tuple[Any, str, "str | None"]
 """An array, its name in messages and, where it came in a dict, the caller's name for it."""
-
-
-class Tensor:
-    """One parameter as the plan has it: its view, its names, its state arrays."""
-
-    def __init__(self, param: Any, name: str, key: str | None, group: int) -> None:
-        self.name = name  # in messages
-        self.key = key  # the caller's, in a dict
-        self.group = group
-        self.param = buffers.check_parameter(param, name)
-        self.state: dict[str, buffers.Array] = {}
-        self.ema: buffers.Array | None = None
-        self.copy: buffers.Array | None = None
-        self.copy_dtype = 0
-        self.copy_name = ""
-
-    def take_copy(self, value: Any, name: str) -> None:
-        if value is not None:
-            self.copy, self.copy_dtype = buffers.check_copy(value, name, self.param, self.name)
-            self.copy_name = name
-
-    def allocate(self, group: Group, *, average: bool) -> None:
-        for slot in group.slots:
-            self.state[slot] = buffers.full_like(self.param, group.initial(slot))
-        if average:
-            self.ema = buffers.full_like(self.param, 0.0)
-            np.copyto(self.ema, self.param)
-
-    def row(self, slots: list[str]) -> tuple[Any, ...]:
-        """What the plan takes of it."""
-        return self.param, [self.state.get(slot) for slot in slots], self.ema, self.copy, self.copy_dtype, self.group
-
-    def arrays(self) -> list[tuple[str, buffers.Array]]:
-        """All that a step writes, with names for messages."""
-        named = {self.name: self.param, **{f"state of {self.name}: {slot}": array for slot, array in self.state.items()}}
-        named |= {f"the average of {self.name}": self.ema} if self.ema is not None else {}
-        named |= {self.copy_name: self.copy} if self.copy is not None else {}
-        return list(named.items())
 
 
 def check_count(value: Any, name: str) -> int:

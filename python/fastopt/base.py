@@ -7,6 +7,8 @@ the extension, which checks the gradients, derives the step's scalars and runs t
 from __future__ import annotations
 
 import inspect
+import itertools
+import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -16,13 +18,16 @@ import numpy as np
 from numpy import ndarray
 
 from . import _core, buffers
-from .arguments import Tensor, bind_arguments, for_each, read_gradients, read_groups
+from .arguments import bind_arguments, for_each, read_gradients, read_groups
 from .flat import FlatBuffer
+from .formats import STORAGE, check_seed, variance_floor
 from .groups import Group
 from .options import Options, PartOptions, StepOptions
 from .parts import Parts
 from .rules import OPTIONS, Rule
-from .snapshots import load
+from .snapshots import load, snapshot
+from .tensors import Tensor, check_storage
+from .traffic import traffic
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -34,8 +39,9 @@ class States(Sequence[Mapping[str, Any]]):
     """The state of each tensor by its position, or by its name where the parameters came in a dict.
 
     An entry maps `"step"` to the tensor's count of steps and the rule's slots, under torch's names, to their
-    arrays.  The arrays are the live state: writing into them acts on the next step.  Scalars that a rule carries from step
-    to step (NAdam's `"mu_product"`) stand there as numbers.
+    arrays, and `"master"` to the master weights, where there are any.  The arrays are the live state: writing into them acts on the next
+    step.  What is kept in a storage format is a `Stored`, whose values are float32.  Scalars that a rule carries from
+    step to step (NAdam's `"mu_product"`) stand there as numbers.
     """
 
     def __init__(self, rule: Rule, tensors: list[Tensor], plan: _core.Plan) -> None:
@@ -50,7 +56,7 @@ class States(Sequence[Mapping[str, Any]]):
         index = self._index[key] if isinstance(key, str) else range(len(self))[key]
         steps, running = self._plan.progress_of(index)
         carried = dict(zip(self._rule.carried, map(np.float64, running), strict=True))
-        return MappingProxyType({"step": steps, **carried, **self._tensors[index].state})
+        return MappingProxyType({"step": steps, **carried, **self._tensors[index].entries()})
 
     def __len__(self) -> int:
         return len(self._tensors)
@@ -66,6 +72,10 @@ class Optimizer:
             raise TypeError("Optimizer: expected one of the rules' classes, such as AdamW")
         given = bind_arguments(type(self).__name__, inspect.signature(type(self)), args, kwargs)
         params, grads, copy_to = (given.pop(name) for name in ("params", "grads", "copy_to"))
+        self._seed = check_seed(given.pop("seed"))
+        self._state_dtype, self._master = (each.check(given.pop(each.name)) for each in STORAGE if each.choices)
+        if "variance_floor" in given and given["variance_floor"] is None:
+            given["variance_floor"] = variance_floor(self._state_dtype)
         self._options = Options({option.name: given.pop(option.name) for option in OPTIONS})
         self._shape = list if isinstance(params, (list, tuple)) else dict if isinstance(params, Mapping) else None
         self._groups: list[Group] = []
@@ -84,10 +94,11 @@ class Optimizer:
             ):
                 tensor.take_copy(value, name)
         buffers.check_disjoint([entry for tensor in self._tensors for entry in tensor.arrays()])
+        check_storage(self._tensors, self._groups, self._state_dtype, self._master)
+        average = self._options["ema_decay"] is not None
         for tensor in self._tensors:
-            tensor.allocate(self._groups[tensor.group], average=self._options["ema_decay"] is not None)
-        slots = [slot.name for slot in self.rule.slots]
-        self._plan = _core.Plan(self.rule.arithmetic, [tensor.row(slots) for tensor in self._tensors], len(self._groups))
+            tensor.allocate(self._groups[tensor.group], average=average, state_dtype=self._state_dtype, master=self._master)
+        self._plan = _core.Plan(self.rule.arithmetic, self._rows(), len(self._groups), self._seed)
         self._plan.set_progress([(0, [scalar.initial for scalar in self.rule.running]) for _ in self._tensors])
         self._parts = Parts(self._tensors, self._plan)
         for index, group in enumerate(self._groups):
@@ -98,6 +109,11 @@ class Optimizer:
             self._bound = read_gradients(grads, self._tensors, written=self._options["zero_grad"])
             if not self._plan.bind(self._bound):
                 raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
+
+    def _rows(self) -> list[dict[str, Any]]:
+        slots = [slot.name for slot in self.rule.slots]
+        offsets = itertools.accumulate((tensor.padded for tensor in self._tensors), initial=0)
+        return [tensor.row(slots, offset) for tensor, offset in zip(self._tensors, offsets, strict=False)]
 
     # A group knows its optimizer by a weak reference alone: in a circle, state would outlive its optimizer until the
     # garbage collector comes by.
@@ -264,63 +280,62 @@ class Optimizer:
     def traffic(self) -> dict[str, dict[str, int]]:
         """The bytes that a step with all gradients must read and write, for each kind of array and in total.
 
-        `{"params": {"read": ..., "write": ...}, "grads": ..., "exp_avg": ..., "total": ...}`
+        `{"params": {"read": ..., "write": ...}, "grads": ..., "exp_avg": ..., "master": ..., "total": ...}`.  Gradients are
+        counted in the dtype of those that are bound, else in that of their parameters.
         """
-        table: dict[str, dict[str, int]] = {"params": {"read": 0, "write": 0}, "grads": {"read": 0, "write": 0}}
+        return traffic(self)
 
-        def add(name: str, read: int, write: int) -> None:
-            row = table.setdefault(name, {"read": 0, "write": 0})
-            row["read"] += read
-            row["write"] += write
+    def reset_masters(self) -> None:
+        """Takes the parameters as they are for their masters: to be called after writing to them where `master` keeps something.
 
-        sweeps = 2 if self._options["max_norm"] is not None or self._options["skip_nonfinite"] else 1
+        Without it the next step goes on from the float32 copy and overwrites what was written; or, with 24 or 32 bits, from what was
+        written and the old correction, which is up to half a unit in the parameter's last place.
+        """
+        self._parts.refuse("reset_masters")
         for tensor in self._tensors:
-            size = tensor.param.nbytes
-            add("grads", sweeps * size, size if self._options["zero_grad"] else 0)
-            for name in ("params", *self.rule.variant(self._groups[tensor.group].hyperparameters()).slots):
-                add(name, size, size)
-            if tensor.ema is not None and self._options["ema_decay"] is not None:
-                add("ema_params", size, size)
-            if tensor.copy is not None:
-                add("copy_to", 0, tensor.copy.nbytes)
-        table["total"] = {way: sum(row[way] for row in table.values()) for way in ("read", "write")}
-        return table
+            tensor.reset_master()
 
     def state_dict(self) -> dict[str, Any]:
         """A snapshot of everything but the parameters, for `load_state_dict`.
 
-        `{"rule": name, "steps": count, "skipped_steps": count, "state": [{"step": count, slot: array}, ...], "groups":
-        [{...}, ...], "options": {...}}`, the state in the order of the tensors; an entry has a `"name"` too where the
-        parameters came in a dict, the scalars that the rule carries from step to step, and `"ema"`, where averages are
-        kept.  The arrays are copies.  A schedule is code and not kept: its latest `lr` is.  Not
-        to be called while another thread steps.
+        `{"rule": name, "steps": count, "skipped_steps": count, "seed": number, "state_dtype": ..., "master": ..., "state": [{"step": count, slot:
+        array}, ...], "groups": [{...}, ...], "options": {...}}`, the state in the order of the tensors; an entry has a `"name"` too
+        where the parameters came in a dict, the scalars that the rule carries from step to step, `"master"` and `"ema"`, where there
+        are such.  What is kept in a storage format is a dict of its raw arrays.  The arrays are copies.  A schedule is code and not kept: its
+        latest `lr` is.  Not to be called while another thread steps.
         """
         self._parts.refuse("state_dict")
-        return {
-            "rule": self.rule.name,
-            "steps": self.steps,
-            "skipped_steps": self.skipped_steps,
-            "state": [
-                {
-                    **({"name": tensor.key} if tensor.key is not None else {}),
-                    **{key: value.copy() if key in tensor.state else value for key, value in entry.items()},
-                    **({"ema": tensor.ema.copy()} if tensor.ema is not None else {}),
-                }
-                for tensor, entry in zip(self._tensors, self._state, strict=True)
-            ],
-            "groups": [group.hyperparameters() for group in self._groups],
-            "options": dict(self._options),
-        }
+        return snapshot(self)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Copies a snapshot of `state_dict` into this optimizer's state, averages, counts, groups and options.
+        """Copies a snapshot of `state_dict` into this optimizer's state, masters, averages, counts, seed, groups and options.
 
         Entries with a name find the parameter of that name.  A group whose `lr` is a schedule keeps it.  Raises TypeError
-        or ValueError, with nothing changed, where the snapshot is of another rule, or of other tensors or groups in number,
-        shape or dtype.
+        or ValueError, with nothing changed, where the snapshot is of another rule, of other formats, or of other tensors or
+        groups in number, shape or dtype.
         """
         self._parts.refuse("load_state_dict")
         load(self, state_dict)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `state_dict()` to a safetensors file, whole or not at all; needs `pip install "fastopt[checkpoints]"`.
+
+        The parameters are the caller's to save.  A file that is there is replaced when the new one is on the disk.  Raises OSError where
+        that fails, with the old file as it was, and TypeError where `path` is not one.
+        """
+        from .checkpoints import save
+
+        save(self, path)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Takes on what `save` wrote; with the parameters as they were then, the next steps have the same bits.
+
+        Raises OSError where the file cannot be read, and ValueError, with nothing changed, where it is not one of `save` for such an
+        optimizer.
+        """
+        from .checkpoints import load as load_file
+
+        load_file(self, path)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and not hasattr(type(self), name):

@@ -16,6 +16,8 @@ from .memory import LINE, Array, allocate
 from .rules import shown
 
 __all__ = [
+    "BFLOAT16",
+    "DTYPES",
     "Array",
     "as_array",
     "check_copy",
@@ -24,14 +26,22 @@ __all__ = [
     "check_parameter",
     "check_running",
     "check_state",
+    "dtype_name",
     "full_like",
     "is_array",
+    "new_like",
+    "widened",
 ]
 
-COPY_DTYPES = ("float32", "float64", "bfloat16", "float16")
+DTYPES = ("float32", "float64", "bfloat16", "float16")
 """In the order of C's fastopt_dtype."""
 
-NUMBERS = (np.dtype(np.float32).num, np.dtype(np.float64).num)
+BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
+"""How bfloat16 arrays travel inside fastopt: NumPy itself has no such type."""
+
+WIDER = {"float32": ("float32", "bfloat16", "float16"), "float64": ("float64", "float32", "bfloat16", "float16")}
+"""The dtypes of gradients that an arithmetic holds without loss."""
+
 Named: TypeAlias = tuple[str, Array]
 
 
@@ -51,16 +61,23 @@ def has(value: Any, name: str) -> bool:
 def describe(value: Any) -> str:
     """A few words on what came instead of what was expected."""
     if isinstance(value, np.ndarray):
-        return f"an array of {value.dtype.newbyteorder('=')}, shape {value.shape}"
+        return f"an array of {dtype_name(value)}, shape {value.shape}"
     return f"{type(value).__name__} {shown(value)}"
 
 
+def dtype_name(array: Array) -> str:
+    return "bfloat16" if array.dtype == BFLOAT16 else array.dtype.newbyteorder("=").name
+
+
 def as_array(value: Any, name: str) -> Array:
-    """`value`'s memory as an ndarray, without a copy; TypeError where it has none on the CPU."""
+    """`value`'s memory as an ndarray, without a copy, of bfloat16 under the dtype BFLOAT16; TypeError where it has none on the CPU."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: got a masked array, whose mask a step would ignore; expected a plain array")
     if isinstance(value, np.ndarray):
-        return np.asarray(value)  # of a subclass, such as memmap, the plain view
+        array = np.asarray(value)  # of a subclass, such as memmap, the plain view
+        return array.view(BFLOAT16) if array.dtype.name == "bfloat16" else array
+    if str(getattr(value, "dtype", "")) == "torch.bfloat16" and "torch" in sys.modules:
+        return from_torch(value, name)
     if isinstance(value, np.generic):
         raise TypeError(f"{name}: got the scalar {value!r}, expected an array (a scalar has no memory to update)")
     if value is None:
@@ -82,6 +99,16 @@ def as_array(value: Any, name: str) -> Array:
     raise TypeError(f"{name}: got {describe(value)}, expected an array (NumPy, __array_interface__ or DLPack)")
 
 
+def from_torch(value: Any, name: str) -> Array:
+    """The bits of a bfloat16 tensor, which torch gives by another type only."""
+    if value.requires_grad:
+        raise TypeError(f"{name}: got a {type(value).__name__} that requires grad, expected it detached from autograd")
+    try:
+        return as_array(value.view(sys.modules["torch"].uint16), name).view(BFLOAT16)
+    except Exception as error:  # a layout without plain memory
+        raise TypeError(f"{name}: got {type(value).__name__}, which does not give its memory: {error}") from error
+
+
 def check_layout(array: Array, name: str) -> None:
     """Contiguous, aligned, in native byte order."""
     if not array.dtype.isnative:
@@ -93,12 +120,16 @@ def check_layout(array: Array, name: str) -> None:
 
 
 def check_parameter(value: Any, name: str) -> Array:
-    """An array that a step can write in place: float32 or float64, contiguous, native, writable."""
-    array = as_array(value, name)
-    if array.dtype.num not in NUMBERS:
-        raise TypeError(f"{name}: got dtype {array.dtype}, expected float32 or float64")
+    """An array that a step can write in place: of one of DTYPES, contiguous, native, writable."""
+    array = check_dtype(as_array(value, name), name)
     check_layout(array, name)
     check_writable(array, name)
+    return array
+
+
+def check_dtype(array: Array, name: str) -> Array:
+    if dtype_name(array) not in DTYPES:
+        raise TypeError(f"{name}: got dtype {array.dtype}, expected {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
     return array
 
 
@@ -107,52 +138,52 @@ def check_writable(array: Array, name: str) -> None:
         raise ValueError(f"{name}: got a read-only array, expected a writable one (it is updated in place)")
 
 
+def check_shape(array: Array, name: str, param: Array, param_name: str) -> None:
+    check_layout(array, name)
+    if array.shape != param.shape:
+        raise ValueError(f"{name}: got shape {array.shape}, expected {param.shape} as {param_name} has")
+
+
 def check_copy(value: Any, name: str, param: Array, param_name: str) -> tuple[Array, int]:
-    """An array that takes copies of `param`, in one of COPY_DTYPES, and the C number of that; bfloat16 as its bits."""
-    # Neither NumPy nor DLPack know bfloat16; ml_dtypes and torch give the bits as another type.
-    bits = value
-    if isinstance(value, np.ndarray) and value.dtype.name == "bfloat16":
-        bits = value.view(np.uint16)
-    elif str(getattr(value, "dtype", "")) == "torch.bfloat16" and "torch" in sys.modules:
-        if value.requires_grad:
-            raise TypeError(f"{name}: got a {type(value).__name__} that requires grad, expected it detached from autograd")
-        try:
-            bits = value.view(sys.modules["torch"].uint16)
-        except Exception as error:  # a layout without plain memory
-            raise TypeError(f"{name}: got {type(value).__name__}, which does not give its memory: {error}") from error
-    array = as_array(bits, name)
-    kind = "bfloat16" if bits is not value else array.dtype.name
-    if kind not in COPY_DTYPES:
-        raise TypeError(f"{name}: got dtype {kind}, expected {', '.join(COPY_DTYPES)}")
-    check_layout(array, name)
-    check_writable(array, name)
-    if array.shape != param.shape:
-        raise ValueError(f"{name}: got shape {array.shape}, expected {param.shape} as {param_name} has")
-    return array, COPY_DTYPES.index(kind)
-
-
-def check_like(array: Array, name: str, param: Array, param_name: str) -> None:
-    """Of the dtype and shape of its parameter."""
-    if array.dtype.num != param.dtype.num:
-        raise TypeError(f"{name}: got dtype {array.dtype}, expected {param.dtype} as {param_name} has")
-    check_layout(array, name)
-    if array.shape != param.shape:
-        raise ValueError(f"{name}: got shape {array.shape}, expected {param.shape} as {param_name} has")
+    """An array that takes copies of `param`, in one of DTYPES, and the C number of that."""
+    array = check_parameter(value, name)
+    check_shape(array, name, param, param_name)
+    return array, DTYPES.index(dtype_name(array))
 
 
 def check_gradient(value: Any, name: str, param: Array, param_name: str, *, written: bool = False) -> Array:
-    """A gradient for `param`; it may be read-only where it is not written."""
+    """A gradient for `param`, of a dtype that its arithmetic holds; it may be read-only where it is not written."""
     array = as_array(value, name)
-    check_like(array, name, param, param_name)
+    possible = WIDER[arithmetic(param).name]
+    if dtype_name(array) not in possible:
+        expected = f"{', '.join(possible[:-1])} or {possible[-1]}"
+        raise TypeError(f"{name}: got dtype {array.dtype}, expected {expected}, since {param_name} is {dtype_name(param)}")
+    check_shape(array, name, param, param_name)
     if written:
         check_writable(array, name)
     return array
 
 
+def arithmetic(param: Array) -> np.dtype[Any]:
+    """What a rule computes in."""
+    return np.dtype(np.float64 if param.dtype == np.float64 else np.float32)
+
+
+def widened(param: Array) -> Array:
+    """`param` as the arithmetic has it; a new array for a 16-bit one."""
+    if param.dtype == BFLOAT16:
+        return (param.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return param.astype(arithmetic(param), copy=False)
+
+
 def check_state(value: Any, name: str, param: Array, param_name: str) -> Array:
-    """A state array for `param`, to be updated in place."""
+    """A state array for `param`, to be updated in place, of the dtype of the arithmetic."""
     array = check_parameter(value, name)
-    check_like(array, name, param, param_name)
+    if array.dtype != arithmetic(param):
+        raise TypeError(
+            f"{name}: got dtype {dtype_name(array)}, expected {arithmetic(param)}, since {param_name} is {dtype_name(param)}"
+        )
+    check_shape(array, name, param, param_name)
     return array
 
 
@@ -168,11 +199,19 @@ def check_running(value: Any, name: str) -> Array:
     return array
 
 
-def full_like(param: Array, value: float) -> Array:
-    """A new state array, placed like `param` relative to the cache lines, so that one peeled head aligns both."""
-    offset = param.__array_interface__["data"][0] % LINE
-    memory = allocate(param.nbytes + LINE)[offset : offset + param.nbytes]
-    array: Array = memory.view(param.dtype).reshape(param.shape)
+def new_like(param: Array, dtype: Any) -> Array:
+    """A new array of zeros of the shape of `param`; where elements have its size placed like it relative to the cache lines, so
+    that one peeled head aligns both."""
+    size = np.dtype(dtype).itemsize
+    offset = param.__array_interface__["data"][0] % LINE if size == param.itemsize else 0
+    memory = allocate(param.size * size + LINE)[offset : offset + param.size * size]
+    array: Array = memory.view(dtype).reshape(param.shape)
+    return array
+
+
+def full_like(param: Array, value: float, dtype: Any) -> Array:
+    """The same, filled with `value`."""
+    array = new_like(param, dtype)
     if value != 0:
         array.fill(value)
     return array

@@ -15,13 +15,9 @@ import numpy as np
 from . import buffers
 from .arguments import named
 from .buffers import Array
-from .memory import allocate
+from .memory import BLOCK, allocate
 
 __all__ = ["BLOCK", "FlatBuffer", "flatten"]
-
-BLOCK = 256
-"""Elements: what is measured or stored in blocks of a tensor has blocks of this size.  Every tensor begins at a multiple of
-it, so that the flat buffer has the same blocks."""
 
 
 class FlatBuffer:
@@ -67,7 +63,7 @@ class FlatBuffer:
         `array`: 1-D, as long as `data`, of any dtype; for instance a state array of an optimizer over `data`.
         TypeError or ValueError where it is not.
         """
-        whole = buffers.as_array(array, "array")
+        whole = array if isinstance(array, np.ndarray) else buffers.as_array(array, "array")
         if whole.shape != self._data.shape:
             raise ValueError(f"array: got shape {whole.shape}, expected {self._data.shape} as data has")
         views = [
@@ -100,16 +96,17 @@ class FlatBuffer:
         if len(entries) != len(self.shapes):
             raise ValueError(f"arrays: got {len(entries)}, expected {len(self.shapes)}, one for each tensor")
         sources = []
+        own = buffers.as_array(self._data, "data")
         for (value, label, _), shape in zip(entries, self.shapes, strict=True):
             source = buffers.as_array(value, label)
-            if source.dtype.num != self._data.dtype.num:
+            if buffers.dtype_name(source) != buffers.dtype_name(own):
                 raise TypeError(f"{label}: got dtype {source.dtype}, expected {self._data.dtype} as the buffer has")
             if source.shape != shape:
                 raise ValueError(f"{label}: got shape {source.shape}, expected {shape} as its tensor has")
             # Of the buffer's own memory, such as its views in another order: read before any of it is written.
             sources.append(source.copy() if np.may_share_memory(source, self._data) else source)
         for view, source in zip(self._tensors(), sources, strict=True):
-            view[...] = source
+            view[...] = source.view(view.dtype) if source.dtype == buffers.BFLOAT16 else source
 
     def _tensors(self) -> list[Array]:
         return list(self._views) if self.names is None else list(self._views.values())
@@ -132,7 +129,7 @@ class FlatBuffer:
 def flatten(arrays: Any) -> FlatBuffer:
     """Copies arrays into one aligned buffer, of which `flat.views` are the tensors and `flat.data` is all.
 
-    `arrays`: a list, a tuple or a {name: array} dict of arrays, all float32 or all float64, of any shapes and strides; an
+    `arrays`: a list, a tuple or a {name: array} dict of arrays, all of one of float32, float64, float16 and bfloat16, of any shapes and strides; an
     array that comes twice becomes two tensors.  They are only read, and left alone afterwards: what is to follow the
     optimizer from then on are the views.
 
@@ -142,14 +139,27 @@ def flatten(arrays: Any) -> FlatBuffer:
     sources = [buffers.as_array(value, label) for value, label, _ in entries]
     first = sources[0].dtype
     for source, (_, label, _) in zip(sources, entries, strict=True):
-        if source.dtype.num not in buffers.NUMBERS:
-            raise TypeError(f"{label}: got dtype {source.dtype}, expected float32 or float64")
+        buffers.check_dtype(source, label)
         if source.dtype.num != first.num:
-            raise TypeError(f"{label}: got dtype {source.dtype}, expected {first} as {entries[0][1]} has")
+            raise TypeError(
+                f"{label}: got dtype {buffers.dtype_name(source)}, expected {buffers.dtype_name(sources[0])} as {entries[0][1]} has"
+            )
     names = list(arrays) if isinstance(arrays, Mapping) else None
+    if first == buffers.BFLOAT16:
+        first = named_bfloat16(entries[0][1])
     flat = FlatBuffer([source.shape for source in sources], names, first.newbyteorder("="))
     flat.copy_from(arrays)
     return flat
+
+
+def named_bfloat16(name: str) -> np.dtype[Any]:
+    """ml_dtypes' type, in which NumPy shows bfloat16."""
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise TypeError(f"{name}: got bfloat16, for a buffer of which NumPy needs the package ml_dtypes") from None
+    named: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return named
 
 
 def restored(shapes: Sequence[tuple[int, ...]], names: Sequence[str] | None, data: Array) -> FlatBuffer:

@@ -9,6 +9,7 @@ from typing import Any
 from . import _core, buffers
 from .arguments import check_count
 from .base import Optimizer, write_group
+from .formats import STORAGE, param_format
 from .rules import OPTIONS, Hyperparameter, Rule, Running, Slot, check_number
 
 __all__ = ["class_signature", "function_signature", "make_class", "make_function"]
@@ -26,6 +27,7 @@ def class_signature(rule: Rule) -> inspect.Signature:
         + [parameter(h, positional) for h in rule.hyperparameters]
         + [parameter(h, by_name) for h in rule.options + rule.stages]
         + [parameter(option, by_name) for option in OPTIONS]
+        + [parameter(each, by_name) for each in STORAGE]
         + [inspect.Parameter(name, by_name, default=None) for name in ("copy_to", "grads")]
     )
 
@@ -34,16 +36,23 @@ def docstring(rule: Rule) -> str:
     """The class's documentation, from its row."""
     lines = [rule.summary, "", f"    {rule.formula}", "", f"Source: {rule.paper}.", "", "Arguments:"]
     lines.append("  params: the array to update in place, or a list, a {name: array} dict, or a list of group dicts")
-    lines.append('    {"params": arrays, "lr": ...}; float32 or float64, any shape, C-contiguous, writable, not overlapping')
+    lines.append(
+        '    {"params": arrays, "lr": ...}; float32, float64, bfloat16 or float16, any shape, C-contiguous, writable, not overlapping'
+    )
     for h in rule.arguments:
         lines.append(f"  {h.name}: {h.doc}; in {h.expected}, default {h.default!r}")
     lines += [f"  {o.name}: {o.doc}; in {o.expected}, default {o.default!r}" for o in OPTIONS]
+    lines += [f"  {each.name}: {each.doc}; in {each.expected}, default {each.default!r}" for each in STORAGE]
     lines.append(
         "  copy_to: arrays, given as the parameters are, that take a copy of each new parameter, rounded to nearest even:"
     )
     lines.append("    float32, float64, bfloat16 (ml_dtypes, torch) or float16 (of float64 by way of float32)")
     lines.append("  grads: gradients bound once, for step() without arguments; shaped like params")
-    state = "State: " + "; ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots) + ", of the parameter's shape and dtype"
+    state = (
+        "State: "
+        + "; ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots)
+        + ", of the parameter's shape, in its dtype (float32 for 16-bit parameters) or state_dtype"
+    )
     state += "".join(f"; {scalar.name} ({scalar.doc}), a float64 number" for scalar in rule.running)
     lines += ["", f"{state}."]
     lines += ["", "Forms:", *(f"  {form.name}: {form.formula}\n    {form.call(rule)}" for form in rule.forms)]
@@ -55,6 +64,22 @@ def make_class(rule: Rule) -> type[Optimizer]:
     """The optimizer class of a row."""
     members = {"rule": rule, "__doc__": docstring(rule), "__signature__": class_signature(rule), "__module__": "fastopt"}
     return type(rule.name, (Optimizer,), members)
+
+
+def row(rule: Rule, param: buffers.Array, state: dict[str, buffers.Array]) -> dict[str, Any]:
+    """What the plan takes of one parameter without stages and masters."""
+    format, _ = param_format(buffers.dtype_name(param), None)
+    return {
+        "param": (param, None, format.index if format else 0),
+        "state": [(state[slot.name], None, 0) if slot.name in state else None for slot in rule.slots],
+        "dtype": buffers.DTYPES.index(buffers.arithmetic(param).name),
+        "stochastic": False,
+        "ema": None,
+        "copy": None,
+        "copy_dtype": 0,
+        "group": 0,
+        "offset": 0,
+    }
 
 
 def names_of(state: tuple[Slot | Running, ...]) -> list[str]:
@@ -104,7 +129,9 @@ def make_function(rule: Rule) -> Callable[..., None]:
         used = rule.variant(values).slots
         for slot in rule.slots:
             if slot.name in used and given[slot.name] is None:
-                raise ValueError(f"{slot.name}: got None, expected an array of shape {param.shape} and dtype {param.dtype}")
+                raise ValueError(
+                    f"{slot.name}: got None, expected an array of shape {param.shape} and dtype {buffers.arithmetic(param)}"
+                )
             if slot.name not in used and given[slot.name] is not None:
                 raise ValueError(f"{slot.name}: got {buffers.describe(given[slot.name])}, expected None with these arguments")
         state = {slot: buffers.check_state(given[slot], slot, param, "param") for slot in used}
@@ -115,7 +142,7 @@ def make_function(rule: Rule) -> Callable[..., None]:
         grad = buffers.check_gradient(given["grad"], "grad", param, "param")
         scale = check_number(given["grad_scale"], "grad_scale")
         buffers.check_disjoint([("param", param), ("grad", grad), *state.items(), *running.items()])
-        plan = _core.Plan(rule.arithmetic, [(param, [state.get(slot.name) for slot in rule.slots], None, None, 0, 0)], 1)
+        plan = _core.Plan(rule.arithmetic, [row(rule, param, state)], 1, 0)
         write_group(plan, 0, rule, values)
         plan.set_progress([(step - 1, [float(array) for array in running.values()])])
         if not plan.step(grad, _core.Options(scale, 0.0, 0.0, 0.0, False, False)):
@@ -129,7 +156,7 @@ def make_function(rule: Rule) -> Callable[..., None]:
     function.__signature__ = arguments  # type: ignore[attr-defined]  # read by inspect and help()
     function.__doc__ = (
         f"One step of {rule.name} on `param` and its state, in place.\n\n    {rule.formula}\n\n"
-        f"State: {slots}; each of param's shape and dtype and filled (with zeros, before step 1, or as `fastopt.{rule.name}` does), "
+        f"State: {slots}; each of param's shape and dtype (float32 where that has 16 bits) and filled (with zeros, before step 1, or as `fastopt.{rule.name}` does), "
         f"None where the arguments do without it.\n{carried}"
         f"`step` is the number of this step, from 1.  The other arguments are those of `fastopt.{rule.name}`.\n"
         f"Raises TypeError or ValueError, with nothing written, where one is not as expected."

@@ -144,6 +144,7 @@ def rmsprop(
     momentum: float = 0.0,
     centered: bool = False,
     eps_in_root: bool = False,
+    variance_floor: float | None = None,
     lr_in_momentum: bool = False,
     decoupled_weight_decay: bool = False,
     l1: float = 0.0,

@@ -18,7 +18,7 @@ __all__ = ["all_finite", "clip_grad_norm", "clip_grad_value", "global_norm"]
 def global_norm(grads: Any) -> float:
     """The Euclidean norm of all elements of `grads` together, in float64.
 
-    `grads`: an array, a list, a tuple or a dict of arrays, float32 or float64, C-contiguous; None stands for none.
+    `grads`: an array, a list, a tuple or a dict of arrays, float32, float64, bfloat16 or float16, C-contiguous; None stands for none.
     Squares are summed in float64 over blocks of 256 elements, and the blocks' sums exactly: the result has the same bits for
     any number of threads, any instruction set and any order of the arrays.  Squares do not overflow; the norm itself is Inf
     where it is beyond float64, or where an element is Inf, and NaN where one is NaN.
@@ -70,8 +70,7 @@ def read(grads: Any, *, written: bool = False) -> list[buffers.Array]:
         if value is None:
             continue
         array = buffers.as_array(value, name)
-        if array.dtype.num not in buffers.NUMBERS:
-            raise TypeError(f"{name}: got dtype {array.dtype}, expected float32 or float64")
+        buffers.check_dtype(array, name)
         buffers.check_layout(array, name)
         if written:
             buffers.check_writable(array, name)

@@ -44,6 +44,9 @@ class SGD(Optimizer):
         max_norm: float | None = None,
         ema_decay: float | None = None,
         zero_grad: bool = False,
+        state_dtype: None | Literal["float32", "float64", "bfloat16", "8bit"] = None,
+        master: None | Literal["24bit", "32bit", "float32", "stochastic"] = None,
+        seed: int = 0,
         copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
@@ -71,6 +74,9 @@ class Adam(Optimizer):
         max_norm: float | None = None,
         ema_decay: float | None = None,
         zero_grad: bool = False,
+        state_dtype: None | Literal["float32", "float64", "bfloat16", "8bit"] = None,
+        master: None | Literal["24bit", "32bit", "float32", "stochastic"] = None,
+        seed: int = 0,
         copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
@@ -98,6 +104,9 @@ class AdamW(Optimizer):
         max_norm: float | None = None,
         ema_decay: float | None = None,
         zero_grad: bool = False,
+        state_dtype: None | Literal["float32", "float64", "bfloat16", "8bit"] = None,
+        master: None | Literal["24bit", "32bit", "float32", "stochastic"] = None,
+        seed: int = 0,
         copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
@@ -123,6 +132,9 @@ class Adamax(Optimizer):
         max_norm: float | None = None,
         ema_decay: float | None = None,
         zero_grad: bool = False,
+        state_dtype: None | Literal["float32", "float64", "bfloat16", "8bit"] = None,
+        master: None | Literal["24bit", "32bit", "float32", "stochastic"] = None,
+        seed: int = 0,
         copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
@@ -150,6 +162,9 @@ class NAdam(Optimizer):
         max_norm: float | None = None,
         ema_decay: float | None = None,
         zero_grad: bool = False,
+        state_dtype: None | Literal["float32", "float64", "bfloat16", "8bit"] = None,
+        master: None | Literal["24bit", "32bit", "float32", "stochastic"] = None,
+        seed: int = 0,
         copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
@@ -177,6 +192,9 @@ class RAdam(Optimizer):
         max_norm: float | None = None,
         ema_decay: float | None = None,
         zero_grad: bool = False,
+        state_dtype: None | Literal["float32", "float64", "bfloat16", "8bit"] = None,
+        master: None | Literal["24bit", "32bit", "float32", "stochastic"] = None,
+        seed: int = 0,
         copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
@@ -195,6 +213,7 @@ class RMSprop(Optimizer):
         centered: bool = False,
         *,
         eps_in_root: bool = False,
+        variance_floor: float | None = None,
         lr_in_momentum: bool = False,
         decoupled_weight_decay: bool = False,
         l1: float = 0.0,
@@ -205,6 +224,9 @@ class RMSprop(Optimizer):
         max_norm: float | None = None,
         ema_decay: float | None = None,
         zero_grad: bool = False,
+        state_dtype: None | Literal["float32", "float64", "bfloat16", "8bit"] = None,
+        master: None | Literal["24bit", "32bit", "float32", "stochastic"] = None,
+        seed: int = 0,
         copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
@@ -231,6 +253,9 @@ class Adagrad(Optimizer):
         max_norm: float | None = None,
         ema_decay: float | None = None,
         zero_grad: bool = False,
+        state_dtype: None | Literal["float32", "float64", "bfloat16", "8bit"] = None,
+        master: None | Literal["24bit", "32bit", "float32", "stochastic"] = None,
+        seed: int = 0,
         copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
@@ -255,6 +280,9 @@ class Adadelta(Optimizer):
         max_norm: float | None = None,
         ema_decay: float | None = None,
         zero_grad: bool = False,
+        state_dtype: None | Literal["float32", "float64", "bfloat16", "8bit"] = None,
+        master: None | Literal["24bit", "32bit", "float32", "stochastic"] = None,
+        seed: int = 0,
         copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...
@@ -278,6 +306,9 @@ class Lion(Optimizer):
         max_norm: float | None = None,
         ema_decay: float | None = None,
         zero_grad: bool = False,
+        state_dtype: None | Literal["float32", "float64", "bfloat16", "8bit"] = None,
+        master: None | Literal["24bit", "32bit", "float32", "stochastic"] = None,
+        seed: int = 0,
         copy_to: Any = None,
         grads: Any = None,
     ) -> None: ...

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from . import _core, buffers
-from .arguments import Tensor
 from .rules import shown
+from .tensors import Tensor
 
 __all__ = ["Parts"]
 

@@ -8,14 +8,60 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import buffers
-from .arguments import Tensor, check_count
+from .arguments import check_count
+from .formats import check_seed
 from .groups import naming
 from .rules import check_number, shown
+from .tensors import Tensor
 
 if TYPE_CHECKING:
     from .base import Optimizer
 
-__all__ = ["load"]
+__all__ = ["load", "snapshot"]
+
+
+def snapshot(optimizer: Optimizer) -> dict[str, Any]:
+    """`Optimizer.state_dict`."""
+    state = []
+    for i, tensor in enumerate(optimizer._tensors):
+        steps, running = optimizer._plan.progress_of(i)
+        state.append(
+            {
+                **({"name": tensor.key} if tensor.key is not None else {}),
+                "step": steps,
+                **dict(zip(optimizer.rule.carried, map(np.float64, running), strict=True)),
+                **{key: copied(value) for key, value in tensor.snapshot().items()},
+            }
+        )
+    return {
+        "rule": optimizer.rule.name,
+        "steps": optimizer.steps,
+        "skipped_steps": optimizer.skipped_steps,
+        "seed": optimizer._plan.seed,
+        "state_dtype": optimizer._state_dtype,
+        "master": optimizer._master,
+        "state": state,
+        "groups": [group.hyperparameters() for group in optimizer.groups],
+        "options": dict(optimizer.options),
+    }
+
+
+def copied(value: Any) -> Any:
+    return {name: array.copy() for name, array in value.items()} if isinstance(value, dict) else value.copy()
+
+
+def pairs(live: Any, value: Any, label: str, tensor: Tensor) -> list[tuple[buffers.Array, buffers.Array]]:
+    """Each live array with what is to be copied into it, checked."""
+    if isinstance(live, dict):
+        if not isinstance(value, Mapping) or set(value) != set(live):
+            raise ValueError(f"{label}: got {buffers.describe(value)}, expected a dict of {', '.join(live)}")
+        return [pair for name in live for pair in pairs(live[name], value[name], f"{label}[{name!r}]", tensor)]
+    array = buffers.as_array(value, label)
+    if array.dtype != live.dtype:
+        raise TypeError(f"{label}: got dtype {array.dtype}, expected {live.dtype} as {tensor.name} has it")
+    if array.shape != live.shape:
+        raise ValueError(f"{label}: got shape {array.shape}, expected {live.shape} as {tensor.name} has it")
+    return [(live, array)]
 
 
 def load(optimizer: Optimizer, state_dict: Any) -> None:
@@ -23,13 +69,22 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
     rule, tensors, groups = optimizer.rule, optimizer._tensors, optimizer._groups
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"state_dict: got {buffers.describe(state_dict)}, expected a dict from state_dict()")
-    for key in ("rule", "steps", "skipped_steps", "state", "groups", "options"):
+    for key in ("rule", "steps", "skipped_steps", "seed", "state_dtype", "master", "state", "groups", "options"):
         if key not in state_dict:
             raise ValueError(f"state_dict: got none of {key!r}, expected a dict from state_dict()")
     if not isinstance(state_dict["rule"], str):
         raise TypeError(f"state_dict['rule']: got {buffers.describe(state_dict['rule'])}, expected {rule.name!r}")
     if state_dict["rule"] != rule.name:
         raise ValueError(f"state_dict: got the state of {state_dict['rule']}, expected {rule.name}'s")
+    for key, built in (("state_dtype", optimizer._state_dtype), ("master", optimizer._master)):
+        if state_dict[key] is not None and not isinstance(state_dict[key], str):
+            raise TypeError(f"state_dict[{key!r}]: got {buffers.describe(state_dict[key])}, expected {built!r}")
+        if state_dict[key] != built:
+            raise ValueError(
+                f"state_dict[{key!r}]: got {shown(state_dict[key])}, expected {built!r} as the optimizer was built with"
+            )
+    with naming("state_dict"):
+        seed = check_seed(state_dict["seed"])
     for name, count in (("state", len(tensors)), ("groups", len(groups))):
         if not isinstance(state_dict[name], (list, tuple)):
             raise TypeError(f"state_dict[{name!r}]: got {buffers.describe(state_dict[name])}, expected a list")
@@ -41,7 +96,7 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
     entries = by_name(tensors, state_dict["state"])
     for i, (tensor, entry) in enumerate(zip(tensors, entries, strict=True)):
         name = f"state_dict['state'][{i}]"
-        own = tensor.state if tensor.ema is None else {**tensor.state, "ema": tensor.ema}
+        own = tensor.snapshot()
         expected = {"step", *own, *rule.carried} | ({"name"} if tensor.key is not None else set())
         if not isinstance(entry, Mapping) or set(entry) != expected:
             found = ", ".join(map(str, entry)) if isinstance(entry, Mapping) else buffers.describe(entry)
@@ -49,10 +104,7 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
         running = [check_number(entry[scalar.name], f"{name}[{scalar.name!r}]", scalar.range) for scalar in rule.running]
         progress.append((check_count(entry["step"], f"{name}['step']"), running))
         for slot, live in own.items():
-            label = f"{name}[{slot!r}]"
-            array = buffers.as_array(entry[slot], label)
-            buffers.check_like(array, label, tensor.param, tensor.name)
-            arrays.append((live, array))
+            arrays += pairs(live, entry[slot], f"{name}[{slot!r}]", tensor)
     accepted = []
     for i, (group, values) in enumerate(zip(groups, state_dict["groups"], strict=True)):
         name = f"state_dict['groups'][{i}]"
@@ -60,6 +112,7 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
             found = ", ".join(map(str, values)) if isinstance(values, Mapping) else buffers.describe(values)
             raise ValueError(f"{name}: got {found}, expected {', '.join(group.hyperparameters())}")
         with naming(name):
+            check_number(values["lr"], "lr", group.rule.argument("lr").range)  # a snapshot has no schedule
             accepted.append(group.accept(values)[0])
     if not isinstance(state_dict["options"], Mapping) or set(state_dict["options"]) != set(optimizer.options):
         found = buffers.describe(state_dict["options"])
@@ -71,6 +124,7 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
     for group, values in zip(groups, accepted, strict=True):
         group.assign(values)
     optimizer.options.assign(options)
+    optimizer._plan.seed = seed
     optimizer._plan.completed, optimizer._plan.skipped = completed, skipped
     optimizer._plan.set_progress(progress)
 

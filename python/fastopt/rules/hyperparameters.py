@@ -29,7 +29,10 @@ def shown(value: Any) -> str:
     """`value` in an error message: short, whatever it is."""
     if isinstance(value, int) and abs(value) >= 2**64:
         return "a whole number beyond 64 bits"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # whatever somebody else's class raises, and a nest too deep
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -101,7 +104,7 @@ class Hyperparameter:
             if not any(value is c or (type(value) is type(c) and value == c) for c in self.choices):
                 expected = ", ".join(map(repr, self.choices))
                 error = TypeError if not isinstance(value, (str, bool)) else ValueError
-                raise error(f"{self.name}: got {value!r}, expected one of {expected}")
+                raise error(f"{self.name}: got {shown(value)}, expected one of {expected}")
             return value
         if not self.parts:
             return self._number(self.name, value)

@@ -1,6 +1,6 @@
 """RMSprop."""
 
-from .hyperparameters import Hyperparameter, eps, flag, lr, weight_decay
+from .hyperparameters import Constant, Hyperparameter, eps, flag, lr, weight_decay
 from .rule import Form, Rule, Slot, Variant
 
 RMSPROP = Rule(
@@ -27,6 +27,15 @@ RMSPROP = Rule(
     ),
     options=(
         flag("eps_in_root", False, "sqrt(v + eps) instead of sqrt(v) + eps (Keras, TensorFlow, optax, textbooks)"),
+        Hyperparameter(
+            "variance_floor",
+            None,
+            "centered: the variance v - a*a is held at this share of v or above; None: at 0, or at what `state_dtype` can tell from "
+            "0 (2^-7 of bfloat16, 1/4 of 8bit)",
+            "[0, 1)",
+            constant=Constant("least_share", "variance_floor, 0 for None", lambda share: share or 0.0),
+            optional=True,
+        ),
         flag("lr_in_momentum", False, "the buffer sums lr*d instead of d (Keras, TensorFlow, optax)"),
     ),
     slots=(
@@ -46,6 +55,7 @@ RMSPROP = Rule(
         "inside_root": "where(eps_in_root, eps, 0)",
         "outside_root": "where(eps_in_root, 0, eps)",
         "step_size": "lr",
+        "variance_share": "least_share",
         "buffer_decay": "momentum",
         "buffer_gain": "where(lr_in_momentum, lr, 1)",
         "buffer_step": "where(lr_in_momentum, 1, lr)",

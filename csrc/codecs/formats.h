@@ -1,0 +1,42 @@
+// The rows of all storage formats but the arithmetic's own, which is number 0.
+#pragma once
+
+#define FASTOPT_FORMATS(X)                                                                     \
+  /* name, codec, what it may hold: gradients, parameters, signed slots, non-negative slots */ \
+  X("bfloat16", Bfloat16<false>, kGradients | kParameters | kSigned)                           \
+  X("bfloat16 non-negative", Bfloat16<true>, kNonNegative)                                     \
+  X("float16", Float16, kGradients | kParameters)                                              \
+  X("float32", Float32, kGradients)                                                            \
+  X("8bit", Block8<false>, kSigned)                                                            \
+  X("8bit non-negative", Block8<true>, kNonNegative)                                           \
+  X("bfloat16 24bit", SplitBfloat16<uint8_t>, kParameters)                                     \
+  X("bfloat16 32bit", SplitBfloat16<uint16_t>, kParameters)                                    \
+  X("bfloat16 float32", FullCopy<Bfloat16<false>>, kParameters)                                \
+  X("float16 24bit", SplitFloat16<uint8_t>, kParameters)                                       \
+  X("float16 32bit", SplitFloat16<uint16_t>, kParameters)                                      \
+  X("float16 float32", FullCopy<Float16>, kParameters)
+
+// What whole tensors are made of, where there is a kernel for it: the arithmetic's own by dtype, and the most common
+// combinations of formats, for which the codecs are compiled into the rules' kernels.  Any other combination is decoded
+// into scratch and encoded from there.
+#define FASTOPT_STORAGES(X)                                                                      \
+  /* formats of parameter, gradient and state by name, and their codecs */                       \
+  X("", "", "bfloat16", Float32, Float32, Bfloat16)                                              \
+  X("", "", "8bit", Float32, Float32, Block8)                                                    \
+  X("bfloat16 24bit", "bfloat16", "bfloat16", SplitBfloat16<uint8_t>, Bfloat16<false>, Bfloat16) \
+  X("bfloat16 24bit", "bfloat16", "8bit", SplitBfloat16<uint8_t>, Bfloat16<false>, Block8)
+
+namespace fastopt {
+
+enum Role { kGradients = 1, kParameters = 2, kSigned = 4, kNonNegative = 8 };
+
+#define FASTOPT_COUNT(NAME, CODEC, ROLES) +1
+constexpr int kFormats = 1 FASTOPT_FORMATS(FASTOPT_COUNT);
+#undef FASTOPT_COUNT
+
+#define FASTOPT_COUNT(PARAM, GRAD, STATE, P, G, S) +1
+constexpr int kDtypes = 2;
+constexpr int kStorages = kDtypes FASTOPT_STORAGES(FASTOPT_COUNT);
+#undef FASTOPT_COUNT
+
+}  // namespace fastopt

@@ -1,0 +1,31 @@
+// The noise of stochastic rounding (docs/formats.md): a word for each element, to which each step and stream adds a
+// turn.
+namespace fastopt::FASTOPT_ISA {
+
+constexpr uint32_t kStride = 0x9E3779B9;
+
+FASTOPT_INLINE U32 scrambled(U32 x) {
+  x = (x ^ (x >> 16)) * U32::broadcast(0x7FEB352D);
+  return (x ^ (x >> 15)) * U32::broadcast(0x846CA68B);
+}
+
+// The words of consecutive elements, a vector at a time.
+struct Noise {
+  U32 next;
+
+  explicit Noise(uint32_t start) : next((U32::broadcast(start) + U32::count()) * U32::broadcast(kStride)) {}
+
+  FASTOPT_INLINE U32 words() {
+    const U32 result = scrambled(next);
+    next = next + U32::broadcast(U32::width * kStride);
+    return result;
+  }
+};
+
+// Those of `count` elements, a multiple of a vector's.
+inline void noise_pass(uint32_t start, int64_t count, uint32_t* words) {
+  Noise noise(start);
+  for (int64_t at = 0; at < count; at += U32::width) noise.words().store(words + at);
+}
+
+}  // namespace fastopt::FASTOPT_ISA

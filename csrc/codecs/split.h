@@ -1,0 +1,82 @@
+// Split master weights: a 16-bit parameter that is its master to nearest, and a signed correction of 8 or 16 bits.  The
+// master's magnitude is a whole number, cut in two by a rounding, so that every master has its pair.
+namespace fastopt::FASTOPT_ISA {
+
+template <class Master, class Correction> struct Split {
+  using Data = uint16_t;
+  using Extra = Correction;
+  static constexpr bool kRounds = false;
+  static constexpr int kBits = 8 * sizeof(Correction);
+
+  static FASTOPT_INLINE F32 decode(const uint16_t* from, const Correction* extra) {
+    const U32 param = U32::load(from), size = param & U32::broadcast(0x7FFF);
+    // The correction of a parameter that was set to 0 since may be negative: then the master is 0.
+    const U32 master = positive((size << kBits) + U32::load_signed(extra));
+    return floats_of(bits_of(Master::template decode<kBits>(master)) | (param ^ size) << 16);
+  }
+
+  static FASTOPT_INLINE void encode(F32 value, U32 word, uint16_t* to, Correction* extra) {
+    const U32 master = Master::template encode<kBits>(value, word);
+    const U32 param = (master + U32::broadcast(1U << (kBits - 1))) >> kBits;
+    store_low(param | sign_of(value) >> 16, to);
+    store_low(master, extra);  // its low bits are those of master - (param << kBits)
+  }
+};
+
+// The upper 24 bits of a float32, or all.
+struct MasterOfBfloat16 {
+  template <int kBits> static FASTOPT_INLINE F32 decode(U32 master) { return floats_of(master << (16 - kBits)); }
+
+  template <int kBits> static FASTOPT_INLINE U32 encode(F32 value, U32 word) {
+    if constexpr (kBits < 16) return with_noise(value, word >> (16 + kBits)) >> (16 - kBits);
+    return select(equal(value, value), magnitude(bits_of(value)), U32::broadcast(kNaN));
+  }
+};
+
+// A float16 with 8 or 16 bits more of mantissa.
+struct MasterOfFloat16 {
+  static constexpr uint32_t kBias = 0x38000000;  // of the exponents, in float32's bits
+
+  template <int kBits> static FASTOPT_INLINE F32 decode(U32 master) {
+    const U32 normal = kBits == 8 ? master << 5 : master >> 3;
+    const U32 inf = U32::broadcast(0x7C00U << kBits), bias = U32::broadcast(kBias);
+    const U32 is_finite = U32::broadcast(0) - ((master - inf) >> 31);
+    const U32 bits = normal + bias + (bias & (is_finite ^ U32::broadcast(~0U)));
+    const F32 tiny =
+        to_float(min(master, U32::broadcast(0x400U << kBits))) * F32::broadcast(1.0 / (1ULL << (24 + kBits)));
+    return select(less(tiny, F32::broadcast(0x1p-14)), tiny, floats_of(bits));
+  }
+
+  template <int kBits> static FASTOPT_INLINE U32 encode(F32 value, U32 word) {
+    constexpr int kBelow = kBits == 8 ? 13 : 5;  // bits that are cut from a multiple of 2^-45
+    const U32 size = magnitude(bits_of(value));
+    const F32 number = floats_of(size);
+    const auto is_tiny = less(number, F32::broadcast(0x1p-14)), is_finite = less(number, F32::broadcast(65536));
+    const U32 rebased = size - U32::broadcast(kBias);
+    const U32 cut = kBits == 8 ? (rebased + (word >> 27)) >> 5 : rebased << 3;
+    const U32 normal = min(cut, U32::broadcast((0x7C00U << kBits) - 1));
+    const F32 units = select(is_tiny, number, F32::broadcast(0)) * F32::broadcast(0x1p45);
+    const U32 tiny = (to_int(units) + (word >> (32 - kBelow))) >> kBelow;
+    const U32 inf = U32::broadcast(0x7C00U << kBits), nan = U32::broadcast(0x7E00U << kBits);
+    return select(is_tiny, tiny, select(is_finite, normal, select(equal(value, value), inf, nan)));
+  }
+};
+
+template <class Correction> using SplitBfloat16 = Split<MasterOfBfloat16, Correction>;
+template <class Correction> using SplitFloat16 = Split<MasterOfFloat16, Correction>;
+
+// A whole float32 copy, of which the parameter is the rounding.
+template <class Half> struct FullCopy {
+  using Data = uint16_t;
+  using Extra = float;
+  static constexpr bool kRounds = false;
+
+  static FASTOPT_INLINE F32 decode(const uint16_t*, const float* extra) { return F32::load(extra); }
+
+  static FASTOPT_INLINE void encode(F32 value, U32, uint16_t* to, float* extra) {
+    Half::round(value, to, nullptr);
+    value.store(extra);
+  }
+};
+
+}  // namespace fastopt::FASTOPT_ISA

@@ -1,0 +1,359 @@
+#include "storage.h"
+
+#include <string.h>
+
+#include <algorithm>
+#include <string>
+
+#include "float_control.h"
+#include "isa.h"
+#include "line.h"
+
+namespace fastopt {
+namespace {
+
+constexpr int64_t kTile = GradientTile::kLength;
+
+// docs/formats.md: for each slot, and for the parameter.
+constexpr uint32_t kTurns[FASTOPT_MAX_SLOTS + 1] = {0x9E3779B9, 0x6A09E667, 0xBB67AE85, 0x94C583AD, 0xB408AD77};
+
+struct FormatRow {
+  const char* name;
+  int32_t roles;
+};
+
+#define FASTOPT_FORMAT_ROW(NAME, CODEC, ROLES) {NAME, ROLES},
+constexpr FormatRow kRows[kFormats] = {{"", ~0}, FASTOPT_FORMATS(FASTOPT_FORMAT_ROW)};
+
+// A storage for which there are kernels: the formats of its parameter, gradient and states of either kind.
+struct StorageRow {
+  int32_t param, grad, signed_state, non_negative_state;
+};
+
+int32_t index_of(const std::string& name) {
+  for (int32_t i = 0; i < kFormats; ++i) {
+    if (name == kRows[i].name) return i;
+  }
+  return -1;
+}
+
+#define FASTOPT_STORAGE_ROW(PARAM, GRAD, STATE, P, G, S) \
+  {index_of(PARAM), index_of(GRAD), index_of(STATE), index_of(STATE " non-negative")},
+
+const StorageRow* storages() {
+  static const StorageRow rows[] = {FASTOPT_STORAGES(FASTOPT_STORAGE_ROW)};
+  return rows;
+}
+
+const Format& format_of(int32_t index) { return *active_kernels().formats[index]; }
+
+bool suits(int32_t format, int32_t role) { return format >= 0 && format < kFormats && kRows[format].roles & role; }
+
+// Elements of an array from `begin` on.
+Coded elements(const Format& format, void* data, void* extra, int64_t begin) {
+  return {static_cast<char*>(data) + begin * format.size,
+          static_cast<char*>(extra) + begin / format.extra_span * format.extra_size};
+}
+
+Coded elements(int32_t format, void* data, void* extra, int64_t begin) {
+  return elements(format_of(format), data, extra, begin);
+}
+
+bool lacks_extra(int32_t format, const void* extra) {
+  return format != 0 && format_of(format).extra_size > 0 && !extra;
+}
+
+int32_t role_of(int32_t kind) {
+  return kind == FASTOPT_SIGNED ? kSigned : kind == FASTOPT_NON_NEGATIVE ? kNonNegative : 0;
+}
+
+uint32_t mixed(uint32_t x) {
+  x = (x ^ x >> 16) * 0x7FEB352D;
+  x = (x ^ x >> 15) * 0x846CA68B;
+  return x ^ x >> 16;
+}
+
+uint32_t mixed(uint64_t x, uint32_t with) {
+  return mixed(static_cast<uint32_t>(x) ^ mixed(static_cast<uint32_t>(x >> 32) ^ with));
+}
+
+// Of one step of one tensor.
+struct NoiseKey {
+  uint32_t key;
+
+  NoiseKey(uint64_t seed, int64_t step) : key(mixed(static_cast<uint64_t>(step), mixed(seed, 0x9E3779B9))) {}
+
+  // Where the noise of an element begins (codecs/noise.h).
+  uint32_t start(uint64_t index) const {
+    return mixed(static_cast<uint32_t>(index >> 32) ^ key) + static_cast<uint32_t>(index);
+  }
+};
+
+// Elements from one on whose noise goes on from its start: up to where the upper half of the index changes.
+int64_t noise_run(uint64_t index) { return static_cast<int64_t>(0x100000000 - static_cast<uint32_t>(index)); }
+
+constexpr int64_t kSpare = 64;  // words that are written behind those asked for
+
+void fill_noise(const NoiseKey& key, uint64_t index, int64_t count, uint32_t* words) {
+  while (count > 0) {
+    const int64_t run = std::min(count, noise_run(index));
+    active_kernels().noise(key.start(index), run, words);
+    words += run;
+    index += static_cast<uint64_t>(run);
+    count -= run;
+  }
+}
+
+struct Scratch {
+  GradientTile grad;
+  alignas(64) float param[kTile];
+  alignas(64) float state[FASTOPT_MAX_SLOTS][kTile];
+  alignas(64) uint32_t noise[kTile + kSpare];
+};
+
+// Piece::state is in the order of the variant's slots, a tensor's in that of the rule's.
+template <class Visit>
+void for_each_stored_slot(const fastopt_tensor& tensor, const fastopt_variant& variant, const Visit& visit) {
+  for (int32_t k = 0; k < variant.slot_count; ++k) {
+    if (tensor.state_format[variant.slots[k]] != 0) visit(k, variant.slots[k]);
+  }
+}
+
+}  // namespace
+
+fastopt_status check_grad_format(const fastopt_tensor& tensor) {
+  return suits(tensor.grad_format, kGradients) ? FASTOPT_OK : FASTOPT_BAD_FORMAT;
+}
+
+fastopt_status check_formats(const fastopt_tensor& tensor, const fastopt_rule& rule, const fastopt_variant& variant) {
+  if (!suits(tensor.param_format, kParameters)) return FASTOPT_BAD_FORMAT;
+  if (lacks_extra(tensor.param_format, tensor.param_extra)) return FASTOPT_NULL_POINTER;
+  bool coded = tensor.param_format != 0;
+  for (int32_t k = 0; k < variant.slot_count; ++k) {
+    const int32_t slot = variant.slots[k], format = tensor.state_format[slot];
+    if (format == 0) continue;
+    coded = true;
+    if (!suits(format, role_of(rule.slot_kinds[slot]))) return FASTOPT_BAD_FORMAT;
+    if (lacks_extra(format, tensor.state_extra[slot])) return FASTOPT_NULL_POINTER;
+    if (format_of(format).extra_span > 1 && tensor.offset % FASTOPT_BLOCK != 0) return FASTOPT_BAD_RANGE;
+  }
+  if (coded && tensor.dtype != FASTOPT_FLOAT32) return FASTOPT_BAD_FORMAT;
+  return check_grad_format(tensor);
+}
+
+int32_t storage_of(const fastopt_tensor& tensor, const fastopt_rule& rule, const fastopt_variant& variant) {
+  bool native = tensor.param_format == 0 && tensor.grad_format == 0;
+  for_each_stored_slot(tensor, variant, [&](int32_t, int32_t) { native = false; });
+  if (native) return tensor.dtype;
+  for (int32_t i = kDtypes; i < kStorages; ++i) {
+    const StorageRow& row = storages()[i - kDtypes];
+    bool fits = tensor.dtype == FASTOPT_FLOAT32 && row.param == tensor.param_format && row.grad == tensor.grad_format;
+    for (int32_t k = 0; fits && k < variant.slot_count; ++k) {
+      const int32_t slot = variant.slots[k];
+      const bool is_signed = rule.slot_kinds[slot] == FASTOPT_SIGNED;
+      fits = tensor.state_format[slot] == (is_signed ? row.signed_state : row.non_negative_state);
+    }
+    if (fits) return i;
+  }
+  return kNoStorage;
+}
+
+bool has_blocks(const fastopt_tensor& tensor, const fastopt_variant& variant) {
+  bool found = false;
+  for_each_stored_slot(tensor, variant, [&](int32_t, int32_t slot) {
+    found = found || format_of(tensor.state_format[slot]).extra_span > 1;
+  });
+  return found;
+}
+
+int64_t grad_size(const fastopt_tensor& tensor) {
+  return tensor.grad_format == 0 ? element_size(tensor.dtype) : format_of(tensor.grad_format).size;
+}
+
+void* GradientTile::load(const fastopt_tensor& tensor, int64_t begin, int64_t length) {
+  if (tensor.grad_format == 0) return static_cast<char*>(tensor.grad) + begin * element_size(tensor.dtype);
+  const Format& format = format_of(tensor.grad_format);
+  format.decode(elements(format, tensor.grad, nullptr, begin), narrow_, length);
+  if (tensor.dtype == FASTOPT_FLOAT32) return narrow_;
+  active_kernels().widen(narrow_, wide_, length);
+  return wide_;
+}
+
+void GradientTile::store(const fastopt_tensor& tensor, int64_t begin, int64_t length) const {
+  const Format& format = format_of(tensor.grad_format);
+  format.round(narrow_, elements(format, tensor.grad, nullptr, begin), length);
+}
+
+void update_stored(const fastopt_tensor& tensor, const fastopt_variant& variant, const Piece& piece, Kernel kernel,
+                   uint64_t seed, int64_t begin) {
+  const auto step = static_cast<uint32_t>(tensor.steps + 1);
+  const NoiseKey key(seed, tensor.steps + 1);
+  const int64_t end = begin + piece.length;
+  for (int64_t at = begin; at < end;) {
+    const auto index = static_cast<uint64_t>(tensor.offset + at);
+    const int64_t length = std::min(end - at, noise_run(index));
+    Piece part = piece;
+    const auto place = [&](int32_t format, void* data, void* extra, int64_t size) -> Coded {
+      if (format != 0) return elements(format, data, extra, at);
+      return {static_cast<char*>(data) + at * size, nullptr};
+    };
+    const auto move = [&](void*& array, int64_t size) {
+      if (array) array = static_cast<char*>(array) + (at - begin) * size;
+    };
+    const Coded param = place(tensor.param_format, tensor.param, tensor.param_extra, sizeof(float));
+    part.param = param.data;
+    part.param_extra = param.extra;
+    part.grad = place(tensor.grad_format, tensor.grad, nullptr, sizeof(float)).data;
+    move(part.ema, sizeof(float));
+    move(part.copy, element_size(tensor.copy_dtype));
+    for_each_stored_slot(tensor, variant, [&](int32_t k, int32_t slot) {
+      const Coded state = elements(tensor.state_format[slot], tensor.state[slot], tensor.state_extra[slot], at);
+      part.state[k] = state.data;
+      part.state_extra[k] = state.extra;
+      part.state_turns[k] = step * kTurns[slot];
+    });
+    part.length = length;
+    part.noise = key.start(index);
+    part.param_turn = step * kTurns[FASTOPT_MAX_SLOTS];
+    part.stochastic = tensor.stochastic;
+    note_run(kernel(part));
+    at += length;
+  }
+}
+
+namespace {
+
+// The padding of a tensor's last block of 8-bit state: elements with parameter and gradient 0, as a flat buffer has
+// them.
+void update_padding(const fastopt_tensor& tensor, const fastopt_variant& variant, const Piece& tile, Kernel kernel,
+                    int64_t padding, Scratch& scratch) {
+  alignas(64) float param[FASTOPT_BLOCK] = {}, grad[FASTOPT_BLOCK] = {}, state[FASTOPT_MAX_SLOTS][FASTOPT_BLOCK] = {};
+  Piece piece = tile;
+  piece.param = param;
+  piece.grad = grad;
+  piece.ema = piece.copy = nullptr;
+  for (int32_t k = 0; k < variant.slot_count; ++k) piece.state[k] = state[k];
+  for_each_stored_slot(tensor, variant, [&](int32_t k, int32_t) { piece.state[k] = scratch.state[k] + tile.length; });
+  piece.length = padding;
+  kernel(piece);
+}
+
+}  // namespace
+
+void update_decoded(const fastopt_tensor& tensor, const fastopt_variant& variant, const Piece& piece, Kernel kernel,
+                    uint64_t seed, int64_t begin) {
+  Scratch scratch;
+  const int64_t size = element_size(tensor.dtype);
+  const auto step = static_cast<uint32_t>(tensor.steps + 1);
+  const NoiseKey key(seed, tensor.steps + 1);
+  const int32_t param_format = tensor.param_format;
+  const bool blocks = has_blocks(tensor, variant);
+  bool noisy = param_format != 0 && tensor.stochastic;
+  for_each_stored_slot(tensor, variant, [&](int32_t, int32_t) { noisy = true; });
+  for (int64_t at = 0; at < piece.length; at += kTile) {
+    const int64_t first = begin + at, length = std::min(kTile, piece.length - at);
+    const int64_t whole = (length + FASTOPT_BLOCK - 1) / FASTOPT_BLOCK * FASTOPT_BLOCK;
+    const auto move = [&](void*& array, int64_t bytes) {
+      if (array) array = static_cast<char*>(array) + at * bytes;
+    };
+    // Of states in blocks all that memory has.
+    const auto length_of = [&](const Format& format) { return format.extra_span > 1 ? whole : length; };
+    Piece tile = piece;
+    tile.length = length;
+    move(tile.param, size);
+    move(tile.ema, size);
+    move(tile.copy, element_size(tile.copy_dtype));
+    for (void*& array : tile.state) move(array, size);
+    tile.grad = scratch.grad.load(tensor, first, length);
+    const Coded param = param_format == 0 ? Coded{} : elements(param_format, tensor.param, tensor.param_extra, first);
+    if (param_format != 0) {
+      format_of(param_format).decode(param, scratch.param, length);
+      tile.param = scratch.param;
+    }
+    for_each_stored_slot(tensor, variant, [&](int32_t k, int32_t slot) {
+      const Format& format = format_of(tensor.state_format[slot]);
+      const Coded from = elements(format, tensor.state[slot], tensor.state_extra[slot], first);
+      format.decode(from, scratch.state[k], length_of(format));
+      tile.state[k] = scratch.state[k];
+    });
+    note_run(kernel(tile));
+    if (blocks && whole > length) update_padding(tensor, variant, tile, kernel, whole - length, scratch);
+    if (noisy) fill_noise(key, static_cast<uint64_t>(tensor.offset + first), whole, scratch.noise);
+    for_each_stored_slot(tensor, variant, [&](int32_t k, int32_t slot) {
+      const Format& format = format_of(tensor.state_format[slot]);
+      const Coded to = elements(format, tensor.state[slot], tensor.state_extra[slot], first);
+      format.encode(scratch.state[k], to, length_of(format), scratch.noise, step * kTurns[slot]);
+    });
+    if (param_format != 0 && tensor.stochastic) {
+      format_of(param_format).encode(scratch.param, param, length, scratch.noise, step * kTurns[FASTOPT_MAX_SLOTS]);
+    } else if (param_format != 0) {
+      format_of(param_format).round(scratch.param, param, length);
+    }
+    if (tensor.grad_format != 0 && piece.stages->zero_grad) {
+      memset(static_cast<char*>(tensor.grad) + first * grad_size(tensor), 0, length * grad_size(tensor));
+    }
+  }
+}
+
+}  // namespace fastopt
+
+extern "C" {
+
+const fastopt_format* fastopt_format_at(int32_t index) {
+  using namespace fastopt;
+  struct Table {
+    fastopt_format rows[kFormats];
+    Table() {
+      for (int32_t i = 1; i < kFormats; ++i) {
+        const Format& format = format_of(i);
+        rows[i] = {kRows[i].name, format.size, format.extra_size, format.extra_span};
+      }
+    }
+  };
+  static const Table table;
+  return index < 1 || index >= kFormats ? nullptr : &table.rows[index];
+}
+
+int32_t fastopt_find_format(const char* name) {
+  for (int32_t i = 1; name && i < fastopt::kFormats; ++i) {
+    if (strcmp(fastopt::kRows[i].name, name) == 0) return i;
+  }
+  return -1;
+}
+
+fastopt_status fastopt_decode(int32_t format, const void* data, const void* extra, int64_t length, float* values) {
+  using namespace fastopt;
+  if (format < 1 || format >= kFormats) return FASTOPT_BAD_FORMAT;
+  if (length < 0) return FASTOPT_BAD_LENGTH;
+  if (length == 0) return FASTOPT_OK;
+  if (!data || !values || lacks_extra(format, extra)) return FASTOPT_NULL_POINTER;
+  const FloatControl control;
+  format_of(format).decode({const_cast<void*>(data), const_cast<void*>(extra)}, values, length);
+  return FASTOPT_OK;
+}
+
+fastopt_status fastopt_encode(int32_t format, const float* values, int64_t length, const fastopt_noise* noise,
+                              void* data, void* extra) {
+  using namespace fastopt;
+  if (format < 1 || format >= kFormats) return FASTOPT_BAD_FORMAT;
+  if (length < 0 || (noise && (noise->step < 0 || noise->offset < 0))) return FASTOPT_BAD_LENGTH;
+  if (noise && (noise->stream < 0 || noise->stream > FASTOPT_MAX_SLOTS)) return FASTOPT_BAD_RANGE;
+  if (length == 0) return FASTOPT_OK;
+  if (!data || !values || lacks_extra(format, extra)) return FASTOPT_NULL_POINTER;
+  const FloatControl control;
+  if (!noise) {
+    format_of(format).round(values, {data, extra}, length);
+    return FASTOPT_OK;
+  }
+  uint32_t words[kTile + kSpare];
+  const uint32_t turn = static_cast<uint32_t>(noise->step) * kTurns[noise->stream];
+  const NoiseKey key(noise->seed, noise->step);
+  for (int64_t at = 0; at < length; at += kTile) {
+    fill_noise(key, static_cast<uint64_t>(noise->offset + at), kTile, words);
+    const Coded to = elements(format, data, extra, at);
+    format_of(format).encode(values + at, to, std::min(kTile, length - at), words, turn);
+  }
+  return FASTOPT_OK;
+}
+
+}  // extern "C"

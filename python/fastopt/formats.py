@@ -1,0 +1,94 @@
+"""Storage formats: which one an argument means for a slot or a parameter.  Their bits are in `csrc/codecs`; docs/formats.md has both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from .rules import Hyperparameter, Slot, shown
+
+__all__ = ["FORMATS", "STORAGE", "Format", "check_seed", "param_format", "state_format", "variance_floor"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A row of `csrc/codecs/formats.h`."""
+
+    name: str
+    index: int
+    """In C; 0 is the arithmetic's own."""
+    size: int
+    """Bytes of an element."""
+    extra_size: int
+    """Bytes beside it for each `extra_span` elements: block words, corrections."""
+    extra_span: int
+
+    def extras(self, elements: int) -> int:
+        """How many of them `elements` have."""
+        return -(-elements // self.extra_span) if self.extra_size else 0
+
+    def decode(self, data: Any, extra: Any) -> Any:
+        """float32 values, in one dimension."""
+        return _core.decode(self.name, data.reshape(-1), None if extra is None else extra.reshape(-1))
+
+    def encode(self, values: Any, data: Any, extra: Any) -> None:
+        """float32 values into `data` and `extra`, rounded to nearest."""
+        _core.encode(self.name, values.reshape(-1), data.reshape(-1), None if extra is None else extra.reshape(-1), None)
+
+
+FORMATS = {row[0]: Format(row[0], i, *row[1:]) for i, row in enumerate(_core.formats(), start=1)}
+
+STORAGE: tuple[Hyperparameter, ...] = (
+    Hyperparameter(
+        "state_dtype",
+        None,
+        "how state is kept: None for the arithmetic's own; parameter-like slots keep that in any case",
+        choices=(None, "float32", "float64", "bfloat16", "8bit"),
+    ),
+    Hyperparameter(
+        "master",
+        None,
+        'what bfloat16 and float16 parameters keep beyond their own bits: nothing, 8 or 16 bits of correction, a float32 copy; "stochastic": '
+        "nothing, and they are rounded stochastically",
+        choices=(None, "24bit", "32bit", "float32", "stochastic"),
+    ),
+    Hyperparameter("seed", 0, "of stochastic rounding: a whole number", "[0, 2^64)"),
+)
+"""Arguments of every class beside its rule's hyperparameters; they hold for all groups and are fixed when it is built."""
+
+COMPRESSED = ("signed", "non-negative")
+RESOLUTION: Mapping[str | None, float] = {"bfloat16": 2.0**-7, "8bit": 2.0**-2}
+"""The largest gap between neighbouring values, relative to them."""
+
+
+def check_seed(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"seed: got {type(value).__name__} {shown(value)}, expected a whole number")
+    if not 0 <= value < 2**64:
+        raise ValueError(f"seed: got {shown(value)}, expected a whole number in [0, 2^64)")
+    return int(value)
+
+
+def state_format(state_dtype: str | None, slot: Slot) -> Format | None:
+    """The format of a slot; None for the arithmetic's own."""
+    if state_dtype not in RESOLUTION or slot.kind not in COMPRESSED:
+        return None
+    return FORMATS[f"{state_dtype} non-negative" if slot.kind == "non-negative" else f"{state_dtype}"]
+
+
+def param_format(dtype: str, master: str | None) -> tuple[Format | None, bool]:
+    """The format of a parameter, and whether it is rounded stochastically."""
+    if dtype not in ("bfloat16", "float16"):
+        return None, False
+    if master in (None, "stochastic"):
+        return FORMATS[dtype], master == "stochastic"
+    return FORMATS[f"{dtype} {master}"], master == "24bit"
+
+
+def variance_floor(state_dtype: str | None) -> float | None:
+    """What RMSprop's `variance_floor` has to be at least; None where any will do."""
+    return RESOLUTION.get(state_dtype)

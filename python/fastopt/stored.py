@@ -1,0 +1,106 @@
+"""`Stored`: an array in a storage format, with its values as float32."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import buffers
+from .buffers import Array
+from .formats import Format
+from .memory import allocate
+
+__all__ = ["Stored", "stored"]
+
+
+class Stored:
+    """An array kept in fewer bytes, such as `opt.state[0]["exp_avg"]` with `state_dtype="8bit"`.
+
+    `np.asarray(stored)` and `stored[...]` are its values now, a new float32 array.  `stored[...] = values` sets it, rounded to
+    nearest, and acts on the next step; setting a part decodes and encodes all of it, which rounds the rest of an 8-bit
+    block anew.  `raw` has the live arrays of the format itself (docs/formats.md has their bits).
+    """
+
+    def __init__(self, format: Format, shape: tuple[int, ...], data: Array, extra: Array | None, raw: dict[str, Array]) -> None:
+        self._format = format
+        self._shape = shape
+        self._data = data  # of blocks: whole ones, padded
+        self._extra = extra
+        self.raw = raw
+
+    @property
+    def format(self) -> str:
+        """Its name, as in docs/formats.md."""
+        return self._format.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self._shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self._shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the raw arrays together."""
+        return sum(array.nbytes for array in self.raw.values())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError(f"copy: got False, expected None or True, since the values are in the format {self.format!r}")
+        values: Array = self._format.decode(self._data, self._extra)[: self.size].reshape(self._shape)
+        return values if dtype is None else values.astype(dtype, copy=False)
+
+    def astype(self, dtype: Any) -> Array:
+        """The values, converted."""
+        return self.__array__().astype(dtype, copy=False)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.__array__()[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        values = self.__array__()
+        values[key] = value
+        if self._format.name.endswith("non-negative") and (values < 0).any():
+            raise ValueError(f"value: got {values.min()}, expected no value below 0 in a non-negative slot")
+        padded = np.zeros(self._data.size, np.float32)
+        padded[: self.size] = values.reshape(-1)
+        self._format.encode(padded, self._data, self._extra)
+
+    def fill(self, value: float) -> None:
+        """Every element becomes `value`, rounded to nearest; so does the padding of the last block, as in a flat buffer."""
+        self._format.encode(np.full(self._data.size, value, np.float32), self._data, self._extra)
+
+    def __len__(self) -> int:
+        if not self._shape:
+            raise TypeError("len() of a state without dimensions")
+        return self._shape[0]
+
+    def __repr__(self) -> str:
+        return f"Stored({self.format!r}, shape {self.shape}, {self.nbytes} bytes)"
+
+    def row(self) -> tuple[Array, Array | None, int]:
+        """What the plan takes of it."""
+        return self._data, self._extra, self._format.index
+
+
+def stored(format: Format, param: Array, value: float) -> Stored:
+    """A new one of the shape of `param`, filled with `value`."""
+    if format.extra_size == 0:
+        data = buffers.new_like(param, np.uint16)
+        result = Stored(format, param.shape, data, None, {"bits": data})
+    else:
+        blocks = format.extras(param.size)
+        codes = allocate(blocks * format.extra_span).reshape(blocks, format.extra_span)
+        words = allocate(4 * blocks).view(np.uint32)
+        result = Stored(format, param.shape, codes, words, {"codes": codes, "blocks": words})
+    if value != 0:
+        result.fill(value)
+    return result

@@ -1,0 +1,154 @@
+"""`Tensor`: one parameter as the plan has it, with its state, average, copy and master."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import buffers
+from .formats import param_format, state_format
+from .groups import Group
+from .memory import BLOCK
+from .stored import Stored, stored
+
+__all__ = ["Tensor", "check_storage"]
+
+CORRECTIONS = {"24bit": np.int8, "32bit": np.int16, "float32": np.float32}
+MASTER = "master"
+
+
+class Tensor:
+    """One parameter: its view, its names, its arrays."""
+
+    def __init__(self, param: Any, name: str, key: str | None, group: int) -> None:
+        self.name = name  # in messages
+        self.key = key  # the caller's, in a dict
+        self.group = group
+        self.param = buffers.check_parameter(param, name)
+        self.dtype = buffers.dtype_name(self.param)
+        self.state: dict[str, buffers.Array | Stored] = {}
+        self.ema: buffers.Array | None = None
+        self.copy: buffers.Array | None = None
+        self.copy_dtype = 0
+        self.copy_name = ""
+        self.format, self.stochastic = param_format(self.dtype, None)
+        self.extra: buffers.Array | None = None  # the master's, beside the parameter
+        self.master: buffers.Array | Stored | None = None
+
+    @property
+    def arithmetic(self) -> np.dtype[Any]:
+        """What the rule computes in."""
+        return buffers.arithmetic(self.param)
+
+    def values(self) -> buffers.Array:
+        """The parameter as the arithmetic has it; a new array where it lies in a format."""
+        if isinstance(self.master, Stored):
+            return np.asarray(self.master)
+        if self.master is not None:
+            return self.master
+        return buffers.widened(self.param)
+
+    def take_copy(self, value: Any, name: str) -> None:
+        if value is not None:
+            self.copy, self.copy_dtype = buffers.check_copy(value, name, self.param, self.name)
+            self.copy_name = name
+
+    def allocate(self, group: Group, *, average: bool, state_dtype: str | None, master: str | None) -> None:
+        for slot in group.slots:
+            format = state_format(state_dtype, group.rule.slot(slot))
+            initial = group.initial(slot)
+            if format is not None:
+                self.state[slot] = stored(format, self.param, initial)
+            else:
+                self.state[slot] = buffers.full_like(self.param, initial, self.arithmetic)
+        if self.format is not None:
+            self.format, self.stochastic = param_format(self.dtype, master)
+            self.take_master(master)
+        if average:
+            self.ema = buffers.full_like(self.param, 0.0, self.arithmetic)
+            np.copyto(self.ema, buffers.widened(self.param))
+
+    def take_master(self, master: str | None) -> None:
+        """A master of the parameter as it is."""
+        if self.format is None or master not in CORRECTIONS:
+            return
+        self.extra = buffers.new_like(self.param, CORRECTIONS[master])
+        if master == "float32":
+            self.master = self.extra
+        else:
+            self.master = Stored(self.format, self.param.shape, self.param, self.extra, {"corrections": self.extra})
+        self.reset_master()
+
+    def reset_master(self) -> None:
+        """The master becomes the parameter: for the corrections that is 0."""
+        if self.extra is not None:
+            np.copyto(self.extra, buffers.widened(self.param) if self.extra.dtype == np.float32 else 0)
+
+    def entries(self) -> dict[str, Any]:
+        """What `opt.state` shows of the arrays."""
+        return self.state if self.master is None else {**self.state, MASTER: self.master}
+
+    def snapshot(self) -> dict[str, Any]:
+        """The live arrays that a snapshot copies: of one in a format its raw arrays by their names."""
+        entries = {**self.entries(), **({"ema": self.ema} if self.ema is not None else {})}
+        return {key: value.raw if isinstance(value, Stored) else value for key, value in entries.items()}
+
+    def row(self, slots: list[str], offset: int) -> dict[str, Any]:
+        """What the plan takes of it; `offset` counts the elements of the tensors before it, padded to blocks."""
+
+        def entry(array: buffers.Array | Stored | None) -> Any:
+            return array.row() if isinstance(array, Stored) else None if array is None else (array, None, 0)
+
+        return {
+            "param": (self.param, self.extra, self.format.index if self.format else 0),
+            "state": [entry(self.state.get(slot)) for slot in slots],
+            "dtype": buffers.DTYPES.index(self.arithmetic.name),
+            "stochastic": self.stochastic,
+            "ema": self.ema,
+            "copy": self.copy,
+            "copy_dtype": self.copy_dtype,
+            "group": self.group,
+            "offset": offset,
+        }
+
+    @property
+    def padded(self) -> int:
+        """Elements with the padding that a flat buffer gives them."""
+        return -(-self.param.size // BLOCK) * BLOCK
+
+    def arrays(self) -> list[tuple[str, buffers.Array]]:
+        """All that a step writes, with names for messages."""
+        named = [(self.name, self.param)]
+        for key, value in self.entries().items():
+            label = f"state of {self.name}: {key}"
+            named += [(label, array) for array in value.raw.values()] if isinstance(value, Stored) else [(label, value)]
+        if self.ema is not None:
+            named.append((f"the average of {self.name}", self.ema))
+        if self.copy is not None:
+            named.append((self.copy_name, self.copy))
+        return named
+
+
+def check_storage(tensors: list[Tensor], groups: list[Group], state_dtype: str | None, master: str | None) -> None:
+    """ValueError where the tensors cannot have these formats, with those that they can."""
+    for tensor in tensors:
+        own = tensor.arithmetic.name
+        possible = ("float64",) if own == "float64" else ("float32", "bfloat16", "8bit")
+        if state_dtype is not None and state_dtype not in possible:
+            words = ", ".join(map(repr, possible))
+            raise ValueError(
+                f"state_dtype: got {state_dtype!r}, expected None or one of {words} for {tensor.name}, which is {tensor.dtype}"
+            )
+    if state_dtype in ("bfloat16", "8bit"):
+        slots = [group.rule.slot(name) for group in groups for name in group.slots]
+        if not any(state_format(state_dtype, slot) for slot in slots):
+            kept = "keeps no state" if not slots else f"keeps {', '.join(slot.name for slot in slots)} in full precision"
+            raise ValueError(
+                f"state_dtype: got {state_dtype!r}, expected None, since {groups[0].rule.name} {kept} with these arguments"
+            )
+    if master is not None and not any(tensor.format for tensor in tensors):
+        raise ValueError(
+            f"master: got {master!r}, expected None for {tensors[0].name} of {tensors[0].dtype}; "
+            "bfloat16 and float16 parameters can have '24bit', '32bit', 'float32', 'stochastic'"
+        )
