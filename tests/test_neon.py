@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import build_driver
+import replay_cases
+import replay_file
 
 COMPILER = "aarch64-linux-gnu-g++"
 EMULATOR = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
@@ -33,7 +35,7 @@ def replay(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def case_file(folder: Path) -> Path:
-    return build_driver.write_cases(build_driver.cases(), folder / "cases")
+    return replay_file.write_cases(replay_cases.cases(), folder / "cases")
 
 
 def test_instruction_sets(replay: list[str]) -> None:
@@ -51,4 +53,4 @@ def test_errors(replay: list[str]) -> None:
 def test_same_bits(replay: list[str], case_file: Path, tmp_path: Path, isa: str, threads: int, parts: str, control: str) -> None:
     results = tmp_path / "results"
     build_driver.run([*replay, "run", str(case_file), str(results), isa, str(threads), parts, control])
-    build_driver.check_results(build_driver.cases(), results)
+    replay_file.check_results(replay_cases.cases(), results)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import build_driver
+import replay_cases
+import replay_file
 
 COMPILER = "g++"
 TARGET = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}.get(platform.machine())
@@ -41,7 +43,7 @@ def replay(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def case_file(folder: Path) -> Path:
-    return build_driver.write_cases(build_driver.cases(), folder / "cases")
+    return replay_file.write_cases(replay_cases.cases(), folder / "cases")
 
 
 def test_errors(replay: Path) -> None:
@@ -56,16 +58,16 @@ def test_memory(replay: Path, case_file: Path, tmp_path: Path, isa: str, threads
         pytest.skip(f"this machine runs {', '.join(available)}")
     results = tmp_path / "results"
     build_driver.run([str(replay), "run", str(case_file), str(results), isa, str(threads), parts, control])
-    build_driver.check_results(build_driver.cases(), results)
+    replay_file.check_results(replay_cases.cases(), results)
 
 
 @pytest.mark.parametrize("control", ["keep", "flush", "upward"])
 def test_derived_scalars(replay: Path, folder: Path, tmp_path: Path, control: str) -> None:
     """The scalars of a step are derived on the caller's thread, which may round or flush in its own way."""
-    chosen = build_driver.delicate_cases()
-    cases, results = build_driver.write_cases(chosen, folder / "delicate"), tmp_path / "results"
+    chosen = replay_cases.delicate_cases()
+    cases, results = replay_file.write_cases(chosen, folder / "delicate"), tmp_path / "results"
     build_driver.run([str(replay), "run", str(cases), str(results), "scalar", "1", "whole", control])
-    build_driver.check_results(chosen, results)
+    replay_file.check_results(chosen, results)
 
 
 def test_races(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from time import perf_counter
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD_SECONDS = 120.0
-EXTENSION_MEGABYTES = 2.0
+EXTENSION_MEGABYTES = 6.0
 IMPORT_SECONDS = 0.1
 
 IMPORT = "import time, numpy; start = time.perf_counter(); import fastopt; print(time.perf_counter() - start)"

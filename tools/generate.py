@@ -9,12 +9,17 @@ import inspect
 import sys
 from pathlib import Path
 
+import numpy as np
+
+from fastopt import AdamW
+from fastopt.buffers import BFLOAT16
 from fastopt.formats import STORAGE
 from fastopt.from_table import class_signature, function_signature
 from fastopt.rules import OPTIONS, RULES, Hyperparameter, Rule
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "<!-- rules: made by tools/generate.py -->"
+BYTES_MARK = "<!-- bytes: made by tools/generate.py -->"
 OPTIONS_HEAD = """Stages that hold for all tensors of a step: arguments of each class and of `step`, and entries of `opt.options`.  With the
 arguments above, the order is `grad_scale`, `skip_nonfinite`, `clip_value`, `max_norm`, `maximize`, `l1`, L2 `weight_decay`, decoupled
 `weight_decay`, the rule, `ema_decay`, `copy_to`, `zero_grad`.
@@ -166,10 +171,39 @@ def forms_page() -> str:
     return "\n".join(out) + "\n"
 
 
-def readme() -> str:
-    text = (ROOT / "README.md").read_text()
-    before, _, after = text.split(MARK)
-    return f"{before}{MARK}\n{short_table()}\n{MARK}{after}"
+COMBINATIONS: tuple[tuple[str, str, str | None, str | None], ...] = (
+    ("float32", "float32", None, None),
+    ("float32", "float32", "bfloat16", None),
+    ("float32", "float32", "8bit", None),
+    ("float32", "bfloat16", "8bit", None),
+    ("bfloat16", "bfloat16", None, "float32"),
+    ("bfloat16", "bfloat16", "bfloat16", "32bit"),
+    ("bfloat16", "bfloat16", "bfloat16", "24bit"),
+    ("bfloat16", "bfloat16", "8bit", "24bit"),
+    ("bfloat16", "bfloat16", "8bit", "stochastic"),
+)
+"""Parameters, gradients, `state_dtype`, `master`; float16 has the bytes of bfloat16."""
+
+
+def bytes_table() -> str:
+    """Bytes a parameter of AdamW in several formats, as the optimizer itself counts them."""
+    rows = ["| parameters | gradients | `state_dtype` | `master` | bytes kept | bytes moved by a step |", "|---|---|---|---|---|---|"]
+    n = 1 << 16
+    for param, grad, state_dtype, master in COMBINATIONS:
+        arrays = [np.zeros(n, BFLOAT16 if name == "bfloat16" else name) for name in (param, grad)]
+        optimizer = AdamW(arrays[0], grads=arrays[1], state_dtype=state_dtype, master=master)
+        table = optimizer.traffic()
+        kept = sum(max(row.values()) for name, row in table.items() if name != "total") / n
+        moved = sum(table["total"].values()) / n
+        words = [param, grad, *(f"`{name!r}`" if name else "" for name in (state_dtype, master))]
+        rows.append(f"| {' | '.join(words)} | {kept:.4g} | {moved:.4g} |".replace("'", '"'))
+    return "\n".join(rows)
+
+
+def filled(name: str, mark: str, table: str) -> str:
+    """The page with what stands between two marks made anew."""
+    before, _, after = (ROOT / name).read_text().split(mark)
+    return f"{before}{mark}\n{table}\n{mark}{after}"
 
 
 def main() -> int:
@@ -178,7 +212,8 @@ def main() -> int:
         "python/fastopt/functional.pyi": function_stub(),
         "docs/rules.md": rules_page(),
         "docs/forms.md": forms_page(),
-        "README.md": readme(),
+        "docs/formats.md": filled("docs/formats.md", BYTES_MARK, bytes_table()),
+        "README.md": filled("README.md", MARK, short_table()),
     }
     stale = [name for name, text in wanted.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != text]
     if "--check" in sys.argv:

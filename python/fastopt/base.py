@@ -110,6 +110,9 @@ class Optimizer:
             if not self._plan.bind(self._bound):
                 raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
 
+    def _formats(self) -> dict[str, str | None]:
+        return {"state_dtype": self._state_dtype, "master": self._master}
+
     def _rows(self) -> list[dict[str, Any]]:
         slots = [slot.name for slot in self.rule.slots]
         offsets = itertools.accumulate((tensor.padded for tensor in self._tensors), initial=0)
@@ -170,7 +173,7 @@ class Optimizer:
         `tensor`: its position, or its name where the parameters came in a dict.  `grad`: of the tensor's shape, or 1-D and
         of that part alone.  Parts may come in any order and cut; each element has one.  When every element of every tensor
         has had its part the step is over and counts; `end_step` ends it without the tensors that have had none.  A part of
-        no elements does nothing.  Hyperparameters and options are not to be changed while a step is open.  The
+        no elements does nothing; with 8-bit state parts begin and end at multiples of 256, or at the end.  Hyperparameters and options are not to be changed while a step is open.  The
         result has the bits of `step`.
 
         Raises TypeError or ValueError, with nothing written, where an argument is not that, and where `max_norm` or
@@ -348,7 +351,8 @@ class Optimizer:
     def __repr__(self) -> str:
         elements = sum(tensor.param.size for tensor in self._tensors)
         groups = "".join(f"\n  {group!r}" for group in self._groups)
-        return f"{type(self).__name__}({len(self._tensors)} tensors, {elements} elements, {self.steps} steps){groups}"
+        formats = "".join(f", {name}={value!r}" for name, value in self._formats().items() if value is not None)
+        return f"{type(self).__name__}({len(self._tensors)} tensors, {elements} elements, {self.steps} steps{formats}){groups}"
 
 
 def write_group(plan: _core.Plan, index: int, rule: Rule, values: Mapping[str, Any]) -> None:

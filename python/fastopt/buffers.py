@@ -90,7 +90,9 @@ def as_array(value: Any, name: str) -> Array:
         if hasattr(value, "__array_interface__"):
             array = np.asarray(value)
             if array.base is not None:  # a copy has no base
-                return array
+                # The protocol has no word for bfloat16: it gives two bytes of anything.
+                anything = array.dtype.kind == "V" and array.dtype.names is None
+                return array.view(BFLOAT16) if anything and str(getattr(value, "dtype", "")) == "bfloat16" else array
             raise TypeError("NumPy makes a copy of it")
         if hasattr(value, "__dlpack__"):
             return np.from_dlpack(value, copy=False)

@@ -112,6 +112,11 @@ class FlatBuffer:
         return list(self._views) if self.names is None else list(self._views.values())
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """The tensors' dtype."""
+        return self._data.dtype
+
+    @property
     def __array_interface__(self) -> dict[str, Any]:
         return self._data.__array_interface__
 

@@ -86,7 +86,8 @@ def param_format(dtype: str, master: str | None) -> tuple[Format | None, bool]:
         return None, False
     if master in (None, "stochastic"):
         return FORMATS[dtype], master == "stochastic"
-    return FORMATS[f"{dtype} {master}"], master == "24bit"
+    # A bfloat16 with 16 bits more is a float32, and needs no rounding; a float16 with them is not, in its denormals.
+    return FORMATS[f"{dtype} {master}"], master == "24bit" or (dtype, master) == ("float16", "32bit")
 
 
 def variance_floor(state_dtype: str | None) -> float | None:

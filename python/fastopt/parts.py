@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core, buffers
+from .memory import BLOCK
 from .rules import shown
 from .tensors import Tensor
 
@@ -88,6 +89,10 @@ class Parts:
                 raise TypeError(f"{name}: got {buffers.describe(value)}, expected a whole number")
         if not 0 <= begin <= end <= size:
             raise ValueError(f"begin, end: got {shown(begin)}, {shown(end)}, expected 0 <= begin <= end <= {size}")
+        if target.has_blocks and (begin % BLOCK or (end % BLOCK and end != size)):
+            raise ValueError(
+                f"begin, end: got {begin}, {end}, expected multiples of {BLOCK} or the end, since {target.name} has 8-bit state in such blocks"
+            )
         ranges = self.done.get(index, [])
         at = bisect.bisect_left(ranges, (begin, begin))
         for first, last in ranges[max(at - 1, 0) : at + 1]:

@@ -38,8 +38,7 @@ def snapshot(optimizer: Optimizer) -> dict[str, Any]:
         "steps": optimizer.steps,
         "skipped_steps": optimizer.skipped_steps,
         "seed": optimizer._plan.seed,
-        "state_dtype": optimizer._state_dtype,
-        "master": optimizer._master,
+        **optimizer._formats(),
         "state": state,
         "groups": [group.hyperparameters() for group in optimizer.groups],
         "options": dict(optimizer.options),
@@ -76,7 +75,7 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
         raise TypeError(f"state_dict['rule']: got {buffers.describe(state_dict['rule'])}, expected {rule.name!r}")
     if state_dict["rule"] != rule.name:
         raise ValueError(f"state_dict: got the state of {state_dict['rule']}, expected {rule.name}'s")
-    for key, built in (("state_dtype", optimizer._state_dtype), ("master", optimizer._master)):
+    for key, built in optimizer._formats().items():
         if state_dict[key] is not None and not isinstance(state_dict[key], str):
             raise TypeError(f"state_dict[{key!r}]: got {buffers.describe(state_dict[key])}, expected {built!r}")
         if state_dict[key] != built:

@@ -113,6 +113,11 @@ class Tensor:
         }
 
     @property
+    def has_blocks(self) -> bool:
+        """Whether a part of a step has to begin and end with a block."""
+        return any(isinstance(array, Stored) and "blocks" in array.raw for array in self.state.values())
+
+    @property
     def padded(self) -> int:
         """Elements with the padding that a flat buffer gives them."""
         return -(-self.param.size // BLOCK) * BLOCK

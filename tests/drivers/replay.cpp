@@ -6,8 +6,9 @@
 //   replay run CASES RESULTS ISA THREADS whole|parts keep|flush|upward
 //
 // `flush` and `upward` are what the caller has set when it steps: denormals flushed to zero, rounding towards infinity.
-// CASES is little-endian: an int64 count, then for each case a CaseHeader, the parameter, the state arrays and one
-// gradient a step, as elements of the case's dtype.  RESULTS gets each case's parameter, state, average and copy.
+// CASES is little-endian: an int64 count, then for each case a CaseHeader, the parameter, the state arrays, the average
+// and one gradient a step, as they lie in memory; what a format has beside the elements is behind them.  RESULTS gets
+// each case's parameter, state, average and copy.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +17,10 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "coded.h"
 #include "guarded.h"
 #include "statuses.h"
 
@@ -31,10 +34,13 @@ struct CaseHeader {
   double clip_value, max_norm, ema_decay;
   int32_t skip_nonfinite, zero_grad, averages, copy_dtype;  // whether there is an average; -1: no copy
   int32_t decoupled, maximize, dtype, slots;
-  int64_t before, steps, length,
-      shift;  // steps before these; shift: bytes past a cache line, a multiple of the element
+  int32_t shift;                                                                   // elements past a cache line
+  int32_t param_format, grad_format, stochastic, state_format[FASTOPT_MAX_SLOTS];  // of the variant's slots
+  int64_t before, steps, length, offset;                                           // steps before these
+  uint64_t seed;
 };
-static_assert(sizeof(CaseHeader) == 16 + 8 * (FASTOPT_MAX_HYPERPARAMETERS + 7 + FASTOPT_MAX_RUNNING) + 4 * 8 + 8 * 4,
+static_assert(sizeof(CaseHeader) == 16 + 8 * (FASTOPT_MAX_HYPERPARAMETERS + 7 + FASTOPT_MAX_RUNNING) +
+                                        4 * (12 + FASTOPT_MAX_SLOTS) + 8 * 5,
               "no padding: it is a file's");
 
 size_t size_of(int32_t dtype) { return dtype == FASTOPT_FLOAT64 ? 8 : dtype == FASTOPT_FLOAT32 ? 4 : 2; }
@@ -62,11 +68,20 @@ class File {
   FILE* file_;
 };
 
-// Uneven parts, one of them empty, the last one first; then the count.
-void step_in_parts(const fastopt_plan& plan, const fastopt_options& options, Control control) {
+// Uneven parts, one of them empty, the last one first; then the count.  With `blocks` they are multiples of a block.
+void step_in_parts(const fastopt_plan& plan, const fastopt_options& options, bool blocks, Control control) {
   const int64_t n = plan.tensors[0].length, before = plan.tensors[0].steps;
   const int64_t cuts[] = {0, n / 7, n / 7 + (n > 1), n / 2, n / 2, n - n / 11, n};
   std::vector<int64_t> ends(cuts, cuts + sizeof cuts / sizeof cuts[0]);
+  if (blocks) {
+    // The end is the last one alone, which no part may begin at where it is within a block.
+    for (int64_t& end : ends) end = std::min(end, n - 1) / FASTOPT_BLOCK * FASTOPT_BLOCK;
+    ends.push_back(n);
+    for (const auto& [begin, end] : {std::pair<int64_t, int64_t>(0, 1), {1, n}}) {
+      const fastopt_status status = n > 1 ? fastopt_step_part(&plan, &options, 0, begin, end) : FASTOPT_BAD_RANGE;
+      expect(status == FASTOPT_BAD_RANGE, "a part that cuts a block was taken");
+    }
+  }
   std::sort(ends.begin(), ends.end());
   for (size_t part = ends.size() - 1; part > 0; --part) {
     const CallersControl caller(control);
@@ -94,42 +109,54 @@ void replay_case(File& cases, File& results, const Mode& mode) {
   const int32_t slots = variant.slot_count;
   expect(slots == header.slots, "C++ and Python differ in the variant's number of slots");
 
-  const size_t bytes = header.length * size_of(header.dtype);
-  std::vector<Guarded> kept;  // parameter, state, average, copy
-  for (int32_t k = 0; k <= slots + header.averages; ++k) {
-    kept.emplace_back(bytes, (header.shift * (k + 1)) % 64);  // each array aligned in its own way
-    if (k <= slots) cases.read(kept.back().data(), bytes);
-  }
-  if (header.copy_dtype >= 0) {
-    const size_t element = size_of(header.copy_dtype);
-    kept.emplace_back(header.length * element, header.shift / size_of(header.dtype) * element % 64);
-  }
+  std::vector<Guarded> kept;  // parameter, states, average, copy, and what formats have beside their elements
+  const auto take = [&](size_t bytes, size_t element, bool reads) -> void* {
+    // Each array is aligned in its own way.
+    kept.emplace_back(bytes, header.shift * (kept.size() + 1) * element % 64);
+    if (reads) cases.read(kept.back().data(), bytes);
+    return kept.back().data();
+  };
   fastopt_tensor tensor{};
-  tensor.param = kept[0].data();
-  for (int32_t k = 0; k < slots; ++k) tensor.state[variant.slots[k]] = kept[k + 1].data();
-  std::copy(std::begin(header.running), std::end(header.running), tensor.running);
-  tensor.steps = header.before;
-  if (header.averages) tensor.ema = kept[slots + 1].data();
-  if (header.averages && bytes > 0) memcpy(tensor.ema, tensor.param, bytes);
-  if (header.copy_dtype >= 0) {
-    tensor.copy = kept.back().data();
-    tensor.copy_dtype = header.copy_dtype;
-  }
   tensor.length = header.length;
   tensor.dtype = header.dtype;
-  const fastopt_plan plan{&tensor, 1, &group, 1};
+  const auto take_coded = [&](int32_t format, void*& data, void*& extra) {
+    const Layout layout(format, size_of(header.dtype));
+    data = take(layout.data_bytes(header.length), layout.size, true);
+    if (layout.extra_size > 0) extra = take(layout.extra_bytes(header.length), layout.extra_size, true);
+  };
+  take_coded(tensor.param_format = header.param_format, tensor.param, tensor.param_extra);
+  for (int32_t& format : tensor.state_format) format = -1;  // those that are not the variant's are not looked at
+  bool blocks = false;
+  for (int32_t k = 0; k < slots; ++k) {
+    const int32_t slot = variant.slots[k], format = header.state_format[k];
+    take_coded(tensor.state_format[slot] = format, tensor.state[slot], tensor.state_extra[slot]);
+    blocks = blocks || Layout(format, 1).extra_span > 1;
+  }
+  if (header.averages) tensor.ema = take(header.length * size_of(header.dtype), size_of(header.dtype), true);
+  if (header.copy_dtype >= 0) {
+    tensor.copy = take(header.length * size_of(header.copy_dtype), size_of(header.copy_dtype), false);
+    tensor.copy_dtype = header.copy_dtype;
+  }
+  tensor.grad_format = header.grad_format;
+  tensor.stochastic = header.stochastic;
+  tensor.offset = header.offset;
+  tensor.steps = header.before;
+  std::copy(std::begin(header.running), std::end(header.running), tensor.running);
+  const fastopt_plan plan{&tensor, 1, &group, 1, header.seed};
   const fastopt_options options{header.grad_scale, header.clip_value,     header.max_norm,
                                 header.ema_decay,  header.skip_nonfinite, header.zero_grad};
   const bool needs_all = header.max_norm > 0 || header.skip_nonfinite;
   for (int64_t t = 1; t <= header.steps; ++t) {
-    Guarded grad(bytes, (header.shift * 7) % 64);
+    const Layout layout(header.grad_format, size_of(header.dtype));
+    const size_t bytes = layout.data_bytes(header.length);
+    Guarded grad(bytes, header.shift * 7 * layout.size % 64);
     cases.read(grad.data(), bytes);
     const std::vector<unsigned char> original(grad.data(), grad.data() + bytes);
     tensor.grad = grad.data();
     const int64_t before = tensor.steps;
     fastopt_report report{};
     if (mode.parts && !needs_all) {
-      step_in_parts(plan, options, mode.control);
+      step_in_parts(plan, options, blocks, mode.control);
     } else {
       const CallersControl caller(mode.control);
       must(fastopt_step(&plan, &options, &report));
@@ -176,6 +203,7 @@ int main(int count, char** arguments) {
     check_plans();
     check_gradients();
     check_floor();
+    check_coded();
     return 0;
   }
   if (given.size() != 7 || given[0] != "run")

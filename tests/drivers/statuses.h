@@ -16,7 +16,7 @@ struct Scene {
   float arrays[2][kArrays][kLength];
   fastopt_group group{};
   fastopt_tensor tensors[2]{};
-  fastopt_plan plan{tensors, 2, &group, 1};
+  fastopt_plan plan{tensors, 2, &group, 1, 0};
   fastopt_options options{1, 0, 0, 0, 0, 0};
 
   Scene() {
@@ -120,10 +120,10 @@ void check_gradients() {
          "a part without a gradient was taken");
   expect(fastopt_count(&scene.plan, -1) == FASTOPT_BAD_RANGE && fastopt_count(&scene.plan, 2) == FASTOPT_BAD_RANGE,
          "a tensor that is not there was counted");
-  const fastopt_plan empty{nullptr, 0, nullptr, 0};
+  const fastopt_plan empty{nullptr, 0, nullptr, 0, 0};
   must(fastopt_step(&empty, &scene.options, nullptr));
   fastopt_tensor nothing{};  // no elements, and so no arrays
-  const fastopt_plan zero{&nothing, 1, &scene.group, 1};
+  const fastopt_plan zero{&nothing, 1, &scene.group, 1, 0};
   must(fastopt_step(&zero, &scene.options, nullptr));
 }
 

@@ -30,7 +30,7 @@ void must(fastopt_status status) {
 
 void rest() { std::this_thread::sleep_for(std::chrono::milliseconds(1)); }  // long enough for helpers to fall asleep
 
-// What one thread steps: some tensors of one rule, both dtypes in turn.
+// What one thread steps: some tensors of one rule, in turn float32, float64, and float32 with 8-bit state.
 struct Work {
   const char* rule;
   std::vector<int64_t> lengths;
@@ -44,7 +44,7 @@ const Work kWork[] = {
     {"sgd", {kParallel - 1, kParallel + 1, 0, 7}},
     {"adagrad", {kParallel}},
     {"sgd", {kLong + 1}},
-    {"adam", {100, 70'000, 5, 40'003, 3, 1024, 1025}},
+    {"adam", {100, 70'000, 50'005, 40'003, 3, 1024, 1025}},
 };
 
 // A plan over memory of its own, filled alike whenever it is made.
@@ -63,14 +63,17 @@ class Problem {
       if (name == "eps") group_.hyperparameters[i] = 1e-8;
     }
     uint32_t seed = 1;
-    for (const int64_t length : work.lengths)
-      add(length, tensors_.size() % 2 ? FASTOPT_FLOAT64 : FASTOPT_FLOAT32, seed);
+    for (const int64_t length : work.lengths) {
+      const size_t kind = tensors_.size() % 3;
+      add(length, kind == 1 ? FASTOPT_FLOAT64 : FASTOPT_FLOAT32, seed);
+      if (kind == 2) compress(tensors_.back(), *rule);
+    }
   }
   Problem(const Problem&) = delete;
   Problem& operator=(const Problem&) = delete;
 
   void step() {
-    const fastopt_plan plan{tensors_.data(), static_cast<int64_t>(tensors_.size()), &group_, 1};
+    const fastopt_plan plan{tensors_.data(), static_cast<int64_t>(tensors_.size()), &group_, 1, 1};
     fastopt_options options{};
     options.grad_scale = 0.5;
     options.max_norm = 1e3;
@@ -103,6 +106,21 @@ class Problem {
     tensor.length = length;
     tensor.dtype = dtype;
     tensors_.push_back(tensor);
+  }
+
+  // State of zeros in whole blocks.
+  void compress(fastopt_tensor& tensor, const fastopt_rule& rule) {
+    const int64_t blocks = tensor.length / FASTOPT_BLOCK + 1;
+    const auto zeros = [&](int64_t bytes) -> void* {
+      arrays_.emplace_back(bytes);
+      return arrays_.back().data();
+    };
+    for (int32_t slot = 0; slot < rule.slot_count; ++slot) {
+      const bool is_signed = rule.slot_kinds[slot] == FASTOPT_SIGNED;
+      tensor.state_format[slot] = fastopt_find_format(is_signed ? "8bit" : "8bit non-negative");
+      tensor.state[slot] = zeros(blocks * FASTOPT_BLOCK);
+      tensor.state_extra[slot] = zeros(blocks * 4);
+    }
   }
 
   fastopt_group group_{};

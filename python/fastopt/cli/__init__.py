@@ -25,12 +25,21 @@ def build_parser() -> argparse.ArgumentParser:
     add_rules(bench)
     bench.add_argument("--sizes", type=sizes, metavar="N,...", help="elements of a parameter (default: 1e4,1e5,1e6,1e7,1e8)")
     bench.add_argument("--threads", type=threads, metavar="N", help="threads of a step (default: as `fastopt info` shows)")
-    bench.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of all arrays (default: %(default)s)")
+    arrays = bench.add_mutually_exclusive_group()
+    arrays.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of all arrays (default: %(default)s)")
+    arrays.add_argument(
+        "--formats",
+        action="store_true",
+        help="""AdamW, or those of --rules that keep state, in each combination of storage formats of parameters and gradients
+        (float32, bfloat16, float16), masters and state: the bytes that a parameter holds and that a step moves for it, the
+        share of the combination's own floor, how many times as fast it is as the all-float32 steps of torch and of fastopt,
+        and the cycles that a thread takes for an element.  bfloat16 parameters and gradients need ml_dtypes""",
+    )
     bench.add_argument(
         "--rounds", type=at_least_one, metavar="N", help="most rounds of a row (default: 25; fewer where time is short)"
     )
     bench.add_argument("--quick", action="store_true", help="sizes 1e4,1e5,1e6, in under 30 seconds")
-    add_outputs(bench, "a roofline: GB/s achieved against size, under the floor's")
+    add_outputs(bench, "a roofline: GB/s achieved (--formats: elements) against size, under the floor's")
     bench.add_argument(
         "--compare",
         type=baseline,

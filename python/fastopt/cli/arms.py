@@ -1,10 +1,10 @@
-"""The arms of the benchmark: one rule's step as fastopt, as its floor, in NumPy and in torch, each over arrays of its own."""
+"""The arms of the benchmark: one rule's step as fastopt, as its floor, in NumPy, in float32 and in torch, each over its own arrays."""
 
 from __future__ import annotations
 
 import functools
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -36,7 +36,7 @@ def import_torch() -> ModuleType | None:
 
 
 def memory_needed(row: Row, size: int, dtype: str) -> int:
-    """Bytes that the arms of one row take, all together, with their temporaries."""
+    """Bytes that the arms of one row take, all together, with their temporaries; of a row with formats no more than that."""
     arrays = 4 * (1 + len(row.slots)) + 1 + 2 + 2  # four arms; the gradient; NumPy's scratch; torch's, at most Adadelta's
     return arrays * size * np.dtype(dtype).itemsize
 
@@ -44,15 +44,19 @@ def memory_needed(row: Row, size: int, dtype: str) -> int:
 def build(row: Row, grad: Array, torch: ModuleType | None, lr: float = 1e-6) -> list[Arm]:
     """The arms that this row has, fastopt and its floor first.
 
-    All read the same `grad` and start from parameters equal to it.  `lr` is tiny so that the values stay
-    finite over any number of steps; the arithmetic does not take less time for it.
+    All read the same `grad`, or its values in the row's formats, and start from parameters equal to it.  `lr` is tiny so
+    that the values stay finite over any number of steps; the arithmetic does not take less time for it.
     """
-    param, scratch = copy(grad), copy(grad)
-    fast = row.optimizer(param, lr=lr, grads=grad)
-    floor = row.optimizer(scratch, lr=lr, grads=grad)  # its arrays are overwritten with what is not an update
+    param, bound = row.arrays(grad)
+    scratch = copy(param)
+    fast = row.optimizer(param, lr=lr, grads=bound)
+    floor = row.optimizer(scratch, lr=lr, grads=bound)  # its arrays are overwritten with what is not an update
     arms = [Arm("fastopt", fast.step, param), Arm("floor", functools.partial(floor._plan.floor, floor.options.bound), scratch)]
-    values = {**row.rule.defaults, **row.arguments, "lr": lr}
-    if row.rule.name in STEPS:
+    if row.formats:
+        param = copy(grad)
+        arms.append(Arm("float32", replace(row, formats=None).optimizer(param, lr=lr, grads=grad).step, param))
+    elif row.rule.name in STEPS:
+        values = {**row.rule.defaults, **row.arguments, "lr": lr}
         param = copy(grad)
         arms.append(Arm("numpy", STEPS[row.rule.name](param, grad, values), param))
     implementation = None if torch is None else torch_implementation(torch, row)

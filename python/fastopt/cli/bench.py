@@ -1,4 +1,4 @@
-"""`fastopt bench`: each rule against the floor of its memory traffic, against NumPy and against torch."""
+"""`fastopt bench`: each rule, or each of its storage formats, against the floor of its memory traffic, against NumPy and torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import _core
 from ..config import get_num_threads, set_num_threads
-from . import arms, changes, timing, words
+from ..memory import BLOCK
+from . import arms, changes, formats, timing, words
 from .arrays import Array, aligned
 from .info import describe
 from .machine import Neighbours, is_busy, memory_available
 from .rows import ROWS, Row
-from .words import duration, say_files, short, times, to_json
+from .words import duration, say_files, share, short, times, to_json, warn_of_busy
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +30,7 @@ __all__ = ["run"]
 SIZES = (10**4, 10**5, 10**6, 10**7, 10**8)
 QUICK_SIZES = SIZES[:3]
 ROUNDS = 25
+ADAMW = next(row for row in ROWS if row.rule.name == "AdamW")
 
 SECONDS, QUICK_SECONDS = 240.0, 20.0
 """What a whole run may take; sizes that need less leave their share to those that follow."""
@@ -45,10 +48,10 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     torch = arms.import_torch()
     with threads(args.threads, torch):
-        rows = choose(args.rules)
+        rows = formats.choose(args.rules or [ADAMW], console) if args.formats else choose(args.rules)
         sizes = args.sizes or (QUICK_SIZES if args.quick else SIZES)
         report = describe() | {"rows": measure_all(rows, sizes, args, torch, console)}
-    show(console, report)
+    (formats.show if args.formats else show)(console, report)
     if args.json is not None:
         args.json.write_text(to_json(report))
     if args.plot is not None:
@@ -125,19 +128,32 @@ def measure_row(row: Row, grad: Array, torch: ModuleType | None, rounds: int, de
     """The measured arms of one row at one size."""
     placements = PLACEMENTS if arms.memory_needed(row, grad.size, str(grad.dtype)) < CACHEABLE else 1
     gc.collect()  # what the row before left in circles, torch's optimizers among them
+    cycles: list[float] = []
+
+    def after_round() -> None:
+        cycles.append(_core.cycle_seconds())  # each time: the clock changes with the load
+        tick()
+
     neighbours = Neighbours()
     # Centered RMSprop of one and the same gradient: a variance that is 0 but for rounding, its root NaN.  That takes no longer.
     with np.errstate(invalid="ignore"):
-        seconds = timing.measure(lambda: arms.build(row, grad, torch), placements, rounds, deadline, tick)
-    traffic = row.optimizer(np.zeros(1, grad.dtype)).traffic()["total"]
+        seconds = timing.measure(lambda: arms.build(row, grad, torch), placements, rounds, deadline, after_round)
+    compared, cycle = timing.compare(seconds), float(np.median(cycles))
+    # Of one block, of which a format may have a word.
+    param, bound = row.arrays(np.zeros(BLOCK, grad.dtype))
+    optimizer = row.optimizer(param, grads=bound)
+    traffic = optimizer.traffic()["total"]
     return {
         "rule": row.label,
+        "formats": row.formats.label if row.formats else None,
         "size": grad.size,
-        "dtype": str(grad.dtype),
+        "dtype": str(param.dtype),
         "threads": get_num_threads(),
-        "bytes_per_parameter": traffic["read"] + traffic["write"],
+        "bytes_held": formats.bytes_held(optimizer, param, bound) / BLOCK,
+        "bytes_per_parameter": (traffic["read"] + traffic["write"]) / BLOCK,
         "other_processors": neighbours.processors(),
-        **timing.compare(seconds),
+        "cycles": compared["seconds"]["fastopt"] * get_num_threads() / grad.size / cycle if cycle > 0 else None,
+        **compared,
         "torch": None if torch is None else arms.torch_implementation(torch, row),
     }
 
@@ -157,14 +173,13 @@ def show(console: Console, report: dict[str, Any]) -> None:
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         ratios, rate = row["ratios"], row["size"] * row["bytes_per_parameter"] / row["seconds"]["fastopt"]
         floor = ratios["floor"]
-        colour = "green" if floor["median"] >= 0.95 else "yellow" if floor["median"] >= 0.8 else "red"
         numpy, torch = (times(ratios[name]["median"]) if name in ratios else "-" for name in ("numpy", "torch"))
         table.add_row(
             row["rule"],
             short(row["size"]),
             duration(row["seconds"]["fastopt"]),
             f"{rate / 1e9:.3g}",
-            f"[{colour}]{floor['median']:.0%}[/]",
+            share(floor["median"]),
             f"{floor['spread']:.0%}" + ("*" if is_busy(row) else ""),
             numpy,
             f"{torch} {row['torch'] or ''}".rstrip(),
@@ -178,6 +193,4 @@ def show(console: Console, report: dict[str, Any]) -> None:
     ]
     for line in lines:
         console.print(line, style="dim", highlight=False, soft_wrap=True)
-    if any(is_busy(row) for row in rows):
-        line = "* Other programs kept processors busy meanwhile: do not trust these rows."
-        console.print(line, style="yellow", highlight=False)
+    warn_of_busy(console, rows)

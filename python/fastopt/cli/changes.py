@@ -57,7 +57,7 @@ def show(console: Console, old: dict[str, Any], new: dict[str, Any]) -> int:
             console.print(f"The earlier run had another {what}: {was}, now {is_now}.", style="yellow")
     table = Table(title=f"Against the run of {old['date']}", box=HORIZONTALS)
     for name in ("rule", "size", "floor then", "now", "change", "noise", ""):
-        table.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name == "rule" else "right", no_wrap=name != "rule")  # formats are long
     for before, row, worse in pairs:
         then, now = (entry["ratios"]["floor"]["median"] for entry in (before, row))
         table.add_row(

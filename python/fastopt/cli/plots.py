@@ -22,6 +22,7 @@ DASHES = ("-", (0, (3, 2)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 ARMS = {
     "fastopt": {"color": COLOURS[0], "marker": "o", "linewidth": 2.4, "zorder": 4},
     "torch": {"color": COLOURS[3], "marker": "s", "linewidth": 1.5, "zorder": 3},
+    "float32": {"color": COLOURS[1], "marker": "v", "linewidth": 1.5, "zorder": 2},
     "numpy": {"color": COLOURS[2], "marker": "^", "linewidth": 1.5, "zorder": 2},
 }
 
@@ -38,6 +39,7 @@ def style(axes: Axes, title: str) -> None:
 def roofline(report: dict[str, Any], path: Path) -> None:
     """A panel for each rule: GB/s of update traffic against the number of elements, with the floor's GB/s as the roof.
 
+    Of `--formats` one for each combination: elements a nanosecond, since its arms do not move the same bytes.
     Each names the implementation of torch's that it shows.
     """
     from matplotlib.figure import Figure
@@ -48,6 +50,7 @@ def roofline(report: dict[str, Any], path: Path) -> None:
     for row in report["rows"]:
         rows.setdefault(row["rule"], []).append(row)
     across = min(3, max(1, len(rows)))
+    by_formats = any(row["formats"] for row in report["rows"])
     down = -(-max(1, len(rows)) // across)
     # Figure without pyplot draws with Agg and leaves no state behind.
     figure = Figure(figsize=(4.0 * across + 0.4, 3.1 * down + 1.2), layout="constrained", dpi=150)
@@ -56,7 +59,7 @@ def roofline(report: dict[str, Any], path: Path) -> None:
         axes.set_axis_off()
     lowest, highest = float("inf"), 0.0
     for i, (axes, (label, entries)) in enumerate(zip(grid.flat, rows.items(), strict=False)):
-        style(axes, label)
+        style(axes, label.replace(", ", "\n", 1))  # of `--formats`: rule and formats
         axes.set_xscale("log")
         axes.set_yscale("log")
         points = sorted(entries, key=lambda row: int(row["size"]))
@@ -64,13 +67,15 @@ def roofline(report: dict[str, Any], path: Path) -> None:
         def rates(arm: str, points: list[dict[str, Any]] = points) -> tuple[list[int], list[float]]:
             having = [row for row in points if arm in row["seconds"]]
             return [row["size"] for row in having], [
-                row["size"] * row["bytes_per_parameter"] / row["seconds"][arm] / 1e9 for row in having
+                row["size"] * (1 if by_formats else row["bytes_per_parameter"]) / row["seconds"][arm] / 1e9 for row in having
             ]
 
         sizes, roof = rates("floor")
         ratios = [row["ratios"]["floor"]["median"] for row in points]
         least, most = f"{min(ratios):.0%}", f"{max(ratios):.0%}"
-        axes.set_title(f"{least if least == most else f'{least} to {most}'} of the floor", loc="right", fontsize=9, color=MUTED)
+        span = least if least == most else f"{least} to {most}"
+        above = "\n" if by_formats else ""  # beside the first line
+        axes.set_title(f"{span} of the floor{above}", loc="right", fontsize=9, color=MUTED)
         axes.fill_between(sizes, roof, 1e-9, color=ROOF, zorder=0)
         axes.plot(
             sizes, roof, color=INK, linewidth=1.6, linestyle=(0, (4, 2)), marker="_", label="floor (same bytes, no arithmetic)"
@@ -78,7 +83,11 @@ def roofline(report: dict[str, Any], path: Path) -> None:
         for arm, look in ARMS.items():
             sizes, values = rates(arm)
             if sizes:
-                name = {"numpy": f"NumPy {config['numpy']}", "torch": f"torch {versions['torch']}"}.get(arm, "fastopt")
+                name = {
+                    "numpy": f"NumPy {config['numpy']}",
+                    "torch": f"torch {versions['torch']}",
+                    "float32": "fastopt, all float32",
+                }.get(arm, arm)
                 axes.plot(sizes, values, label=name, markersize=5, **look)
         implementation = points[0]["torch"]
         if implementation is not None:
@@ -89,7 +98,7 @@ def roofline(report: dict[str, Any], path: Path) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
         if i % across == 0:
-            axes.set_ylabel("GB/s of update traffic", color=INK)
+            axes.set_ylabel("elements a nanosecond" if by_formats else "GB/s of update traffic", color=INK)
         if i + across >= len(rows):
             axes.set_xlabel("elements", color=INK)
             axes.tick_params(labelbottom=True)
@@ -98,7 +107,8 @@ def roofline(report: dict[str, Any], path: Path) -> None:
     entry: dict[str, Any] = report["rows"][0] if rows else {"dtype": "", "threads": 0}
     figure.suptitle(
         f"How close each optimizer step comes to the speed of memory\n"
-        f"{config['machine']['processor']}, {config['isa']['active']}, {threads(entry['threads'])}, {entry['dtype']}",
+        f"{config['machine']['processor']}, {config['isa']['active']}, {threads(entry['threads'])}"
+        + ("" if by_formats else f", {entry['dtype']}"),
         fontsize=12,
         color=INK,
     )

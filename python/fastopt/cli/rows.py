@@ -9,6 +9,8 @@ from typing import Any
 import fastopt
 
 from ..rules import RULES, Rule
+from .arrays import Array, copy
+from .formats import Formats
 
 __all__ = ["ROWS", "Row"]
 
@@ -28,11 +30,13 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One rule with some of its arguments."""
+    """One rule with some of its arguments, and with its arrays in some formats."""
 
     label: str
     rule: Rule
     arguments: Mapping[str, Any]
+    formats: Formats | None = None
+    """None: all arrays of one dtype."""
 
     @property
     def names(self) -> tuple[str, str]:
@@ -46,8 +50,13 @@ class Row:
 
     def optimizer(self, params: Any, **arguments: Any) -> fastopt.Optimizer:
         """The row's optimizer over `params`; `arguments` are added to the row's."""
-        made: fastopt.Optimizer = getattr(fastopt, self.rule.name)(params, **{**self.arguments, **arguments})
+        kept = self.formats.arguments if self.formats else {}
+        made: fastopt.Optimizer = getattr(fastopt, self.rule.name)(params, **{**self.arguments, **kept, **arguments})
         return made
+
+    def arrays(self, values: Array) -> tuple[Array, Array]:
+        """A new parameter with these values, and a gradient: `values` itself where the row leaves the dtypes as they are."""
+        return self.formats.arrays(values) if self.formats else (copy(values), values)
 
 
 ROWS = tuple(

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .machine import is_busy
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["duration", "say_files", "seeds", "short", "threads", "times", "to_json"]
+__all__ = ["duration", "say_files", "seeds", "share", "short", "threads", "times", "to_json", "warn_of_busy"]
 
 
 def short(size: int) -> str:
@@ -34,6 +36,12 @@ def times(ratio: float) -> str:
     return f"{ratio:.1f}x" if ratio < 100 else f"{ratio:.0f}x"
 
 
+def share(ratio: float) -> str:
+    """Of the floor: a percentage in the colour of how good that is."""
+    colour = "green" if ratio >= 0.95 else "yellow" if ratio >= 0.8 else "red"
+    return f"[{colour}]{ratio:.0%}[/]"
+
+
 def threads(count: int) -> str:
     return "1 thread" if count == 1 else f"{count} threads"
 
@@ -54,6 +62,13 @@ def to_json(report: dict[str, Any]) -> str:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(finite(report), indent=1) + "\n"
+
+
+def warn_of_busy(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """What the stars in a benchmark's table mean, where there are any."""
+    if any(is_busy(row) for row in rows):
+        line = "* Other programs kept processors busy meanwhile: do not trust these rows."
+        console.print(line, style="yellow", highlight=False)
 
 
 def say_files(console: Console, *paths: Path | None) -> None:
