@@ -142,7 +142,7 @@ typedef struct {
   int32_t dtype;                       /* of the arithmetic: float32, or float64, which takes a format for grad alone */
   int32_t param_format;                /* indices of fastopt_format_at; 0: of `dtype` */
   int32_t grad_format;
-  int32_t state_format[FASTOPT_MAX_SLOTS]; /* those that begin with 8bit want an offset in whole blocks */
+  int32_t state_format[FASTOPT_MAX_SLOTS]; /* all 0, or all of one kind; 8bit wants an offset in whole blocks */
   int32_t stochastic;                      /* 1: param_format rounds stochastically, as state does; 0: to nearest */
   int32_t copy_dtype;
   int32_t group; /* row of fastopt_plan.groups */

@@ -38,7 +38,7 @@ PARAMS = [(NATIVE, False)] + [
     )
 ]
 GRADS = {NATIVE: np.float32, "float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
-STATES = ((NATIVE, NATIVE), ("bfloat16", "bfloat16"), ("8bit", "8bit"), ("bfloat16", "8bit"), ("8bit", NATIVE))
+STATES = ((NATIVE, NATIVE), ("bfloat16", "bfloat16"), ("8bit", "8bit"))
 """Of signed slots and of non-negative ones."""
 COMPILED = (
     (PARAMS[0], NATIVE, STATES[1]),
@@ -210,5 +210,5 @@ def cases(configurations: Iterable[tuple[Rule, dict[str, Any]]]) -> Iterator[Cas
             yield case(PARAMS[0], grad, STATES[0], (STAGED, next(whole)), dtype=np.float64)
         if rule.name == "Adam":
             for length in (0, PARALLEL):
-                for param, grad, state in (*COMPILED[1:3], (PARAMS[-1], "float32", STATES[3])):
+                for param, grad, state in (*COMPILED[1:3], (PARAMS[-1], "float32", STATES[2])):
                     yield case(param, grad, state, (STAGED, next(whole)), length=length)

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import fastopt
 
 ROOT = Path(__file__).resolve().parent.parent
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -29,15 +31,23 @@ def test_the_readme_opens_with_code_that_trains(capsys: pytest.CaptureFixture[st
     assert int(steps) == 500
 
 
-def test_every_line_of_the_readmes_tour_runs() -> None:
+def test_every_line_of_the_readmes_tour_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # it saves a file
     rng = np.random.default_rng(0)
     names = ("w1", "b1", "w2", "g1", "g3", "p", "g", "m")
     arrays = {name: rng.standard_normal(7).astype(np.float32) for name in names}
     grads = [rng.standard_normal(7).astype(np.float32) for _ in range(3)]
     exec(
         blocks(ROOT / "README.md", "python")[1],
-        {"fastopt": fastopt, "grads": grads, "v": np.ones(7, np.float32), "half": np.zeros(7, np.float16), **arrays},
+        {"fastopt": fastopt, "grads": grads, "v": np.ones(7, np.float32), "half": np.zeros(7, np.float16), "p_bf16": np.ones(7, BFLOAT16), **arrays},
     )
+
+
+def test_the_page_on_formats_runs() -> None:
+    known: dict[str, Any] = {}
+    exec(blocks(ROOT / "docs" / "formats.md", "python")[0], known)
+    assert known["opt"].steps == 1
+    assert (known["w"][:10] == 0).all()
 
 
 def test_the_page_on_the_whole_step_runs() -> None:

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import fastopt
+from fastopt import _core
+from fastopt.base import write_group
+from fastopt.flat import BLOCK
 from helpers import Array, assert_same_bits, gradients
 
 N = 2**31 + 70_001
@@ -88,3 +92,39 @@ def test_more_than_two_to_the_31_elements(rng: np.random.Generator) -> None:
     assert (optimizer.steps, optimizer.state[0]["step"]) == (2, 2)
     assert_repeats(param, expected)
     assert_repeats(grad, np.zeros_like(slope))
+
+
+SMALL_NEEDED = 6 * N + N // 64 + 2**30
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    available() < SMALL_NEEDED, reason=f"needs {SMALL_NEEDED / 1e9:.0f} GB of memory, {available() / 1e9:.0f} are available"
+)
+def test_more_than_two_to_the_31_elements_in_formats(rng: np.random.Generator) -> None:
+    start, slope = (gradients(PERIOD, np.float32, rng).astype(ml_dtypes.bfloat16) for _ in range(2))
+    param, grad = np.empty(N, ml_dtypes.bfloat16), np.empty(N, ml_dtypes.bfloat16)
+    fill(param, start)
+    fill(grad, slope)
+    arguments = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "master": "24bit", "state_dtype": "8bit", "seed": 3}
+    # The noise is not periodic: windows of blocks, as steps of their own that begin at the same index.
+    windows = [(begin * BLOCK, min(begin * BLOCK + 5000, N)) for begin in (0, BOUNDARY // BLOCK - 8, BOUNDARY // BLOCK, N // BLOCK - 9)]
+    twins = []
+    for begin, end in windows:
+        twin = fastopt.SGD(param[begin:end].copy(), **arguments)
+        rows = [{**twin._rows()[0], "offset": begin}]
+        plan = _core.Plan(twin.rule.arithmetic, rows, 1, 3)
+        write_group(plan, 0, twin.rule, twin.groups[0].hyperparameters())
+        twins.append((plan, rows[0]))
+    optimizer = fastopt.SGD(param, **arguments)
+    for _ in range(2):
+        optimizer.step(grad)
+        for (begin, end), (plan, row) in zip(windows, twins, strict=True):
+            assert plan.step(grad[begin:end], optimizer.options.bound)
+            stored, (data, corrections, _) = optimizer.state[0]["momentum_buffer"], row["param"]
+            (codes, words, _), first, last = row["state"][0], begin // BLOCK, -(-end // BLOCK)
+            assert param[begin:end].tobytes() == data.tobytes()
+            assert optimizer.state[0]["master"].raw["corrections"][begin:end].tobytes() == corrections.tobytes()
+            assert stored.raw["codes"][first:last].tobytes()[: end - begin] == codes.tobytes()[: end - begin]
+            assert stored.raw["blocks"][first : last - 1].tobytes() == words[: last - 1 - first].tobytes()
+    assert abs(fastopt.global_norm(grad) / float(norm_of(slope.astype(np.float32))) - 1) < 1e-12

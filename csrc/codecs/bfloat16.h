@@ -21,11 +21,12 @@ FASTOPT_INLINE uint32_t float_bits(float value) {
 
 FASTOPT_INLINE U32 magnitude(U32 bits) { return bits & U32::broadcast(~kSign); }
 
-// The magnitude of a value with noise below the last bit that is kept; no finite value becomes Inf by it.
-FASTOPT_INLINE U32 with_noise(F32 value, U32 noise) {
-  const U32 size = magnitude(bits_of(value));
-  const U32 sum = min(size + noise, max(size, U32::broadcast(kLargest)));
-  return select(equal(value, value), sum, U32::broadcast(kNaN));
+// A value's bits with noise below those that are kept, whose lowest is bit `kDropped`: no finite value becomes Inf by it.
+// A NaN is one of no sign.
+template <int kDropped> FASTOPT_INLINE U32 noisy_bits(F32 value, U32 word) {
+  const U32 bits = bits_of(value), limit = U32::broadcast(2 * (kInf - (1U << kDropped)));
+  const U32 noise = where_below(bits + bits, limit, word >> (32 - kDropped));
+  return select(equal(value, value), bits + noise, U32::broadcast(kNaN));
 }
 
 FASTOPT_INLINE U32 sign_of(F32 value) { return bits_of(value) & U32::broadcast(kSign); }
@@ -42,19 +43,20 @@ template <bool kNonNegative> struct Bfloat16 {
   using Extra = None;
   static constexpr bool kRounds = true;  // has a rounding to nearest of its own
 
-  // A second moment that became 0 would be divided by.
-  static FASTOPT_INLINE U32 alive(F32 value, U32 half) {
-    return kNonNegative ? max(half, where_nonzero(bits_of(value), U32::broadcast(1))) : half;
-  }
+  // The lowest bit that is kept, where `value` is not 0: a second moment that became 0 would be divided by.
+  static FASTOPT_INLINE U32 alive(F32 value, U32 lowest) { return where_nonzero(bits_of(value), lowest); }
 
   static FASTOPT_INLINE F32 decode(const uint16_t* from, const None*) { return floats_of(U32::load(from) << 16); }
 
   static FASTOPT_INLINE void encode(F32 value, U32 word, uint16_t* to, None*) {
-    const U32 half = alive(value, with_noise(value, word >> 16) >> 16);
-    store_low(half | sign_of(value) >> 16, to);
+    const U32 bits = noisy_bits<16>(value, word);
+    store_high(kNonNegative ? max(bits, alive(value, U32::broadcast(0x10000))) : bits, to);
   }
 
-  static FASTOPT_INLINE void round(F32 value, uint16_t* to, None*) { store_low(alive(value, to_bfloat16(value)), to); }
+  static FASTOPT_INLINE void round(F32 value, uint16_t* to, None*) {
+    const U32 half = to_bfloat16(value);
+    store_low(kNonNegative ? max(half, alive(value, U32::broadcast(1))) : half, to);
+  }
 };
 
 }  // namespace fastopt::FASTOPT_ISA

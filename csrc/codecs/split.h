@@ -2,34 +2,36 @@
 // master's magnitude is a whole number, cut in two by a rounding, so that every master has its pair.
 namespace fastopt::FASTOPT_ISA {
 
-template <class Master, class Correction> struct Split {
+// The correction's place in a word that the parameter fills from above; a parameter of 0, as someone may have set it since, takes none below 0.
+template <int kBits> FASTOPT_INLINE U32 joined(U32 param, U32 correction) {
+  return param + positive_where_zero(param + param, correction << (16 - kBits));
+}
+
+// The upper 24 bits of a float32, or all.
+template <class Correction> struct SplitBfloat16 {
   using Data = uint16_t;
   using Extra = Correction;
   static constexpr bool kRounds = false;
   static constexpr int kBits = 8 * sizeof(Correction);
 
   static FASTOPT_INLINE F32 decode(const uint16_t* from, const Correction* extra) {
-    const U32 param = U32::load(from), size = param & U32::broadcast(0x7FFF);
-    // The correction of a parameter that was set to 0 since may be negative: then the master is 0.
-    const U32 master = positive((size << kBits) + U32::load_signed(extra));
-    return floats_of(bits_of(Master::template decode<kBits>(master)) | (param ^ size) << 16);
+    return floats_of(joined<kBits>(U32::load(from) << 16, U32::load_signed(extra)));
   }
 
   static FASTOPT_INLINE void encode(F32 value, U32 word, uint16_t* to, Correction* extra) {
-    const U32 master = Master::template encode<kBits>(value, word);
-    const U32 param = (master + U32::broadcast(1U << (kBits - 1))) >> kBits;
-    store_low(param | sign_of(value) >> 16, to);
-    store_low(master, extra);  // its low bits are those of master - (param << kBits)
-  }
-};
-
-// The upper 24 bits of a float32, or all.
-struct MasterOfBfloat16 {
-  template <int kBits> static FASTOPT_INLINE F32 decode(U32 master) { return floats_of(master << (16 - kBits)); }
-
-  template <int kBits> static FASTOPT_INLINE U32 encode(F32 value, U32 word) {
-    if constexpr (kBits < 16) return with_noise(value, word >> (16 + kBits)) >> (16 - kBits);
-    return select(equal(value, value), magnitude(bits_of(value)), U32::broadcast(kNaN));
+    U32 bits;
+    if constexpr (kBits == 8) {
+      bits = noisy_bits<8>(value, word);
+    } else {
+      bits = select(equal(value, value), bits_of(value), U32::broadcast(kNaN));
+    }
+    store_high(bits + U32::broadcast(0x8000), to);
+    // The low bits of the master are those of its difference to the parameter.
+    if constexpr (kBits == 8) {
+      store_second(bits, extra);
+    } else {
+      store_low(bits, extra);
+    }
   }
 };
 
@@ -62,8 +64,25 @@ struct MasterOfFloat16 {
   }
 };
 
-template <class Correction> using SplitBfloat16 = Split<MasterOfBfloat16, Correction>;
-template <class Correction> using SplitFloat16 = Split<MasterOfFloat16, Correction>;
+template <class Correction> struct SplitFloat16 {
+  using Data = uint16_t;
+  using Extra = Correction;
+  static constexpr bool kRounds = false;
+  static constexpr int kBits = 8 * sizeof(Correction);
+
+  static FASTOPT_INLINE F32 decode(const uint16_t* from, const Correction* extra) {
+    const U32 param = U32::load(from) << 16, sign = param & U32::broadcast(kSign);
+    const U32 master = joined<kBits>(param ^ sign, U32::load_signed(extra)) >> (16 - kBits);
+    return floats_of(bits_of(MasterOfFloat16::decode<kBits>(master)) | sign);
+  }
+
+  static FASTOPT_INLINE void encode(F32 value, U32 word, uint16_t* to, Correction* extra) {
+    const U32 master = MasterOfFloat16::encode<kBits>(value, word);
+    const U32 param = (master + U32::broadcast(1U << (kBits - 1))) >> kBits;
+    store_low(param | sign_of(value) >> 16, to);
+    store_low(master, extra);  // as above
+  }
+};
 
 // A whole float32 copy, of which the parameter is the rounding.
 template <class Half> struct FullCopy {

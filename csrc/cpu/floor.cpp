@@ -8,6 +8,7 @@
 #include "isa.h"
 #include "line.h"
 #include "measure.h"
+#include "storage.h"
 #include "threads.h"
 
 namespace fastopt {
@@ -101,6 +102,12 @@ void stored_floor(const fastopt_tensor& tensor, int32_t slot_count) {
   parallel((tensor.length + part - 1) / part, run_stored_part, &job, true);
 }
 
+fastopt_status check_stored(int32_t index, const void* extra) {
+  const fastopt_format* format = fastopt_format_at(index);
+  if (index != 0 && !format) return FASTOPT_BAD_FORMAT;
+  return format && format->extra_size > 0 && !extra ? FASTOPT_NULL_POINTER : FASTOPT_OK;
+}
+
 }  // namespace
 }  // namespace fastopt
 
@@ -114,6 +121,12 @@ extern "C" fastopt_status fastopt_floor(const fastopt_tensor* tensor, int32_t sl
   if (!tensor->param || !tensor->grad) return FASTOPT_NULL_POINTER;
   for (int32_t k = 0; k < slot_count; ++k) {
     if (!tensor->state[k]) return FASTOPT_NULL_POINTER;
+  }
+  if (const fastopt_status status = fastopt::check_stored(tensor->param_format, tensor->param_extra)) return status;
+  if (const fastopt_status status = fastopt::check_grad_format(*tensor)) return status;
+  for (int32_t k = 0; k < slot_count; ++k) {
+    const fastopt_status status = fastopt::check_stored(tensor->state_format[k], tensor->state_extra[k]);
+    if (status != FASTOPT_OK) return status;
   }
   bool stored = tensor->param_format != 0 || tensor->grad_format != 0;
   for (int32_t k = 0; k < slot_count; ++k) stored = stored || tensor->state_format[k] != 0;

@@ -48,8 +48,10 @@ template <class V> const char* floor_read(const Piece& piece) {
 // Of arrays in formats: bytes read, and written back where `written`, each vector in the place of the one before it.
 inline float touch_pass(void* data, int64_t bytes, bool written) {
   using V = Vec<float>;
-  auto* floats = static_cast<float*>(data);
-  const int64_t length = bytes / static_cast<int64_t>(sizeof(float));
+  constexpr int64_t size = sizeof(float);
+  const auto skipped = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(data) % size);  // bytes before the first float
+  auto* floats = reinterpret_cast<float*>(static_cast<char*>(data) + skipped);
+  const int64_t length = (bytes - skipped) / size;
   V sums[4] = {V::broadcast(0), V::broadcast(0), V::broadcast(0), V::broadcast(0)};
   for (int64_t at = 0; at + 4 * V::width <= length; at += 4 * V::width) {
     for (int k = 0; k < 4; ++k) {

@@ -2,7 +2,9 @@
 // namespace; nothing here may include a header whose inline functions the rest of the library also uses.
 #include "kernel.h"
 
+#ifndef FASTOPT_INLINE  // under sanitizers inlining everything takes minutes
 #define FASTOPT_INLINE inline __attribute__((always_inline))
+#endif
 #define FASTOPT_STRING(x) #x
 // clang-format off
 #define FASTOPT_HEADER(isa) FASTOPT_STRING(../simd/isa.h)
@@ -54,7 +56,8 @@ template <class T, StageLevel kLevel> constexpr Kernel kernels[] = {FASTOPT_VARI
 template <class P, class G, template <bool> class S, StageLevel kLevel>
 constexpr Kernel stored_kernels[] = {FASTOPT_VARIANTS(FASTOPT_RUN_STORED)};
 
-#define FASTOPT_STORAGE(PARAM, GRAD, STATE, P, G, S) stored_kernels<P, G, S, kLevel>,
+// Beside the codecs the penalties cost nothing to speak of, so that no bare kernels are made.
+#define FASTOPT_STORAGE(PARAM, GRAD, STATE, P, G, S) stored_kernels<P, G, S, kLevel == kBare ? kPenalties : kLevel>,
 template <StageLevel kLevel>
 constexpr const Kernel* all_kernels[] = {kernels<float, kLevel>, kernels<double, kLevel>,
                                          FASTOPT_STORAGES(FASTOPT_STORAGE)};

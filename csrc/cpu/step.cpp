@@ -129,14 +129,12 @@ void update(const Step& step, uint64_t seed, Line::Order order) {
         const Row& row = step.rows[range.row];
         const Piece piece = piece_of(tensor, row, begin, end, stream);
         const StageLevel level = piece.ema || tensor.copy ? kWhole : row.level;
-        const Kernel* const* const kernels = active_kernels().steps[level];
-        const int32_t storage = storage_of(tensor, *row.rule, *row.variant);
-        if (storage == tensor.dtype) {
-          note_run(kernels[storage][row.kernel](piece));
-        } else if (storage != kNoStorage) {
-          update_stored(tensor, *row.variant, piece, kernels[storage][row.kernel], seed, begin);
+        const StorageKernels storage = kernels_of(tensor, *row.rule, *row.variant);
+        const Kernel kernel = active_kernels().steps[level][storage.row][row.kernel];
+        if (storage.row == tensor.dtype && !storage.decodes) {
+          note_run(kernel(piece));
         } else {
-          update_decoded(tensor, *row.variant, piece, kernels[tensor.dtype][row.kernel], seed, begin);
+          update_stored(tensor, *row.variant, piece, kernel, storage.decodes, seed, begin);
         }
       },
       order);
@@ -243,7 +241,7 @@ fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options
   fastopt::Step& step = fastopt::scratch();
   fastopt::add(step, *plan, *options, whole, begin, end);
   const bool cuts = begin % FASTOPT_BLOCK != 0 || (end % FASTOPT_BLOCK != 0 && end != whole.length);
-  if (cuts && fastopt::has_blocks(whole, *step.rows.back().variant)) return FASTOPT_BAD_RANGE;
+  if (begin < end && cuts && fastopt::has_blocks(whole, *step.rows.back().variant)) return FASTOPT_BAD_RANGE;
   fastopt::update(step, plan->seed, fastopt::Line::Order::kForwards);
   return FASTOPT_OK;
 } catch (...) {

@@ -104,13 +104,6 @@ void fill_noise(const NoiseKey& key, uint64_t index, int64_t count, uint32_t* wo
   }
 }
 
-struct Scratch {
-  GradientTile grad;
-  alignas(64) float param[kTile];
-  alignas(64) float state[FASTOPT_MAX_SLOTS][kTile];
-  alignas(64) uint32_t noise[kTile + kSpare];
-};
-
 // Piece::state is in the order of the variant's slots, a tensor's in that of the rule's.
 template <class Visit>
 void for_each_stored_slot(const fastopt_tensor& tensor, const fastopt_variant& variant, const Visit& visit) {
@@ -128,34 +121,36 @@ fastopt_status check_grad_format(const fastopt_tensor& tensor) {
 fastopt_status check_formats(const fastopt_tensor& tensor, const fastopt_rule& rule, const fastopt_variant& variant) {
   if (!suits(tensor.param_format, kParameters)) return FASTOPT_BAD_FORMAT;
   if (lacks_extra(tensor.param_format, tensor.param_extra)) return FASTOPT_NULL_POINTER;
-  bool coded = tensor.param_format != 0;
+  if (tensor.param_format != 0 && tensor.dtype != FASTOPT_FLOAT32) return FASTOPT_BAD_FORMAT;
   for (int32_t k = 0; k < variant.slot_count; ++k) {
     const int32_t slot = variant.slots[k], format = tensor.state_format[slot];
     if (format == 0) continue;
-    coded = true;
     if (!suits(format, role_of(rule.slot_kinds[slot]))) return FASTOPT_BAD_FORMAT;
     if (lacks_extra(format, tensor.state_extra[slot])) return FASTOPT_NULL_POINTER;
     if (format_of(format).extra_span > 1 && tensor.offset % FASTOPT_BLOCK != 0) return FASTOPT_BAD_RANGE;
   }
-  if (coded && tensor.dtype != FASTOPT_FLOAT32) return FASTOPT_BAD_FORMAT;
+  if (kernels_of(tensor, rule, variant).row < 0) return FASTOPT_BAD_FORMAT;
   return check_grad_format(tensor);
 }
 
-int32_t storage_of(const fastopt_tensor& tensor, const fastopt_rule& rule, const fastopt_variant& variant) {
-  bool native = tensor.param_format == 0 && tensor.grad_format == 0;
+StorageKernels kernels_of(const fastopt_tensor& tensor, const fastopt_rule& rule, const fastopt_variant& variant) {
+  bool native = true;
   for_each_stored_slot(tensor, variant, [&](int32_t, int32_t) { native = false; });
-  if (native) return tensor.dtype;
+  const bool decodes = tensor.param_format != 0 || tensor.grad_format != 0;
+  int32_t row = native ? tensor.dtype : -1;
+  if (tensor.dtype != FASTOPT_FLOAT32 || (native && !decodes)) return {row, decodes};
   for (int32_t i = kDtypes; i < kStorages; ++i) {
-    const StorageRow& row = storages()[i - kDtypes];
-    bool fits = tensor.dtype == FASTOPT_FLOAT32 && row.param == tensor.param_format && row.grad == tensor.grad_format;
+    const StorageRow& storage = storages()[i - kDtypes];
+    bool fits = true;
     for (int32_t k = 0; fits && k < variant.slot_count; ++k) {
       const int32_t slot = variant.slots[k];
       const bool is_signed = rule.slot_kinds[slot] == FASTOPT_SIGNED;
-      fits = tensor.state_format[slot] == (is_signed ? row.signed_state : row.non_negative_state);
+      fits = tensor.state_format[slot] == (is_signed ? storage.signed_state : storage.non_negative_state);
     }
-    if (fits) return i;
+    if (fits && storage.param == tensor.param_format && storage.grad == tensor.grad_format) return {i, false};
+    if (fits && !native && storage.param == 0 && storage.grad == 0) row = i;
   }
-  return kNoStorage;
+  return {row, decodes};
 }
 
 bool has_blocks(const fastopt_tensor& tensor, const fastopt_variant& variant) {
@@ -185,113 +180,62 @@ void GradientTile::store(const fastopt_tensor& tensor, int64_t begin, int64_t le
 }
 
 void update_stored(const fastopt_tensor& tensor, const fastopt_variant& variant, const Piece& piece, Kernel kernel,
-                   uint64_t seed, int64_t begin) {
+                   bool decodes, uint64_t seed, int64_t begin) {
+  GradientTile grad;
+  alignas(64) float scratch[kTile];
+  const int64_t size = element_size(tensor.dtype), end = begin + piece.length;
   const auto step = static_cast<uint32_t>(tensor.steps + 1);
   const NoiseKey key(seed, tensor.steps + 1);
-  const int64_t end = begin + piece.length;
+  const uint32_t param_turn = step * kTurns[FASTOPT_MAX_SLOTS];
+  const Format native{static_cast<int32_t>(size), 0, 1, nullptr, nullptr, nullptr};
+  const auto row_of = [&](int32_t format) -> const Format& { return format == 0 ? native : format_of(format); };
   for (int64_t at = begin; at < end;) {
-    const auto index = static_cast<uint64_t>(tensor.offset + at);
-    const int64_t length = std::min(end - at, noise_run(index));
+    const auto index = static_cast<uint64_t>(tensor.offset) + static_cast<uint64_t>(at);
+    const int64_t run = std::min(end - at, noise_run(index)), length = decodes ? std::min(run, kTile) : run;
+    const auto move = [&](void*& array, int64_t bytes) {
+      if (array) array = static_cast<char*>(array) + (at - begin) * bytes;
+    };
+    const Format& param_format = row_of(tensor.param_format);
+    const Coded param = elements(param_format, tensor.param, tensor.param_extra, at);
     Piece part = piece;
-    const auto place = [&](int32_t format, void* data, void* extra, int64_t size) -> Coded {
-      if (format != 0) return elements(format, data, extra, at);
-      return {static_cast<char*>(data) + at * size, nullptr};
-    };
-    const auto move = [&](void*& array, int64_t size) {
-      if (array) array = static_cast<char*>(array) + (at - begin) * size;
-    };
-    const Coded param = place(tensor.param_format, tensor.param, tensor.param_extra, sizeof(float));
     part.param = param.data;
     part.param_extra = param.extra;
-    part.grad = place(tensor.grad_format, tensor.grad, nullptr, sizeof(float)).data;
-    move(part.ema, sizeof(float));
+    part.grad = elements(row_of(tensor.grad_format), tensor.grad, nullptr, at).data;
+    move(part.ema, size);
     move(part.copy, element_size(tensor.copy_dtype));
-    for_each_stored_slot(tensor, variant, [&](int32_t k, int32_t slot) {
-      const Coded state = elements(tensor.state_format[slot], tensor.state[slot], tensor.state_extra[slot], at);
+    for (int32_t k = 0; k < variant.slot_count; ++k) {
+      const int32_t slot = variant.slots[k];
+      const Coded state = elements(row_of(tensor.state_format[slot]), tensor.state[slot], tensor.state_extra[slot], at);
       part.state[k] = state.data;
       part.state_extra[k] = state.extra;
       part.state_turns[k] = step * kTurns[slot];
-    });
+    }
     part.length = length;
     part.noise = key.start(index);
-    part.param_turn = step * kTurns[FASTOPT_MAX_SLOTS];
+    part.param_turn = param_turn;
     part.stochastic = tensor.stochastic;
+    if (decodes) {
+      part.grad = grad.load(tensor, at, length);
+      if (tensor.param_format != 0) {
+        param_format.decode(param, scratch, length);
+        part.param = scratch;
+      }
+    }
     note_run(kernel(part));
+    if (decodes && tensor.param_format != 0) {
+      if (tensor.stochastic) {
+        alignas(64) uint32_t words[kTile + kSpare];
+        fill_noise(key, index, length, words);
+        param_format.encode(scratch, param, length, words, param_turn);
+      } else {
+        param_format.round(scratch, param, length);
+      }
+    }
+    if (decodes && tensor.grad_format != 0 && piece.stages->zero_grad) {
+      const int64_t bytes = grad_size(tensor);
+      memset(static_cast<char*>(tensor.grad) + at * bytes, 0, static_cast<size_t>(length * bytes));
+    }
     at += length;
-  }
-}
-
-namespace {
-
-// The padding of a tensor's last block of 8-bit state: elements with parameter and gradient 0, as a flat buffer has
-// them.
-void update_padding(const fastopt_tensor& tensor, const fastopt_variant& variant, const Piece& tile, Kernel kernel,
-                    int64_t padding, Scratch& scratch) {
-  alignas(64) float param[FASTOPT_BLOCK] = {}, grad[FASTOPT_BLOCK] = {}, state[FASTOPT_MAX_SLOTS][FASTOPT_BLOCK] = {};
-  Piece piece = tile;
-  piece.param = param;
-  piece.grad = grad;
-  piece.ema = piece.copy = nullptr;
-  for (int32_t k = 0; k < variant.slot_count; ++k) piece.state[k] = state[k];
-  for_each_stored_slot(tensor, variant, [&](int32_t k, int32_t) { piece.state[k] = scratch.state[k] + tile.length; });
-  piece.length = padding;
-  kernel(piece);
-}
-
-}  // namespace
-
-void update_decoded(const fastopt_tensor& tensor, const fastopt_variant& variant, const Piece& piece, Kernel kernel,
-                    uint64_t seed, int64_t begin) {
-  Scratch scratch;
-  const int64_t size = element_size(tensor.dtype);
-  const auto step = static_cast<uint32_t>(tensor.steps + 1);
-  const NoiseKey key(seed, tensor.steps + 1);
-  const int32_t param_format = tensor.param_format;
-  const bool blocks = has_blocks(tensor, variant);
-  bool noisy = param_format != 0 && tensor.stochastic;
-  for_each_stored_slot(tensor, variant, [&](int32_t, int32_t) { noisy = true; });
-  for (int64_t at = 0; at < piece.length; at += kTile) {
-    const int64_t first = begin + at, length = std::min(kTile, piece.length - at);
-    const int64_t whole = (length + FASTOPT_BLOCK - 1) / FASTOPT_BLOCK * FASTOPT_BLOCK;
-    const auto move = [&](void*& array, int64_t bytes) {
-      if (array) array = static_cast<char*>(array) + at * bytes;
-    };
-    // Of states in blocks all that memory has.
-    const auto length_of = [&](const Format& format) { return format.extra_span > 1 ? whole : length; };
-    Piece tile = piece;
-    tile.length = length;
-    move(tile.param, size);
-    move(tile.ema, size);
-    move(tile.copy, element_size(tile.copy_dtype));
-    for (void*& array : tile.state) move(array, size);
-    tile.grad = scratch.grad.load(tensor, first, length);
-    const Coded param = param_format == 0 ? Coded{} : elements(param_format, tensor.param, tensor.param_extra, first);
-    if (param_format != 0) {
-      format_of(param_format).decode(param, scratch.param, length);
-      tile.param = scratch.param;
-    }
-    for_each_stored_slot(tensor, variant, [&](int32_t k, int32_t slot) {
-      const Format& format = format_of(tensor.state_format[slot]);
-      const Coded from = elements(format, tensor.state[slot], tensor.state_extra[slot], first);
-      format.decode(from, scratch.state[k], length_of(format));
-      tile.state[k] = scratch.state[k];
-    });
-    note_run(kernel(tile));
-    if (blocks && whole > length) update_padding(tensor, variant, tile, kernel, whole - length, scratch);
-    if (noisy) fill_noise(key, static_cast<uint64_t>(tensor.offset + first), whole, scratch.noise);
-    for_each_stored_slot(tensor, variant, [&](int32_t k, int32_t slot) {
-      const Format& format = format_of(tensor.state_format[slot]);
-      const Coded to = elements(format, tensor.state[slot], tensor.state_extra[slot], first);
-      format.encode(scratch.state[k], to, length_of(format), scratch.noise, step * kTurns[slot]);
-    });
-    if (param_format != 0 && tensor.stochastic) {
-      format_of(param_format).encode(scratch.param, param, length, scratch.noise, step * kTurns[FASTOPT_MAX_SLOTS]);
-    } else if (param_format != 0) {
-      format_of(param_format).round(scratch.param, param, length);
-    }
-    if (tensor.grad_format != 0 && piece.stages->zero_grad) {
-      memset(static_cast<char*>(tensor.grad) + first * grad_size(tensor), 0, length * grad_size(tensor));
-    }
   }
 }
 
@@ -349,7 +293,7 @@ fastopt_status fastopt_encode(int32_t format, const float* values, int64_t lengt
   const uint32_t turn = static_cast<uint32_t>(noise->step) * kTurns[noise->stream];
   const NoiseKey key(noise->seed, noise->step);
   for (int64_t at = 0; at < length; at += kTile) {
-    fill_noise(key, static_cast<uint64_t>(noise->offset + at), kTile, words);
+    fill_noise(key, static_cast<uint64_t>(noise->offset) + static_cast<uint64_t>(at), kTile, words);
     const Coded to = elements(format, data, extra, at);
     format_of(format).encode(values + at, to, std::min(kTile, length - at), words, turn);
   }

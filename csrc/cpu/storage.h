@@ -13,9 +13,13 @@ namespace fastopt {
 fastopt_status check_formats(const fastopt_tensor& tensor, const fastopt_rule& rule, const fastopt_variant& variant);
 fastopt_status check_grad_format(const fastopt_tensor& tensor);
 
-// Which kernels update the tensor: a row of KernelSet::steps, or none.
-constexpr int32_t kNoStorage = -1;
-int32_t storage_of(const fastopt_tensor& tensor, const fastopt_rule& rule, const fastopt_variant& variant);
+// Which kernels update a tensor: a row of KernelSet::steps, -1 for none; and whether parameter and gradient, which have no kernels
+// of their own formats then, go through scratch.
+struct StorageKernels {
+  int32_t row;
+  bool decodes;
+};
+StorageKernels kernels_of(const fastopt_tensor& tensor, const fastopt_rule& rule, const fastopt_variant& variant);
 
 // Whether a part of it has to begin and end with a block.
 bool has_blocks(const fastopt_tensor& tensor, const fastopt_variant& variant);
@@ -23,13 +27,9 @@ bool has_blocks(const fastopt_tensor& tensor, const fastopt_variant& variant);
 // Bytes of an element as it lies in memory.
 int64_t grad_size(const fastopt_tensor& tensor);
 
-// Updates a piece, which begins with element `begin` of the tensor, by the kernel of its storage.
+// Updates a piece, which begins with element `begin` of the tensor, by one of those kernels.
 void update_stored(const fastopt_tensor& tensor, const fastopt_variant& variant, const Piece& piece, Kernel kernel,
-                   uint64_t seed, int64_t begin);
-
-// The same without one: by way of scratch, in which `kernel` is that of the arithmetic.
-void update_decoded(const fastopt_tensor& tensor, const fastopt_variant& variant, const Piece& piece, Kernel kernel,
-                    uint64_t seed, int64_t begin);
+                   bool decodes, uint64_t seed, int64_t begin);
 
 // Elements of a gradient, in whole blocks, as the kernels take them.
 class GradientTile {

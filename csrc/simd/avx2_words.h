@@ -35,8 +35,15 @@ FASTOPT_INLINE U32 operator<<(U32 a, int bits) { return {_mm256_sll_epi32(a.x, _
 FASTOPT_INLINE U32 operator>>(U32 a, int bits) { return {_mm256_srl_epi32(a.x, _mm_cvtsi32_si128(bits))}; }
 FASTOPT_INLINE U32 min(U32 a, U32 b) { return {_mm256_min_epu32(a.x, b.x)}; }
 FASTOPT_INLINE U32 max(U32 a, U32 b) { return {_mm256_max_epu32(a.x, b.x)}; }
-// A number with a sign, and 0 where it is below.
-FASTOPT_INLINE U32 positive(U32 a) { return {_mm256_max_epi32(a.x, _mm256_setzero_si256())}; }
+// A number with a sign; where `b` is 0 none below 0.
+FASTOPT_INLINE U32 positive_where_zero(U32 b, U32 a) {
+  const __m256i zero = _mm256_setzero_si256();
+  return {_mm256_blendv_epi8(a.x, _mm256_max_epi32(a.x, zero), _mm256_cmpeq_epi32(b.x, zero))};
+}
+// `a` where b < limit, else 0.
+FASTOPT_INLINE U32 where_below(U32 b, U32 limit, U32 a) {
+  return {_mm256_andnot_si256(_mm256_cmpeq_epi32(_mm256_max_epu32(b.x, limit.x), b.x), a.x)};
+}
 // `a`, and 0 where `b` is 0.
 FASTOPT_INLINE U32 where_nonzero(U32 b, U32 a) {
   return {_mm256_andnot_si256(_mm256_cmpeq_epi32(b.x, _mm256_setzero_si256()), a.x)};
@@ -69,6 +76,20 @@ FASTOPT_INLINE __m128i low_halves(U32 a) {
   const __m256i even = _mm256_set_epi8(-1, -1, -1, -1, -1, -1, -1, -1, 13, 12, 9, 8, 5, 4, 1, 0,  //
                                        -1, -1, -1, -1, -1, -1, -1, -1, 13, 12, 9, 8, 5, 4, 1, 0);
   return _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_shuffle_epi8(a.x, even), 0x08));
+}
+// Its upper half; its second byte.
+FASTOPT_INLINE void store_high(U32 a, uint16_t* to) {
+  const __m256i odd = _mm256_set_epi8(-1, -1, -1, -1, -1, -1, -1, -1, 15, 14, 11, 10, 7, 6, 3, 2,  //
+                                      -1, -1, -1, -1, -1, -1, -1, -1, 15, 14, 11, 10, 7, 6, 3, 2);
+  const __m256i halves = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(a.x, odd), 0x08);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(halves));
+}
+FASTOPT_INLINE void store_second(U32 a, uint8_t* to) {
+  const __m256i second = _mm256_set_epi8(-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 13, 9, 5, 1,  //
+                                         -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 13, 9, 5, 1);
+  const __m256i bytes = _mm256_shuffle_epi8(a.x, second);
+  const __m128i both = _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to), both);
 }
 FASTOPT_INLINE void store_low(U32 a, uint16_t* to) { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), low_halves(a)); }
 FASTOPT_INLINE void store_low(U32 a, uint8_t* to) {

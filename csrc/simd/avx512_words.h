@@ -33,8 +33,14 @@ FASTOPT_INLINE U32 operator<<(U32 a, int bits) { return {_mm512_sll_epi32(a.x, _
 FASTOPT_INLINE U32 operator>>(U32 a, int bits) { return {_mm512_srl_epi32(a.x, _mm_cvtsi32_si128(bits))}; }
 FASTOPT_INLINE U32 min(U32 a, U32 b) { return {_mm512_min_epu32(a.x, b.x)}; }
 FASTOPT_INLINE U32 max(U32 a, U32 b) { return {_mm512_max_epu32(a.x, b.x)}; }
-// A number with a sign, and 0 where it is below.
-FASTOPT_INLINE U32 positive(U32 a) { return {_mm512_max_epi32(a.x, _mm512_setzero_si512())}; }
+// A number with a sign; where `b` is 0 none below 0.
+FASTOPT_INLINE U32 positive_where_zero(U32 b, U32 a) {
+  return {_mm512_mask_max_epi32(a.x, _mm512_testn_epi32_mask(b.x, b.x), a.x, _mm512_setzero_si512())};
+}
+// `a` where b < limit, else 0.
+FASTOPT_INLINE U32 where_below(U32 b, U32 limit, U32 a) {
+  return {_mm512_maskz_mov_epi32(_mm512_cmplt_epu32_mask(b.x, limit.x), a.x)};
+}
 // `a`, and 0 where `b` is 0.
 FASTOPT_INLINE U32 where_nonzero(U32 b, U32 a) {
   return {_mm512_maskz_mov_epi32(_mm512_test_epi32_mask(b.x, b.x), a.x)};
@@ -53,6 +59,13 @@ FASTOPT_INLINE void store_low(const U32 (&a)[4], uint8_t* to) {
   for (int k = 0; k < 4; ++k) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 16 * k), _mm512_cvtepi32_epi8(a[k].x));
   }
+}
+// Its upper half; its second byte.
+FASTOPT_INLINE void store_high(U32 a, uint16_t* to) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_srli_epi32(a.x, 16)));
+}
+FASTOPT_INLINE void store_second(U32 a, uint8_t* to) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(_mm512_srli_epi32(a.x, 8)));
 }
 FASTOPT_INLINE void store_low(U32 a, uint8_t* to) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(a.x));

@@ -37,10 +37,13 @@ FASTOPT_INLINE U32 operator<<(U32 a, int bits) { return {vshlq_u32(a.x, vdupq_n_
 FASTOPT_INLINE U32 operator>>(U32 a, int bits) { return {vshlq_u32(a.x, vdupq_n_s32(-bits))}; }
 FASTOPT_INLINE U32 min(U32 a, U32 b) { return {vminq_u32(a.x, b.x)}; }
 FASTOPT_INLINE U32 max(U32 a, U32 b) { return {vmaxq_u32(a.x, b.x)}; }
-// A number with a sign, and 0 where it is below.
-FASTOPT_INLINE U32 positive(U32 a) {
-  return {vreinterpretq_u32_s32(vmaxq_s32(vreinterpretq_s32_u32(a.x), vdupq_n_s32(0)))};
+// A number with a sign; where `b` is 0 none below 0.
+FASTOPT_INLINE U32 positive_where_zero(U32 b, U32 a) {
+  const uint32x4_t raised = vreinterpretq_u32_s32(vmaxq_s32(vreinterpretq_s32_u32(a.x), vdupq_n_s32(0)));
+  return {vbslq_u32(vceqq_u32(b.x, vdupq_n_u32(0)), raised, a.x)};
 }
+// `a` where b < limit, else 0.
+FASTOPT_INLINE U32 where_below(U32 b, U32 limit, U32 a) { return {vandq_u32(vcltq_u32(b.x, limit.x), a.x)}; }
 // `a`, and 0 where `b` is 0.
 FASTOPT_INLINE U32 where_nonzero(U32 b, U32 a) { return {vandq_u32(vtstq_u32(b.x, b.x), a.x)}; }
 FASTOPT_INLINE U32 select(uint32x4_t mask, U32 a, U32 b) { return {vbslq_u32(mask, a.x, b.x)}; }
@@ -65,6 +68,9 @@ FASTOPT_INLINE void store_low(U32 a, uint8_t* to) {
   const auto four = static_cast<uint32_t>(bytes);
   __builtin_memcpy(to, &four, sizeof four);
 }
+// Its upper half; its second byte.
+FASTOPT_INLINE void store_high(U32 a, uint16_t* to) { vst1_u16(to, vshrn_n_u32(a.x, 16)); }
+FASTOPT_INLINE void store_second(U32 a, uint8_t* to) { store_low(a >> 8, to); }
 // The low half of each word.
 FASTOPT_INLINE void store_halves(U32 a, uint16_t* to, bool) { vst1_u16(to, vmovn_u32(a.x)); }
 

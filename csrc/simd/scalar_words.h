@@ -25,8 +25,10 @@ FASTOPT_INLINE U32 operator<<(U32 a, int bits) { return {a.x << bits}; }
 FASTOPT_INLINE U32 operator>>(U32 a, int bits) { return {a.x >> bits}; }
 FASTOPT_INLINE U32 min(U32 a, U32 b) { return a.x < b.x ? a : b; }
 FASTOPT_INLINE U32 max(U32 a, U32 b) { return a.x < b.x ? b : a; }
-// A number with a sign, and 0 where it is below.
-FASTOPT_INLINE U32 positive(U32 a) { return {a.x >> 31 ? 0 : a.x}; }
+// A number with a sign; where `b` is 0 none below 0.
+FASTOPT_INLINE U32 positive_where_zero(U32 b, U32 a) { return {b.x == 0 && a.x >> 31 ? 0 : a.x}; }
+// `a` where b < limit, else 0.
+FASTOPT_INLINE U32 where_below(U32 b, U32 limit, U32 a) { return {b.x < limit.x ? a.x : 0}; }
 // `a`, and 0 where `b` is 0.
 FASTOPT_INLINE U32 where_nonzero(U32 b, U32 a) { return {b.x ? a.x : 0}; }
 FASTOPT_INLINE U32 select(bool mask, U32 a, U32 b) { return mask ? a : b; }
@@ -64,6 +66,9 @@ FASTOPT_INLINE U32 to_half(F32 a) {
 }
 // The low bytes or halves of each word, of `a[0]` first.
 template <class T> FASTOPT_INLINE void store_low(U32 a, T* to) { *to = static_cast<T>(a.x); }
+// Its upper half; its second byte.
+FASTOPT_INLINE void store_high(U32 a, uint16_t* to) { *to = static_cast<uint16_t>(a.x >> 16); }
+FASTOPT_INLINE void store_second(U32 a, uint8_t* to) { *to = static_cast<uint8_t>(a.x >> 8); }
 FASTOPT_INLINE void store_low(const U32 (&a)[4], uint8_t* to) {
   for (int k = 0; k < 4; ++k) store_low(a[k], to + k);
 }

@@ -1,6 +1,7 @@
-// Storage formats: how much memory their arrays have, the refusals of what an array cannot have, and encoding and
-// decoding within guarded memory.
+// Storage formats: how much memory their arrays have, the refusals of what an array cannot have, and what else but
+// steps reads and writes them, within guarded memory.
 #pragma once
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -84,6 +85,7 @@ void check_formats_of_float64() {
           wide([](fastopt_tensor& t) { t.state_format[0] = format_named("bfloat16"); }));
   refuses(FASTOPT_BAD_FORMAT, "float64: state",
           wide([](fastopt_tensor& t) { t.state_format[1] = format_named("bfloat16 non-negative"); }));
+  refuses(FASTOPT_BAD_FORMAT, "one slot of two", [](Scene& s) { s.tensors[1].state_format[0] = format_named("bfloat16"); });
 }
 
 void check_extras() {
@@ -181,7 +183,7 @@ void check_format_names() {
 
 // ---- Round trips ---------------------------------------------------------------------------------------------------
 
-// Of elements at any alignment; two thirds of an 8-bit block need no codes behind them here.
+// Here 8-bit codes end with the last element.
 void check_round_trip(int32_t format, int64_t length, const fastopt_noise* noise, size_t shift) {
   const Layout layout(format, sizeof(float));
   const auto bytes = [&](int64_t elements, int64_t size) { return static_cast<size_t>(elements * size); };
@@ -207,7 +209,8 @@ void check_round_trip(int32_t format, int64_t length, const fastopt_noise* noise
 
 void check_round_trips() {
   const std::string active = fastopt_isa();
-  const fastopt_noise noises[] = {{0, 1, 0, 0}, {5, INT64_MAX, 0x100000000 - 300, FASTOPT_MAX_SLOTS}};
+  const fastopt_noise noises[] = {
+      {0, 1, 0, 0}, {5, INT64_MAX, 0x100000000 - 300, FASTOPT_MAX_SLOTS}, {5, 1, INT64_MAX - 1, 0}};
   for (int32_t i = 0; fastopt_isa_at(i); ++i) {
     if (!fastopt_isa_available(fastopt_isa_at(i))) continue;
     must(fastopt_set_isa(fastopt_isa_at(i)));
@@ -221,6 +224,65 @@ void check_round_trips() {
   must(fastopt_set_isa(active.c_str()));
 }
 
+// ---- Gradients alone, and the floor --------------------------------------------------------------------------------
+
+void check_sweeps_of(int32_t dtype, int32_t format, int64_t length) {
+  const Layout layout(format, 0);
+  const auto bytes = static_cast<size_t>(length * layout.size);
+  Guarded grad(bytes, static_cast<size_t>(layout.size)), halves(bytes, 0);
+  const std::vector<float> ones(length, 1.0F), half(length, 0.5F);
+  must(fastopt_encode(format, ones.data(), length, nullptr, grad.data(), nullptr));
+  must(fastopt_encode(format, half.data(), length, nullptr, halves.data(), nullptr));
+  fastopt_tensor tensor{};
+  tensor.grad = grad.data();
+  tensor.length = length;
+  tensor.dtype = dtype;
+  tensor.grad_format = format;
+  const fastopt_options options{0.5, 0, 1e3, 0, 0, 0};
+  fastopt_report report{};
+  must(fastopt_measure(&tensor, 1, &options, &report));
+  expect(report.grad_norm == sqrt(static_cast<double>(length) / 4), "the norm of a gradient in a format");
+  if (dtype == FASTOPT_FLOAT64) return;
+  must(fastopt_clip(&tensor, 1, &options, &report));
+  grad.check_padding();
+  expect(bytes == 0 || memcmp(grad.data(), halves.data(), bytes) == 0,
+         "a gradient in a format was not scaled in place");
+}
+
+void check_floor_of(const char* param, const char* grad, const char* state, int64_t length) {
+  std::vector<Guarded> kept;
+  const auto take = [&](const char* name, void*& data, void*& extra) {
+    const int32_t format = *name ? format_named(name) : 0;
+    const Layout layout(format, sizeof(float));
+    kept.emplace_back(layout.data_bytes(length), static_cast<size_t>(layout.size));
+    data = kept.back().data();
+    kept.emplace_back(layout.extra_bytes(length), static_cast<size_t>(layout.extra_size));
+    if (layout.extra_size > 0) extra = kept.back().data();
+    return format;
+  };
+  fastopt_tensor tensor{};
+  tensor.length = length;
+  tensor.param_format = take(param, tensor.param, tensor.param_extra);
+  void* none = nullptr;
+  tensor.grad_format = take(grad, tensor.grad, none);
+  for (int32_t k = 0; k < 2; ++k) tensor.state_format[k] = take(state, tensor.state[k], tensor.state_extra[k]);
+  const fastopt_options options{1, 0, 0, -1, 0, 0};
+  must(fastopt_floor(&tensor, 2, &options));
+  for (const Guarded& array : kept) array.check_padding();
+}
+
+void check_other_passes() {
+  for (const int64_t length : {0, 1, 3, 255, 256, 257, 511, 512, 513, 4095, 4097, 40'003}) {
+    for (const char* name : {"bfloat16", "float16", "float32"}) {
+      for (const int32_t dtype : {FASTOPT_FLOAT32, FASTOPT_FLOAT64}) check_sweeps_of(dtype, format_named(name), length);
+    }
+    check_floor_of("", "bfloat16", "8bit", length);
+    check_floor_of("bfloat16 24bit", "bfloat16", "8bit", length);
+    check_floor_of("float16 32bit", "", "bfloat16", length);
+    check_floor_of("bfloat16 float32", "float32", "", length);
+  }
+}
+
 void check_coded() {
   check_format_names();
   check_bad_formats();
@@ -229,6 +291,7 @@ void check_coded() {
   check_sweeps();
   check_bad_codes();
   check_round_trips();
+  check_other_passes();
 }
 
 }  // namespace

@@ -141,6 +141,11 @@ void check_floor() {
   expect(floor([](fastopt_tensor& t) { t.length = -1; }, 3) == FASTOPT_BAD_LENGTH, "floor: bad length");
   expect(floor([](fastopt_tensor& t) { t.param = nullptr; }, 3) == FASTOPT_NULL_POINTER, "floor: no parameter");
   expect(floor([](fastopt_tensor& t) { t.grad = nullptr; }, 3) == FASTOPT_NULL_POINTER, "floor: no gradient");
+  expect(floor([](fastopt_tensor& t) { t.param_format = 99; }, 3) == FASTOPT_BAD_FORMAT, "floor: bad format");
+  expect(floor([](fastopt_tensor& t) { t.grad_format = 99; }, 3) == FASTOPT_BAD_FORMAT, "floor: bad format");
+  expect(floor([](fastopt_tensor& t) { t.state_format[2] = -1; }, 3) == FASTOPT_BAD_FORMAT, "floor: bad format");
+  expect(floor([](fastopt_tensor& t) { t.state_format[0] = fastopt_find_format("8bit"); }, 3) == FASTOPT_NULL_POINTER,
+         "floor: no block words");
   expect(floor(keep, 4) == FASTOPT_NULL_POINTER, "floor: no state");
   expect(memcmp(scene.arrays, Scene().arrays, sizeof scene.arrays) == 0, "a refused floor wrote");
   must(floor(keep, 3));
