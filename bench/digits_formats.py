@@ -66,9 +66,7 @@ def accuracies(seeds: int, epochs: int) -> Iterator[tuple[str, str, list[float]]
     """Rule, format, and an accuracy for each seed."""
     for label, (rule, arguments) in RULES.items():
         for name, (dtype, format_arguments) in FORMATS.items():
-            results = [
-                train(rule, dtype, arguments | format_arguments, load(seed), seed, epochs) for seed in range(seeds)
-            ]
+            results = [train(rule, dtype, arguments | format_arguments, load(seed), seed, epochs) for seed in range(seeds)]
             yield label, name, results
 
 

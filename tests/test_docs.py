@@ -39,7 +39,14 @@ def test_every_line_of_the_readmes_tour_runs(tmp_path: Path, monkeypatch: pytest
     grads = [rng.standard_normal(7).astype(np.float32) for _ in range(3)]
     exec(
         blocks(ROOT / "README.md", "python")[1],
-        {"fastopt": fastopt, "grads": grads, "v": np.ones(7, np.float32), "half": np.zeros(7, np.float16), "p_bf16": np.ones(7, BFLOAT16), **arrays},
+        {
+            "fastopt": fastopt,
+            "grads": grads,
+            "v": np.ones(7, np.float32),
+            "half": np.zeros(7, np.float16),
+            "p_bf16": np.ones(7, BFLOAT16),
+            **arrays,
+        },
     )
 
 

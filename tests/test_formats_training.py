@@ -80,7 +80,9 @@ def test_a_small_learning_rate(dtype: Any, master: str | None) -> None:
         assert moved == 0
     else:
         unit = float(ml_dtypes.finfo(dtype).eps)
-        shown = 0.5 * unit if master != "stochastic" else 5 * np.sqrt(steps * lr * unit / n)  # the parameter is its master to nearest
+        shown = (
+            0.5 * unit if master != "stochastic" else 5 * np.sqrt(steps * lr * unit / n)
+        )  # the parameter is its master to nearest
         assert abs(moved - steps * lr) <= shown
     if master in ("24bit", "32bit", "float32"):
         # The master itself: float32's own roundings, and with 24 bits those of 1/256 unit, which are random.

@@ -108,7 +108,9 @@ def test_more_than_two_to_the_31_elements_in_formats(rng: np.random.Generator) -
     fill(grad, slope)
     arguments = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "master": "24bit", "state_dtype": "8bit", "seed": 3}
     # The noise is not periodic: windows of blocks, as steps of their own that begin at the same index.
-    windows = [(begin * BLOCK, min(begin * BLOCK + 5000, N)) for begin in (0, BOUNDARY // BLOCK - 8, BOUNDARY // BLOCK, N // BLOCK - 9)]
+    windows = [
+        (begin * BLOCK, min(begin * BLOCK + 5000, N)) for begin in (0, BOUNDARY // BLOCK - 8, BOUNDARY // BLOCK, N // BLOCK - 9)
+    ]
     twins = []
     for begin, end in windows:
         twin = fastopt.SGD(param[begin:end].copy(), **arguments)

@@ -187,7 +187,10 @@ COMBINATIONS: tuple[tuple[str, str, str | None, str | None], ...] = (
 
 def bytes_table() -> str:
     """Bytes a parameter of AdamW in several formats, as the optimizer itself counts them."""
-    rows = ["| parameters | gradients | `state_dtype` | `master` | bytes kept | bytes moved by a step |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| parameters | gradients | `state_dtype` | `master` | bytes kept | bytes moved by a step |",
+        "|---|---|---|---|---|---|",
+    ]
     n = 1 << 16
     for param, grad, state_dtype, master in COMBINATIONS:
         arrays = [np.zeros(n, BFLOAT16 if name == "bfloat16" else name) for name in (param, grad)]
