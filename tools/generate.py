@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,9 +46,10 @@ def annotation(name: str, rule: Rule) -> str:
         return "Any | None"
     h = next(h for h in rule.arguments + OPTIONS + STORAGE if h.name == name)
     if h.choices:
-        kinds = (["bool"] if True in h.choices else []) + (["None"] if None in h.choices else [])
+        kinds = ["bool"] if True in h.choices else []
+        none = ["None"] if None in h.choices else []
         words = [repr(c).replace("'", '"') for c in h.choices if isinstance(c, str)]
-        return " | ".join(kinds + ([f"Literal[{', '.join(words)}]"] if words else []))
+        return " | ".join(kinds + ([f"Literal[{', '.join(words)}]"] if words else []) + none)
     if h.parts:
         return f"tuple[{', '.join('float' for _ in h.parts)}]"
     if h.optional:
@@ -194,7 +196,8 @@ def bytes_table() -> str:
     n = 1 << 16
     for param, grad, state_dtype, master in COMBINATIONS:
         arrays = [np.zeros(n, BFLOAT16 if name == "bfloat16" else name) for name in (param, grad)]
-        optimizer = AdamW(arrays[0], grads=arrays[1], state_dtype=state_dtype, master=master)
+        formats: dict[str, Any] = {"state_dtype": state_dtype, "master": master}
+        optimizer = AdamW(arrays[0], grads=arrays[1], **formats)
         table = optimizer.traffic()
         kept = sum(max(row.values()) for name, row in table.items() if name != "total") / n
         moved = sum(table["total"].values()) / n

@@ -21,8 +21,8 @@ FASTOPT_INLINE uint32_t float_bits(float value) {
 
 FASTOPT_INLINE U32 magnitude(U32 bits) { return bits & U32::broadcast(~kSign); }
 
-// A value's bits with noise below those that are kept, whose lowest is bit `kDropped`: no finite value becomes Inf by it.
-// A NaN is one of no sign.
+// A value's bits with noise below those that are kept, whose lowest is bit `kDropped`: no finite value becomes Inf by
+// it. A NaN is one of no sign.
 template <int kDropped> FASTOPT_INLINE U32 noisy_bits(F32 value, U32 word) {
   const U32 bits = bits_of(value), limit = U32::broadcast(2 * (kInf - (1U << kDropped)));
   const U32 noise = where_below(bits + bits, limit, word >> (32 - kDropped));

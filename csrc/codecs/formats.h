@@ -16,8 +16,8 @@
   X("float16 32bit", SplitFloat16<uint16_t>, kParameters)                                      \
   X("float16 float32", FullCopy<Float16>, kParameters)
 
-// Combinations for which the codecs are compiled into the rules' kernels: every format of state, since it knows its slots, with
-// float32 parameters and gradients, which may be scratch for any other; and the most common of the others.
+// Combinations for which the codecs are compiled into the rules' kernels: every format of state, since it knows its
+// slots, with float32 parameters and gradients, which may be scratch for any other; and the most common of the others.
 #define FASTOPT_STORAGES(X)                                                                      \
   /* formats of parameter, gradient and state by name, and their codecs */                       \
   X("", "", "bfloat16", Float32, Float32, Bfloat16)                                              \

@@ -2,7 +2,8 @@
 // master's magnitude is a whole number, cut in two by a rounding, so that every master has its pair.
 namespace fastopt::FASTOPT_ISA {
 
-// The correction's place in a word that the parameter fills from above; a parameter of 0, as someone may have set it since, takes none below 0.
+// The correction's place in a word that the parameter fills from above; a parameter of 0, as someone may have set it
+// since, takes none below 0.
 template <int kBits> FASTOPT_INLINE U32 joined(U32 param, U32 correction) {
   return param + positive_where_zero(param + param, correction << (16 - kBits));
 }

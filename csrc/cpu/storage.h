@@ -13,8 +13,8 @@ namespace fastopt {
 fastopt_status check_formats(const fastopt_tensor& tensor, const fastopt_rule& rule, const fastopt_variant& variant);
 fastopt_status check_grad_format(const fastopt_tensor& tensor);
 
-// Which kernels update a tensor: a row of KernelSet::steps, -1 for none; and whether parameter and gradient, which have no kernels
-// of their own formats then, go through scratch.
+// Which kernels update a tensor: a row of KernelSet::steps, -1 for none; and whether parameter and gradient, which have
+// no kernels of their own formats then, go through scratch.
 struct StorageKernels {
   int32_t row;
   bool decodes;

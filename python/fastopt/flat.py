@@ -114,7 +114,8 @@ class FlatBuffer:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The tensors' dtype."""
-        return self._data.dtype
+        dtype: np.dtype[Any] = self._data.dtype
+        return dtype
 
     @property
     def __array_interface__(self) -> dict[str, Any]:

@@ -85,7 +85,8 @@ void check_formats_of_float64() {
           wide([](fastopt_tensor& t) { t.state_format[0] = format_named("bfloat16"); }));
   refuses(FASTOPT_BAD_FORMAT, "float64: state",
           wide([](fastopt_tensor& t) { t.state_format[1] = format_named("bfloat16 non-negative"); }));
-  refuses(FASTOPT_BAD_FORMAT, "one slot of two", [](Scene& s) { s.tensors[1].state_format[0] = format_named("bfloat16"); });
+  refuses(FASTOPT_BAD_FORMAT, "one slot of two",
+          [](Scene& s) { s.tensors[1].state_format[0] = format_named("bfloat16"); });
 }
 
 void check_extras() {
