@@ -322,3 +322,61 @@ def test_snapshots_of_other_sizes() -> None:
             optimizer.load_state_dict({**snapshot, "state": [{**entry, "exp_avg": bad}]})
     with pytest.raises(TypeError, match=r"^state_dict\['master'\]: got int 8, expected None"):
         optimizer.load_state_dict({**snapshot, "master": 8})
+
+
+def test_foreign_byte_order() -> None:
+    swapped = np.full(N, 0.5, np.float32).astype(BFLOAT16.newbyteorder())
+    structure = np.full(N, 0.5, BFLOAT16).view(np.uint16).byteswap().view([("bfloat16", np.dtype(np.uint16).newbyteorder())])
+    param = np.ones(N, np.float32)
+    optimizer = fastopt.SGD(param, lr=1.0)
+    with pytest.raises(ValueError, match=r"^grads: got foreign byte order"):
+        optimizer.step(swapped)
+    with pytest.raises(TypeError, match=r"^grads: got dtype"):
+        optimizer.step(structure)
+    with pytest.raises(ValueError, match=r"^params: got foreign byte order"):
+        fastopt.SGD(swapped.copy())
+    with pytest.raises(ValueError, match=r"^grads: got foreign byte order"):
+        fastopt.global_norm(swapped)
+    assert (param == 1).all()
+    assert (fastopt.flatten([swapped]).views[0] == 0.5).all(), "which copies, and reads it right"
+
+
+def test_the_floor_of_a_centered_variance(rng: np.random.Generator) -> None:
+    for params in (np.zeros(N, np.float32), [{"params": np.zeros(N, np.float32), "variance_floor": None}]):
+        optimizer = fastopt.RMSprop(params, centered=True, state_dtype="8bit", lr=1e-3)
+        assert optimizer.groups[0]["variance_floor"] == 0.25
+        optimizer.groups[0]["variance_floor"] = 0.5
+        optimizer.groups[0]["variance_floor"] = None
+        assert optimizer.groups[0]["variance_floor"] == 0.25
+        with pytest.raises(
+            ValueError, match=r"^variance_floor: got 0.1, expected None or 0.25 and above with state_dtype='8bit'"
+        ):
+            optimizer.groups[0]["variance_floor"] = 0.1
+        for _ in range(300):
+            optimizer.step((1 + 0.01 * rng.standard_normal(N)).astype(np.float32))
+        assert np.abs(optimizer.groups[0]["params"][0]).max() < 1
+    with pytest.raises(ValueError, match=r"variance_floor: got 0.0, expected None or 0.0078125 and above"):
+        fastopt.RMSprop(np.zeros(N, np.float32), centered=True, state_dtype="bfloat16", variance_floor=0.0)
+    assert fastopt.RMSprop(np.zeros(N, np.float32), centered=True).groups[0]["variance_floor"] is None
+
+
+def test_snapshots_of_the_other_16_bits(rng: np.random.Generator) -> None:
+    snapshot = fastopt.AdamW(filled(BFLOAT16, rng), master="24bit").state_dict()
+    with pytest.raises(ValueError, match=r"\['dtype'\]: got 'bfloat16', expected 'float16' as params has"):
+        fastopt.AdamW(filled(np.float16, rng), master="24bit").load_state_dict(snapshot)
+    with pytest.raises(ValueError, match=r"^state_dict\['state'\]\[0\]: got"):
+        fastopt.AdamW(filled(np.float32, rng)).load_state_dict(fastopt.AdamW(filled(np.float16, rng)).state_dict())
+
+
+def test_what_stored_state_refuses() -> None:
+    for state_dtype in ("bfloat16", "8bit"):
+        optimizer = fastopt.Adam(np.ones(N, np.float32), state_dtype=state_dtype)
+        stored = optimizer.state[0]["exp_avg_sq"]
+        with pytest.raises(ValueError, match=r"^value: got -1.0"):
+            stored.fill(-1.0)
+        assert (np.asarray(stored) == 0).all()
+        with pytest.raises(TypeError):
+            stored.raw["bits"] = np.zeros(N, np.uint16)
+    small = fastopt.Adam(np.ones(7, np.float32), state_dtype="8bit")
+    small.step_part(0, np.ones(0, np.float32), 7, 7)
+    assert small.steps == 0

@@ -71,12 +71,19 @@ class ArrayView {
 
  private:
   // NumPy's numbers of types.
-  static constexpr int kVoid = 20, kHalf = 23, kFirstUserType = 256;
+  static constexpr int kUnsignedShort = 4, kVoid = 20, kHalf = 23, kFirstUserType = 256;
 
+  // One field of that name, which is a uint16 in native order.
   bool is_named_bfloat16() const {
-    PyObject* names = py::detail::array_descriptor2_proxy(array_.descr)->names;
-    return element_size() == 2 && names && PyTuple_Check(names) && PyTuple_GET_SIZE(names) == 1 &&
-           PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "bfloat16") == 0;
+    const auto* descriptor = py::detail::array_descriptor2_proxy(array_.descr);
+    PyObject* const names = descriptor->names;
+    if (element_size() != 2 || !names || !PyTuple_Check(names) || PyTuple_GET_SIZE(names) != 1) return false;
+    PyObject* const name = PyTuple_GET_ITEM(names, 0);
+    if (PyUnicode_CompareWithASCIIString(name, "bfloat16") != 0) return false;
+    PyObject* const field = PyDict_GetItem(descriptor->fields, name);
+    if (!field || !PyTuple_Check(field)) return false;
+    const auto* own = py::detail::array_descriptor1_proxy(PyTuple_GET_ITEM(field, 0));
+    return own->type_num == kUnsignedShort && (own->byteorder == '=' || own->byteorder == kNative);
   }
 
   static constexpr char kNative = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '<' : '>';

@@ -3,6 +3,10 @@
 namespace fastopt::FASTOPT_ISA {
 
 constexpr int kBlockLength = FASTOPT_BLOCK;
+
+// Of a slot that is encoded when its block is whole.
+template <bool kWhole> using BlockValues = float[kWhole ? kBlockLength : 1];
+
 using Size = decltype(sizeof 0);
 
 // A block of one slot, element by element.
@@ -52,7 +56,8 @@ struct SlotBlocks {
   First first;
   SlotBlocks<Variant, Codec, kSlot + 1> rest;
 
-  FASTOPT_INLINE SlotBlocks(void* const* data, void* const* extra, const uint32_t* turns, float (*values)[kBlockLength])
+  FASTOPT_INLINE SlotBlocks(void* const* data, void* const* extra, const uint32_t* turns,
+                            BlockValues<First::kWhole>* values)
       : first(data[kSlot], extra[kSlot], turns[kSlot], values[kSlot]), rest(data, extra, turns, values) {}
   FASTOPT_INLINE void load(F32* state, int i) const {
     state[kSlot] = first.load(i);
@@ -69,7 +74,7 @@ struct SlotBlocks {
 };
 
 template <class Variant, template <bool> class Codec, int kSlot> struct SlotBlocks<Variant, Codec, kSlot, true> {
-  FASTOPT_INLINE SlotBlocks(void* const*, void* const*, const uint32_t*, float (*)[kBlockLength]) {}
+  template <class Values> FASTOPT_INLINE SlotBlocks(void* const*, void* const*, const uint32_t*, Values*) {}
   FASTOPT_INLINE void load(F32*, int) const {}
   FASTOPT_INLINE void store(const F32*, int, U32) {}
   FASTOPT_INLINE void finish(const uint32_t*) {}
@@ -99,7 +104,7 @@ template <class Variant, StageLevel kLevel, class P, class G, template <bool> cl
     auto* const param = static_cast<typename P::Data*>(block.param);
     auto* const extra = static_cast<ParamExtra*>(block.extra);
     const auto* const grad = static_cast<const typename G::Data*>(block.grad);
-    alignas(64) float values[State::kWhole ? kSlots + 1 : 1][kBlockLength];
+    alignas(64) BlockValues<State::kWhole> values[kSlots + 1];
     SlotBlocks<Variant, S> slots(block.state, block.state_extra, piece.state_turns, values);
     // Copies that no store of bytes can change, as it might what a pointer leads to.
     const auto scalars = this->scalars;

@@ -51,8 +51,9 @@ bool suits(int32_t format, int32_t role) { return format >= 0 && format < kForma
 
 // Elements of an array from `begin` on.
 Coded elements(const Format& format, void* data, void* extra, int64_t begin) {
+  char* const beside = static_cast<char*>(extra);
   return {static_cast<char*>(data) + begin * format.size,
-          static_cast<char*>(extra) + begin / format.extra_span * format.extra_size};
+          beside ? beside + begin / format.extra_span * format.extra_size : nullptr};
 }
 
 Coded elements(int32_t format, void* data, void* extra, int64_t begin) {

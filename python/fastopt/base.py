@@ -20,7 +20,7 @@ from numpy import ndarray
 from . import _core, buffers
 from .arguments import bind_arguments, for_each, read_gradients, read_groups
 from .flat import FlatBuffer
-from .formats import STORAGE, check_seed, variance_floor
+from .formats import STORAGE, check_seed
 from .groups import Group
 from .options import Options, PartOptions, StepOptions
 from .parts import Parts
@@ -74,8 +74,6 @@ class Optimizer:
         params, grads, copy_to = (given.pop(name) for name in ("params", "grads", "copy_to"))
         self._seed = check_seed(given.pop("seed"))
         self._state_dtype, self._master = (each.check(given.pop(each.name)) for each in STORAGE if each.choices)
-        if "variance_floor" in given and given["variance_floor"] is None:
-            given["variance_floor"] = variance_floor(self._state_dtype)
         self._options = Options({option.name: given.pop(option.name) for option in OPTIONS})
         self._shape = list if isinstance(params, (list, tuple)) else dict if isinstance(params, Mapping) else None
         self._groups: list[Group] = []
@@ -83,7 +81,8 @@ class Optimizer:
         self._tensors: list[Tensor] = []
         for index, (name, entries, overrides) in enumerate(read_groups(params, self.rule)):
             self._tensors += [Tensor(array, label, key, index) for array, label, key in entries]
-            self._groups.append(Group(self.rule, [array for array, _, _ in entries], given | overrides, name))
+            arrays = [array for array, _, _ in entries]
+            self._groups.append(Group(self.rule, arrays, given | overrides, name, self._state_dtype))
         self._keys = [tensor.key for tensor in self._tensors if tensor.key is not None]
         for i, key in enumerate(self._keys):
             if key in self._keys[:i]:
@@ -140,8 +139,8 @@ class Optimizer:
 
         `grads`: for one parameter its gradient; for several a list or tuple in their order, or a dict where they
         came in one; a gradient of None leaves its parameter, state and count of steps alone.  Without `grads` the
-        gradients that were bound when the optimizer was built are read.  Each has the shape and dtype of its
-        parameter, is C-contiguous, and only read unless `zero_grad`.
+        gradients that were bound when the optimizer was built are read.  Each has the shape of its parameter,
+        its dtype or another that the arithmetic holds without loss, is C-contiguous, and only read unless `zero_grad`.
 
         `grad_scale`, `skip_nonfinite`, `clip_value`, `max_norm`, `ema_decay` and `zero_grad`, by name, hold for this step
         in place of those in `opt.options`; None keeps those.

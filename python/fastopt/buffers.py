@@ -75,7 +75,8 @@ def as_array(value: Any, name: str) -> Array:
         raise TypeError(f"{name}: got a masked array, whose mask a step would ignore; expected a plain array")
     if isinstance(value, np.ndarray):
         array = np.asarray(value)  # of a subclass, such as memmap, the plain view
-        return array.view(BFLOAT16) if array.dtype.name == "bfloat16" else array
+        # Foreign byte order is kept, for check_layout to refuse.
+        return array.view(BFLOAT16) if array.dtype.name == "bfloat16" and array.dtype.isnative else array
     if str(getattr(value, "dtype", "")) == "torch.bfloat16" and "torch" in sys.modules:
         return from_torch(value, name)
     if isinstance(value, np.generic):

@@ -60,7 +60,7 @@ class FlatBuffer:
     def split(self, array: Any) -> Any:
         """Views of another array as the tensors lie in `data`: a list, or a dict where they have names.
 
-        `array`: 1-D, as long as `data`, of any dtype; for instance a state array of an optimizer over `data`.
+        `array`: 1-D, as long as `data`, of any dtype; for instance a state array of an optimizer over `data` (`np.asarray` of one in a storage format).
         TypeError or ValueError where it is not.
         """
         whole = array if isinstance(array, np.ndarray) else buffers.as_array(array, "array")

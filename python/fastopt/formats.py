@@ -11,7 +11,7 @@ import numpy as np
 from . import _core
 from .rules import Hyperparameter, Slot, shown
 
-__all__ = ["FORMATS", "STORAGE", "Format", "check_seed", "param_format", "state_format", "variance_floor"]
+__all__ = ["FORMATS", "STORAGE", "Format", "check_seed", "param_format", "state_format", "with_variance_floor"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ STORAGE: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         "state_dtype",
         None,
-        "how state is kept: None for the arithmetic's own; parameter-like slots keep that in any case",
+        "how state is kept: None for the arithmetic's own dtype",
         choices=(None, "float32", "float64", "bfloat16", "8bit"),
     ),
     Hyperparameter(
@@ -56,7 +56,7 @@ STORAGE: tuple[Hyperparameter, ...] = (
         "nothing, and they are rounded stochastically",
         choices=(None, "24bit", "32bit", "float32", "stochastic"),
     ),
-    Hyperparameter("seed", 0, "of stochastic rounding: a whole number", "[0, 2^64)"),
+    Hyperparameter("seed", 0, "of stochastic rounding, where there is any: a whole number", "[0, 2^64)"),
 )
 """Arguments of every class beside its rule's hyperparameters; they hold for all groups and are fixed when it is built."""
 
@@ -90,6 +90,16 @@ def param_format(dtype: str, master: str | None) -> tuple[Format | None, bool]:
     return FORMATS[f"{dtype} {master}"], master == "24bit" or (dtype, master) == ("float16", "32bit")
 
 
-def variance_floor(state_dtype: str | None) -> float | None:
-    """What RMSprop's `variance_floor` has to be at least; None where any will do."""
-    return RESOLUTION.get(state_dtype)
+def with_variance_floor(values: Mapping[str, Any], state_dtype: str | None) -> Mapping[str, Any]:
+    """RMSprop's arguments with None for its `variance_floor` replaced by what compressed state can tell from 0; ValueError below it."""
+    least = RESOLUTION.get(state_dtype)
+    floor = values.get("variance_floor", least)
+    if least is None or floor is least:
+        return values
+    if floor is None:
+        return {**values, "variance_floor": least}
+    if values["centered"] is True and isinstance(floor, (int, float)) and floor < least:
+        raise ValueError(
+            f"variance_floor: got {shown(floor)}, expected None or {least:g} and above with state_dtype={state_dtype!r}"
+        )
+    return values

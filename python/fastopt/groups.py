@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
+from .formats import with_variance_floor
 from .rules import Rule
 
 __all__ = ["Group", "naming"]
@@ -31,8 +32,9 @@ class Group(MutableMapping[str, Any]):
     may be given a callable of the number of completed steps; reading it then gives its latest value.
     """
 
-    def __init__(self, rule: Rule, params: list[Any], values: Mapping[str, Any], name: str) -> None:
+    def __init__(self, rule: Rule, params: list[Any], values: Mapping[str, Any], name: str, state_dtype: str | None) -> None:
         self.rule = rule
+        self.state_dtype = state_dtype
         self.params = tuple(params)
         self._lock = threading.RLock()  # of a change: it reads the values, and writes them with some replaced
         self._write: Callable[[Group], None] = lambda group: None
@@ -95,7 +97,7 @@ class Group(MutableMapping[str, Any]):
         schedule = values["lr"] if callable(values["lr"]) else None
         if schedule is not None:
             values = {**values, "lr": schedule(self._steps())}
-        return self.rule.check(values), schedule
+        return self.rule.check(with_variance_floor(values, self.state_dtype)), schedule
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.update({key: value})

@@ -89,7 +89,7 @@ class Parts:
                 raise TypeError(f"{name}: got {buffers.describe(value)}, expected a whole number")
         if not 0 <= begin <= end <= size:
             raise ValueError(f"begin, end: got {shown(begin)}, {shown(end)}, expected 0 <= begin <= end <= {size}")
-        if target.has_blocks and (begin % BLOCK or (end % BLOCK and end != size)):
+        if begin < end and target.has_blocks and (begin % BLOCK or (end % BLOCK and end != size)):
             raise ValueError(
                 f"begin, end: got {begin}, {end}, expected multiples of {BLOCK} or the end, since {target.name} has 8-bit state in such blocks"
             )

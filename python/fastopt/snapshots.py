@@ -29,6 +29,7 @@ def snapshot(optimizer: Optimizer) -> dict[str, Any]:
             {
                 **({"name": tensor.key} if tensor.key is not None else {}),
                 "step": steps,
+                **small_dtype(tensor),
                 **dict(zip(optimizer.rule.carried, map(np.float64, running), strict=True)),
                 **{key: copied(value) for key, value in tensor.snapshot().items()},
             }
@@ -45,13 +46,18 @@ def snapshot(optimizer: Optimizer) -> dict[str, Any]:
     }
 
 
+def small_dtype(tensor: Tensor) -> dict[str, str]:
+    """The dtype of a 16-bit parameter, which its state and its master do not tell."""
+    return {"dtype": tensor.dtype} if tensor.format is not None else {}
+
+
 def copied(value: Any) -> Any:
-    return {name: array.copy() for name, array in value.items()} if isinstance(value, dict) else value.copy()
+    return {name: array.copy() for name, array in value.items()} if isinstance(value, Mapping) else value.copy()
 
 
 def pairs(live: Any, value: Any, label: str, tensor: Tensor) -> list[tuple[buffers.Array, buffers.Array]]:
     """Each live array with what is to be copied into it, checked."""
-    if isinstance(live, dict):
+    if isinstance(live, Mapping):
         if not isinstance(value, Mapping) or set(value) != set(live):
             raise ValueError(f"{label}: got {buffers.describe(value)}, expected a dict of {', '.join(live)}")
         return [pair for name in live for pair in pairs(live[name], value[name], f"{label}[{name!r}]", tensor)]
@@ -96,10 +102,12 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
     for i, (tensor, entry) in enumerate(zip(tensors, entries, strict=True)):
         name = f"state_dict['state'][{i}]"
         own = tensor.snapshot()
-        expected = {"step", *own, *rule.carried} | ({"name"} if tensor.key is not None else set())
+        expected = {"step", *own, *rule.carried, *small_dtype(tensor)} | ({"name"} if tensor.key is not None else set())
         if not isinstance(entry, Mapping) or set(entry) != expected:
             found = ", ".join(map(str, entry)) if isinstance(entry, Mapping) else buffers.describe(entry)
             raise ValueError(f"{name}: got {found}, expected {', '.join(sorted(expected))}")
+        if entry.get("dtype", tensor.dtype) != tensor.dtype:
+            raise ValueError(f"{name}['dtype']: got {shown(entry['dtype'])}, expected {tensor.dtype!r} as {tensor.name} has")
         running = [check_number(entry[scalar.name], f"{name}[{scalar.name!r}]", scalar.range) for scalar in rule.running]
         progress.append((check_count(entry["step"], f"{name}['step']"), running))
         for slot, live in own.items():

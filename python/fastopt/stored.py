@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ class Stored:
 
     `np.asarray(stored)` and `stored[...]` are its values now, a new float32 array.  `stored[...] = values` sets it, rounded to
     nearest, and acts on the next step; setting a part decodes and encodes all of it, which rounds the rest of an 8-bit
-    block anew.  `raw` has the live arrays of the format itself (docs/formats.md has their bits).
+    block anew, and leaves its padding alone.  `raw` has the live arrays of the format itself (docs/formats.md has their bits).
     """
 
     def __init__(self, format: Format, shape: tuple[int, ...], data: Array, extra: Array | None, raw: dict[str, Array]) -> None:
@@ -28,7 +29,7 @@ class Stored:
         self._shape = shape
         self._data = data  # of blocks: whole ones, padded
         self._extra = extra
-        self.raw = raw
+        self.raw = MappingProxyType(raw)
 
     @property
     def format(self) -> str:
@@ -66,17 +67,18 @@ class Stored:
         return self.__array__()[key]
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        values = self.__array__()
-        values[key] = value
-        if self._format.name.endswith("non-negative") and (values < 0).any():
-            raise ValueError(f"value: got {values.min()}, expected no value below 0 in a non-negative slot")
-        padded = np.zeros(self._data.size, np.float32)
-        padded[: self.size] = values.reshape(-1)
-        self._format.encode(padded, self._data, self._extra)
+        padded: Array = self._format.decode(self._data, self._extra)
+        padded[: self.size].reshape(self._shape)[key] = value
+        self._set(padded)
 
     def fill(self, value: float) -> None:
         """Every element becomes `value`, rounded to nearest; so does the padding of the last block, as in a flat buffer."""
-        self._format.encode(np.full(self._data.size, value, np.float32), self._data, self._extra)
+        self._set(np.full(self._data.size, value, np.float32))
+
+    def _set(self, padded: Array) -> None:
+        if self._format.name.endswith("non-negative") and (padded < 0).any():
+            raise ValueError(f"value: got {padded.min()}, expected no value below 0 in a non-negative slot")
+        self._format.encode(padded, self._data, self._extra)
 
     def __len__(self) -> int:
         if not self._shape:
