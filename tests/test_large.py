@@ -109,7 +109,7 @@ def test_more_than_two_to_the_31_elements_in_formats(rng: np.random.Generator) -
     arguments = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "master": "24bit", "state_dtype": "8bit", "seed": 3}
     # The noise is not periodic: windows of blocks, as steps of their own that begin at the same index.
     windows = [
-        (begin * BLOCK, min(begin * BLOCK + 5000, N)) for begin in (0, BOUNDARY // BLOCK - 8, BOUNDARY // BLOCK, N // BLOCK - 9)
+        (begin * BLOCK, min((begin + 20) * BLOCK, N)) for begin in (0, BOUNDARY // BLOCK - 8, BOUNDARY // BLOCK, N // BLOCK - 9)
     ]
     twins = []
     for begin, end in windows:
@@ -127,6 +127,6 @@ def test_more_than_two_to_the_31_elements_in_formats(rng: np.random.Generator) -
             (codes, words, _), first, last = row["state"][0], begin // BLOCK, -(-end // BLOCK)
             assert param[begin:end].tobytes() == data.tobytes()
             assert optimizer.state[0]["master"].raw["corrections"][begin:end].tobytes() == corrections.tobytes()
-            assert stored.raw["codes"][first:last].tobytes()[: end - begin] == codes.tobytes()[: end - begin]
-            assert stored.raw["blocks"][first : last - 1].tobytes() == words[: last - 1 - first].tobytes()
+            assert stored.raw["codes"][first:last].tobytes() == codes.tobytes()
+            assert stored.raw["blocks"][first:last].tobytes() == words.tobytes()
     assert abs(fastopt.global_norm(grad) / float(norm_of(slope.astype(np.float32))) - 1) < 1e-12
