@@ -139,6 +139,10 @@ def test_stored_state(state_dtype: str) -> None:
     assert before is second.raw
     with pytest.raises(ValueError, match=r"^copy: got False"):
         np.asarray(first, copy=False)
+    assert second.dtype == np.float32
+    assert ((second + 1) * np.sqrt(second) == np.float32(3) * np.sqrt(np.float32(2))).all()
+    with pytest.raises(TypeError, match=r"^multiply: got a Stored to write to"):
+        second *= 2
     optimizer.lr = 0.0
     optimizer.step(np.zeros((70, 10), np.float32))
     assert np.allclose(np.asarray(second), 2 * 0.999, rtol=2.0**-6), "what was set acts on the next step"

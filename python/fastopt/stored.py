@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from . import buffers
 from .buffers import Array
@@ -16,10 +17,10 @@ from .memory import allocate
 __all__ = ["Stored", "stored"]
 
 
-class Stored:
+class Stored(NDArrayOperatorsMixin):
     """An array kept in fewer bytes, such as `opt.state[0]["exp_avg"]` with `state_dtype="8bit"`.
 
-    `np.asarray(stored)` and `stored[...]` are its values now, a new float32 array.  `stored[...] = values` sets it, rounded to
+    `np.asarray(stored)` and `stored[...]` are its values now, a new float32 array, and so NumPy's functions and operators take it.  `stored[...] = values` sets it, rounded to
     nearest, and acts on the next step; setting a part decodes and encodes all of it, which rounds the rest of an 8-bit
     block anew, and leaves its padding alone.  `raw` has the live arrays of the format itself (docs/formats.md has their bits).
     """
@@ -35,6 +36,11 @@ class Stored:
     def format(self) -> str:
         """Its name, as in docs/formats.md."""
         return self._format.name
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values."""
+        return np.dtype(np.float32)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,6 +64,12 @@ class Stored:
             raise ValueError(f"copy: got False, expected None or True, since the values are in the format {self.format!r}")
         values: Array = self._format.decode(self._data, self._extra)[: self.size].reshape(self._shape)
         return values if dtype is None else values.astype(dtype, copy=False)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **arguments: Any) -> Any:
+        if any(isinstance(each, Stored) for each in arguments.get("out", ())):
+            raise TypeError(f"{ufunc.__name__}: got a Stored to write to, expected an array; to set it: stored[...] = values")
+        values = (np.asarray(each) if isinstance(each, Stored) else each for each in inputs)
+        return getattr(ufunc, method)(*values, **arguments)
 
     def astype(self, dtype: Any) -> Array:
         """The values, converted."""
