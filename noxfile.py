@@ -48,7 +48,7 @@ def bench(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Formatting, static types, the stub of the extension, and what follows from the table of rules."""
     session.install("pre-commit", "mypy==2.4.1", "nox")
-    session.install(".[cli]", env={"CMAKE_ARGS": "-DFASTOPT_WARNINGS_AS_ERRORS=ON"})
+    session.install(".[cli,checkpoints]", env={"CMAKE_ARGS": "-DFASTOPT_WARNINGS_AS_ERRORS=ON"})
     session.run("mypy")
     session.run("python", "-m", "mypy.stubtest", "fastopt._core", "--allowlist", "tests/stubtest-allowlist.txt")
     session.run("python", "tools/generate.py", "--check")
