@@ -172,7 +172,7 @@ BAD_NESTS: dict[str, tuple[Any, type[Exception]]] = {
 def test_a_nest_that_cannot_be_saved(bad: str, tmp_path: Path) -> None:
     nest, error = BAD_NESTS[bad]
     with pytest.raises(error, match=r"got .*expected"):
-        checkpoints.save(Nest(nest), tmp_path / "a")  # type: ignore[arg-type]
+        checkpoints.save(Nest(nest), tmp_path / "a")  # type: ignore[arg-type]  # not an optimizer: any nest
     assert list(tmp_path.iterdir()) == []
 
 

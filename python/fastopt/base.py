@@ -302,7 +302,7 @@ class Optimizer:
 
         `{"rule": name, "steps": count, "skipped_steps": count, "seed": number, "state_dtype": ..., "master": ..., "state": [{"step": count, slot:
         array}, ...], "groups": [{...}, ...], "options": {...}}`, the state in the order of the tensors; an entry has a `"name"` too
-        where the parameters came in a dict, the scalars that the rule carries from step to step, `"master"` and `"ema"`, where there
+        where the parameters came in a dict, a `"dtype"` where its parameter has 16 bits, the scalars that the rule carries from step to step, `"master"` and `"ema"`, where there
         are such.  What is kept in a storage format is a dict of its raw arrays.  The arrays are copies.  A schedule is code and not kept: its
         latest `lr` is.  Not to be called while another thread steps.
         """

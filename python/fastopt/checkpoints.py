@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import json
 import math
 import os
@@ -64,7 +65,7 @@ def load(optimizer: Optimizer, path: str | os.PathLike[str]) -> None:
 
 def require_safetensors() -> None:
     try:
-        import safetensors.numpy  # noqa: F401
+        importlib.import_module("safetensors.numpy")
     except ImportError as error:
         raise ImportError('checkpoints need safetensors: pip install "fastopt[checkpoints]"') from error
 
