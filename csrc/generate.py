@@ -1,4 +1,5 @@
-"""Writes the C++ side of the table of rules: `generate.py OUTPUT_FOLDER` makes rules.h and table.h there.
+"""Writes the C++ side of the table of rules: `generate.py OUTPUT_FOLDER` makes rules.h, derived.h,
+table.h and headers.h there.
 
 `python/fastopt/rules` is the one place for a rule's hyperparameters, slots, variants and derived
 scalars.  The build runs this script, which needs nothing but the standard library.
@@ -17,7 +18,8 @@ from typing import Any
 KINDS = ("signed", "non-negative", "parameter", "full")
 """Of slots, in the order of fastopt_slot_kind."""
 
-SOURCE = Path(__file__).resolve().parent.parent / "python" / "fastopt" / "rules"
+ROOT = Path(__file__).resolve().parent
+SOURCE = ROOT.parent / "python" / "fastopt" / "rules"
 BANNER = "// Made by csrc/generate.py from python/fastopt/rules; change those.\n"
 
 
@@ -61,7 +63,7 @@ def rules_header(rules: list[Any]) -> str:
         names = list(rule.scalars)
         fill = ", ".join(f"{name}(V::broadcast(d[{i}]))" for i, name in enumerate(names))
         out.append(f"template <class V>\nstruct {rule.arithmetic}_scalars {{\n  V {', '.join(names)};")
-        out.append(f"  explicit {rule.arithmetic}_scalars(const double* d) : {fill} {{}}\n}};\n")
+        out.append(f"  FASTOPT_INLINE explicit {rule.arithmetic}_scalars(const double* d) : {fill} {{}}\n}};\n")
     out += [f'#include "rules/{rule.arithmetic}.h"' for rule in rules] + [""]
     entries = [f"X({r.arithmetic}, {v.name}, {len(v.slots)}, {mask(r, v)})" for r in rules for v in r.variants]
     out.append("#define FASTOPT_VARIANTS(X) \\\n  " + " \\\n  ".join(entries) + "\n")
@@ -97,11 +99,12 @@ class Lists:
         return self.add(name, "int32_t", [str(value) for value in values])
 
 
-def rule_functions(rule: Any) -> str:
-    """The derived scalars, and the choice of a variant, with locals for the hyperparameters."""
-    parts = [part for h in rule.own for part in h.scalars]
-    known = ["  [[maybe_unused]] const double lr = group.lr;"]
-    known += [f"  [[maybe_unused]] const double {p} = group.hyperparameters[{i}];" for i, p in enumerate(parts)]
+def derived_header(rules: list[Any]) -> str:
+    """The functions that derive each arithmetic's scalars, for the host and for a GPU."""
+    return "\n\n".join([BANNER.rstrip(), *map(derivation, rules)]) + "\n"
+
+
+def derivation(rule: Any) -> str:
     running = rule.carried
     carried = [f"  double {name} = running[{i}];" for i, name in enumerate(running)]
     derived = []
@@ -109,18 +112,27 @@ def rule_functions(rule: Any) -> str:
         new = "" if name in running else "const double "
         derived.append(f"  {new}{name} = {cpp(expression, rule)};\n  out[{i}] = {name};")
     carried_on = [f"  running[{i}] = {name};" for i, name in enumerate(running)]
-    choice = "".join(f"({cpp(v.when, rule)}) ? {i} : " for i, v in enumerate(rule.variants[:-1]))
-    a = rule.arithmetic
     arguments = "const fastopt_group& group, [[maybe_unused]] int64_t t, [[maybe_unused]] double* running, double* out"
-    return "\n".join(
-        [f"static void derive_{a}({arguments}) {{", *known, *carried, *derived, *carried_on, "}"]
-        + [f"static int32_t variant_{a}([[maybe_unused]] const fastopt_group& group) {{", *known]
-        + [f"  return {choice}{len(rule.variants) - 1};", "}"]
-    )
+    head = f"FASTOPT_PORTABLE void derive_{rule.arithmetic}({arguments}) {{"
+    return "\n".join([head, *known(rule), *carried, *derived, *carried_on, "}"])
+
+
+def known(rule: Any) -> list[str]:
+    """Locals for the hyperparameters."""
+    parts = [part for h in rule.own for part in h.scalars]
+    local = [f"  [[maybe_unused]] const double {p} = group.hyperparameters[{i}];" for i, p in enumerate(parts)]
+    return ["  [[maybe_unused]] const double lr = group.lr;", *local]
+
+
+def choice(rule: Any) -> str:
+    """The function that chooses a variant."""
+    chosen = "".join(f"({cpp(v.when, rule)}) ? {i} : " for i, v in enumerate(rule.variants[:-1]))
+    head = f"static int32_t variant_{rule.arithmetic}([[maybe_unused]] const fastopt_group& group) {{"
+    return "\n".join([head, *known(rule), f"  return {chosen}{len(rule.variants) - 1};", "}"])
 
 
 def table_header(rules: list[Any]) -> str:
-    """What step.cpp knows of each arithmetic: names for the outside, derivation, choice of variant."""
+    """What step.cpp knows of each arithmetic: names for the outside, choice of variant; its derivation is in derived.h."""
     out, rows, limits, first = [BANNER], [], [], 0
     for rule in rules:
         a, lists = rule.arithmetic, Lists(rule)
@@ -139,7 +151,7 @@ def table_header(rules: list[Any]) -> str:
             lists.strings("scalars", rule.scalars),
             lists.add("variants", "fastopt_variant", variants),
         ]
-        out += [*lists.declarations, rule_functions(rule), ""]
+        out += [*lists.declarations, choice(rule), ""]
         rows.append(f"  {{{{{', '.join(info)}}}, derive_{a}, variant_{a}, {first}}},")
         first += len(rule.variants)
         limits += [
@@ -152,12 +164,24 @@ def table_header(rules: list[Any]) -> str:
     return "\n".join(out)
 
 
+def headers(generated: dict[str, str]) -> str:
+    """What a kernel for a GPU is compiled from when it is first used: the text of each header under its name in `#include`."""
+    portable = [*ROOT.glob("*.h"), *ROOT.glob("cuda/*.h"), *ROOT.glob("codecs/*.h"), *ROOT.glob("rules/*.h")]
+    portable += [ROOT / "simd" / name for name in ("scalar.h", "scalar_words.h", "common.h")]
+    texts = {str(path.relative_to(ROOT)): path.read_text() for path in sorted(portable)} | generated
+    rows = [f'  {{"{name}", R"text({text})text"}},' for name, text in texts.items()]
+    return "\n".join([BANNER, "static const char* const kHeaders[][2] = {", *rows, "};\n"])
+
+
 def main(folder: str) -> None:
     rules = arithmetics(load_rules().RULES)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    (target / "rules.h").write_text(rules_header(rules))
+    generated = {"rules.h": rules_header(rules), "derived.h": derived_header(rules)}
     (target / "table.h").write_text(table_header(rules))
+    for name, text in generated.items():
+        (target / name).write_text(text)
+    (target / "headers.h").write_text(headers(generated))
 
 
 if __name__ == "__main__":

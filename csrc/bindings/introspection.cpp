@@ -13,6 +13,8 @@
 namespace fastopt::bindings {
 namespace {
 
+#include "headers.h"  // generated
+
 namespace py = pybind11;
 
 std::vector<std::string> names(const char* const* first, int32_t count) { return {first, first + count}; }
@@ -103,6 +105,13 @@ double cycle_seconds() {
 #endif
 }
 
+// What a kernel for a GPU is compiled from: text by name in `#include`.
+py::dict cuda_headers() {
+  py::dict texts;
+  for (const auto& [name, text] : kHeaders) texts[name] = text;
+  return texts;
+}
+
 }  // namespace
 
 void register_introspection(py::module_& module) {
@@ -118,6 +127,7 @@ void register_introspection(py::module_& module) {
   module.def("isa_last_run", &isa_last_run);
   module.def(
       "set_isa", [](const std::string& name) { return fastopt_set_isa(name.c_str()) == FASTOPT_OK; }, py::arg("name"));
+  module.def("cuda_headers", &cuda_headers);
   module.def("cycle_seconds", &cycle_seconds);
   module.def("num_threads", &fastopt_num_threads);
   module.def(

@@ -15,14 +15,14 @@ template <bool kNonNegative> struct Block8 {
     int shift;
     bool special;  // the two codes above the highest stand for Inf and NaN
 
-    explicit Map(uint32_t word)
+    FASTOPT_INLINE explicit Map(uint32_t word)
         : base(word >> 8 & 0xFFFF),
           highest(word & 8 ? kTop - 2 : kTop),
           shift(kLeastShift + static_cast<int>(word & 7)),
           special(word & 8) {}
 
     // For finite magnitudes from `least` (but for zeros) to `most`.
-    Map(uint32_t least, uint32_t most, bool special)
+    FASTOPT_INLINE Map(uint32_t least, uint32_t most, bool special)
         : base(0), highest(special ? kTop - 2 : kTop), shift(kLeastShift), special(special) {
       while (shift < kMostShift && up(most) - (least >> shift) > highest - 1) ++shift;
       const uint32_t top = up(most);
@@ -30,12 +30,12 @@ template <bool kNonNegative> struct Block8 {
       highest = top - base;
     }
 
-    uint32_t up(uint32_t most) const {
+    FASTOPT_INLINE uint32_t up(uint32_t most) const {
       const uint32_t sum = most + (1U << shift) - 1;
       return (sum < kLargest ? sum : kLargest) >> shift;
     }
 
-    uint32_t word() const { return static_cast<uint32_t>(shift - kLeastShift) | (special ? 8U : 0U) | base << 8; }
+    FASTOPT_INLINE uint32_t word() const { return static_cast<uint32_t>(shift - kLeastShift) | (special ? 8U : 0U) | base << 8; }
   };
 
   // The extremes of a block's magnitudes; a non-negative one that is negative is taken for a huge one, which is looked
@@ -117,29 +117,40 @@ template <bool kNonNegative> struct Block8 {
     return 0 - lane(most, true);
   }
 
-  // Where Inf, NaN, or a value that might round up to Inf is among them: rare, so one at a time.
-  static void encode_huge(const float* from, const uint32_t* words, uint32_t turn, uint8_t* to, uint32_t* extra) {
-    uint32_t most = 0, least = ~0U;
-    bool special = false;
-    for (int i = 0; i < kBlock; ++i) {
-      const uint32_t size = float_bits(from[i]) & ~kSign;
+  // What decides on a block's map, gathered one element at a time.
+  struct Survey {
+    uint32_t least = ~0U, most = 0;  // of the finite magnitudes but for zeros
+    bool special = false;            // there is Inf or NaN
+
+    FASTOPT_INLINE void add(uint32_t bits) {
+      const uint32_t size = bits & ~kSign;
       special = special || size >= kInf;
-      if (size >= kInf || size == 0) continue;
+      if (size >= kInf || size == 0) return;
       most = size > most ? size : most;
       least = size < least ? size : least;
     }
-    const Map map = most == 0 ? Map(special ? 8 : 0) : Map(least, most, special);
+
+    FASTOPT_INLINE Map map() const { return most == 0 ? Map(special ? 8 : 0) : Map(least, most, special); }
+  };
+
+  // The code of a value, whatever it is.
+  static FASTOPT_INLINE uint8_t code_of(uint32_t bits, uint32_t word, const Map& map) {
+    const uint32_t size = bits & ~kSign, inf = (map.special ? kTop - 2 : kTop) + 1;
+    const uint32_t lowest = map.base + (kNonNegative && size != 0);
+    const uint32_t kept = (size + (word >> (32 - map.shift))) >> map.shift;
+    uint32_t code = (kept > lowest ? kept : lowest) - map.base;
+    if (code > map.highest) code = map.highest;
+    if (size >= kInf) code = size == kInf ? inf : inf + 1;
+    return static_cast<uint8_t>(kNonNegative ? code : code | (bits >> 24 & 0x80));
+  }
+
+  // Where Inf, NaN, or a value that might round up to Inf is among them: rare, so one at a time.
+  static void encode_huge(const float* from, const uint32_t* words, uint32_t turn, uint8_t* to, uint32_t* extra) {
+    Survey survey;
+    for (int i = 0; i < kBlock; ++i) survey.add(float_bits(from[i]));
+    const Map map = survey.map();
     *extra = map.word();
-    const uint32_t inf = (special ? kTop - 2 : kTop) + 1;
-    for (int i = 0; i < kBlock; ++i) {
-      const uint32_t bits = float_bits(from[i]), size = bits & ~kSign;
-      const uint32_t lowest = map.base + (kNonNegative && size != 0);
-      const uint32_t kept = (size + ((words[i] + turn) >> (32 - map.shift))) >> map.shift;
-      uint32_t code = (kept > lowest ? kept : lowest) - map.base;
-      if (code > map.highest) code = map.highest;
-      if (size >= kInf) code = size == kInf ? inf : inf + 1;
-      to[i] = static_cast<uint8_t>(kNonNegative ? code : code | (bits >> 24 & 0x80));
-    }
+    for (int i = 0; i < kBlock; ++i) to[i] = code_of(float_bits(from[i]), words[i] + turn, map);
   }
 };
 

@@ -3,7 +3,6 @@ namespace fastopt::FASTOPT_ISA {
 
 // With words of no noise it rounds to nearest.
 alignas(64) constexpr uint32_t kNoWords[FASTOPT_BLOCK] = {};
-constexpr uint32_t kHalfTurn = 0x80000000;
 
 template <class Codec> struct Coder {
   using Data = typename Codec::Data;

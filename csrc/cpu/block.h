@@ -121,8 +121,8 @@ template <class Variant, StageLevel kLevel, class P, class G, template <bool> cl
       F32 state[kSlots + 1];
       slots.load(state, i);
       if constexpr (kLevel != kBare) stages.before(p, g);
-      update(scalars, p, g, state);
-      encode(p, word + param_turn, stochastic, param + i, beside(extra, i));
+      Variant::apply(scalars, p, g, state);
+      encode_parameter<P>(p, word + param_turn, stochastic, param + i, beside(extra, i));
       slots.store(state, i, word);
       if constexpr (kIsWhole) {
         if (block.ema) {
@@ -133,23 +133,6 @@ template <class Variant, StageLevel kLevel, class P, class G, template <bool> cl
       }
     }
     slots.finish(words);
-  }
-
-  static FASTOPT_INLINE void encode(F32 p, U32 word, bool stochastic, typename P::Data* param, ParamExtra* extra) {
-    if constexpr (P::kRounds) {
-      if (!stochastic) return P::round(p, param, extra);
-    }
-    P::encode(p, stochastic ? word : U32::broadcast(kHalfTurn), param, extra);
-  }
-
-  using Scalars = typename Variant::template Scalars<F32>;
-
-  static FASTOPT_INLINE void update(const Scalars& scalars, F32& p, F32 g, F32* state) {
-    if constexpr (kSlots == 0) Variant::update(scalars, p, g);
-    if constexpr (kSlots == 1) Variant::update(scalars, p, g, state[0]);
-    if constexpr (kSlots == 2) Variant::update(scalars, p, g, state[0], state[1]);
-    if constexpr (kSlots == 3) Variant::update(scalars, p, g, state[0], state[1], state[2]);
-    if constexpr (kSlots == 4) Variant::update(scalars, p, g, state[0], state[1], state[2], state[3]);
   }
 
   // An array of fewer elements than a block has, in memory of a whole one.

@@ -5,24 +5,9 @@
 
 #include "../codecs/formats.h"
 #include "../fastopt.h"
+#include "../stage_scalars.h"
 
 namespace fastopt {
-
-// How much of the stages a kernel has: they cost some arithmetic even where they are off, which shows in the caches.
-enum StageLevel { kBare, kPenalties, kWhole, kStageLevels };
-
-// The stages around the rule; each value is neutral where its stage is off.
-struct StageScalars {
-  double grad_scale = 1;  // unscale and maximize: the sign is its sign; this, L1, L2 and decay are kPenalties
-  double l1 = 0;
-  double l2 = 0;
-  double keep = 1;          // decoupled decay: 1 - lr*weight_decay
-  double clip_value = 0;    // 0: none
-  double norm_factor = 1;   // max_norm's
-  double ema_gain = 0;      // the new parameter's share in the average
-  bool ema_starts = false;  // the average takes the parameter as it is
-  bool zero_grad = false;
-};
 
 // Contiguous elements of one tensor, all under the same scalars.
 struct Piece {

@@ -18,6 +18,8 @@
 
 #include "../codecs/bfloat16.h"
 #include "../codecs/block8.h"
+#include "../codecs/rounding.h"
+
 #include "../codecs/coder.h"
 #include "../codecs/copy.h"
 #include "../codecs/float16.h"
@@ -25,7 +27,8 @@
 #include "../codecs/native.h"
 #include "../codecs/noise.h"
 #include "../codecs/split.h"
-#include "stages.h"
+#include "../stages.h"
+#include "../variant.h"
 
 #include "block.h"
 #include "floor.h"
@@ -36,17 +39,6 @@ namespace fastopt::FASTOPT_ISA {
 
 #include "rules.h"  // generated: the scalars and headers of all rules
 
-// A type for each variant of each rule, so that the tile loop can be made for it.
-#define FASTOPT_VARIANT(RULE, VARIANT, SLOTS, NON_NEGATIVE)                              \
-  struct RULE##_##VARIANT {                                                              \
-    static constexpr int slots = SLOTS;                                                  \
-    static constexpr bool non_negative(int slot) { return NON_NEGATIVE >> slot & 1; }    \
-    template <class V> using Scalars = RULE##_scalars<V>;                                \
-    template <class V, class... State>                                                   \
-    static FASTOPT_INLINE void update(const Scalars<V>& s, V& p, V g, State&... state) { \
-      RULE::VARIANT(s, p, g, state...);                                                  \
-    }                                                                                    \
-  };
 FASTOPT_VARIANTS(FASTOPT_VARIANT)
 
 #define FASTOPT_RUN(RULE, VARIANT, SLOTS, NON_NEGATIVE) TileLoop<RULE##_##VARIANT, Vec<T>, kLevel>::run,

@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <mutex>
 
-#include "exact_sum.h"
+#include "../derive.h"
+#include "../exact_sum.h"
 #include "isa.h"
 #include "storage.h"
 
@@ -14,6 +15,29 @@ namespace {
 
 // A piece is no longer than a chunk, or than the work of one thread alone.
 constexpr int64_t kBlocks = Line::kLargestChunk * Line::kTile / FASTOPT_BLOCK;
+
+class ExactSum {
+ public:
+  void add(double value, int exponent = 0) {
+    if (!is_finite(value)) {
+      special_ += value;
+      return;
+    }
+    const SumTerm term = sum_term(value, exponent);
+    for (int k = 0; k < 3; ++k) limbs_[term.limb + k] += term.parts[k];
+  }
+
+  void add(const ExactSum& other) {
+    special_ += other.special_;
+    for (int i = 0; i < kSumLimbs; ++i) limbs_[i] += other.limbs_[i];
+  }
+
+  double root() { return special_ == 0 ? sum_root(limbs_) : special_; }
+
+ private:
+  uint64_t limbs_[kSumLimbs] = {};
+  double special_ = 0;  // Inf or NaN
+};
 
 // The sweep's results for a piece of a gradient that is decoded tile by tile.
 bool sweep_stored(const fastopt_tensor& tensor, int64_t begin, const Sweep& sweep) {
@@ -83,10 +107,6 @@ Measurement measure(const Line& line, const fastopt_options& options) {
     all_finite = all_finite && finite;
   });
   return {total.root(), all_finite};
-}
-
-double norm_factor(const fastopt_options& options, double norm) {
-  return options.max_norm > 0 && norm > options.max_norm && isfinite(norm) ? options.max_norm / norm : 1;
 }
 
 bool are_valid(const fastopt_options& options) {

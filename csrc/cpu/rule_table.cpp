@@ -1,25 +1,14 @@
 #include "rule_table.h"
 
-#include <math.h>
 #include <string.h>
 
+#include "../derive.h"
 #include "float_control.h"
 
 namespace fastopt {
 namespace {
 
-// By repeated squaring, as rules.power in Python: the same multiplications everywhere.
-double power(double x, int64_t t) {
-  double result = 1;
-  for (; t > 0; t >>= 1) {
-    if (t & 1) result *= x;
-    x *= x;
-  }
-  return result;
-}
-
-double where(bool condition, double a, double b) { return condition ? a : b; }
-
+#include "derived.h"  // generated
 #include "table.h"  // generated
 
 constexpr int32_t kRuleCount = sizeof kRules / sizeof kRules[0];

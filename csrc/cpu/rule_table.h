@@ -3,11 +3,10 @@
 #pragma once
 #include <stdint.h>
 
+#include "../derive.h"
 #include "../fastopt.h"
 
 namespace fastopt {
-
-constexpr int kMaxScalars = 16;  // of one rule
 
 struct RuleRow {
   fastopt_rule info;

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "../derive.h"
 #include "../fastopt.h"
 #include "float_control.h"
 #include "isa.h"
@@ -60,15 +61,7 @@ Row make_row(const fastopt_group& group, const fastopt_tensor& tensor, const fas
   row.variant = &rule.info.variants[variant];
   row.kernel = rule.first_kernel + variant;
   rule.derive(group, row.t, row.after, row.scalars);
-  StageScalars& stages = row.stages;
-  stages.grad_scale = group.maximize ? -options.grad_scale : options.grad_scale;
-  stages.clip_value = options.clip_value;
-  stages.l1 = group.l1;
-  (group.decoupled_weight_decay ? stages.keep : stages.l2) =
-      group.decoupled_weight_decay ? 1 - group.lr * group.weight_decay : group.weight_decay;
-  stages.ema_gain = 1 - options.ema_decay;
-  stages.ema_starts = tensor.steps == 0;
-  stages.zero_grad = options.zero_grad;
+  const StageScalars& stages = row.stages = derive_stages(group, options, tensor.steps);
   const bool penalties = stages.grad_scale != 1 || stages.l1 != 0 || stages.l2 != 0 || stages.keep != 1;
   row.level = stages.clip_value != 0 || stages.zero_grad ? kWhole : penalties ? kPenalties : kBare;
   return row;

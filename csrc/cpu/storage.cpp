@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "../noise_key.h"
 #include "float_control.h"
 #include "isa.h"
 #include "line.h"
@@ -13,9 +14,6 @@ namespace fastopt {
 namespace {
 
 constexpr int64_t kTile = GradientTile::kLength;
-
-// docs/formats.md: for each slot, and for the parameter.
-constexpr uint32_t kTurns[FASTOPT_MAX_SLOTS + 1] = {0x9E3779B9, 0x6A09E667, 0xBB67AE85, 0x94C583AD, 0xB408AD77};
 
 struct FormatRow {
   const char* name;
@@ -68,37 +66,15 @@ int32_t role_of(int32_t kind) {
   return kind == FASTOPT_SIGNED ? kSigned : kind == FASTOPT_NON_NEGATIVE ? kNonNegative : 0;
 }
 
-uint32_t mixed(uint32_t x) {
-  x = (x ^ x >> 16) * 0x7FEB352D;
-  x = (x ^ x >> 15) * 0x846CA68B;
-  return x ^ x >> 16;
-}
-
-uint32_t mixed(uint64_t x, uint32_t with) {
-  return mixed(static_cast<uint32_t>(x) ^ mixed(static_cast<uint32_t>(x >> 32) ^ with));
-}
-
-// Of one step of one tensor.
-struct NoiseKey {
-  uint32_t key;
-
-  NoiseKey(uint64_t seed, int64_t step) : key(mixed(static_cast<uint64_t>(step), mixed(seed, 0x9E3779B9))) {}
-
-  // Where the noise of an element begins (codecs/noise.h).
-  uint32_t start(uint64_t index) const {
-    return mixed(static_cast<uint32_t>(index >> 32) ^ key) + static_cast<uint32_t>(index);
-  }
-};
-
 // Elements from one on whose noise goes on from its start: up to where the upper half of the index changes.
 int64_t noise_run(uint64_t index) { return static_cast<int64_t>(0x100000000 - static_cast<uint32_t>(index)); }
 
 constexpr int64_t kSpare = 64;  // words that are written behind those asked for
 
-void fill_noise(const NoiseKey& key, uint64_t index, int64_t count, uint32_t* words) {
+void fill_noise(uint32_t key, uint64_t index, int64_t count, uint32_t* words) {
   while (count > 0) {
     const int64_t run = std::min(count, noise_run(index));
-    active_kernels().noise(key.start(index), run, words);
+    active_kernels().noise(noise_start(key, index), run, words);
     words += run;
     index += static_cast<uint64_t>(run);
     count -= run;
@@ -185,9 +161,8 @@ void update_stored(const fastopt_tensor& tensor, const fastopt_variant& variant,
   GradientTile grad;
   alignas(64) float scratch[kTile];
   const int64_t size = element_size(tensor.dtype), end = begin + piece.length;
-  const auto step = static_cast<uint32_t>(tensor.steps + 1);
-  const NoiseKey key(seed, tensor.steps + 1);
-  const uint32_t param_turn = step * kTurns[FASTOPT_MAX_SLOTS];
+  const int64_t step = tensor.steps + 1;
+  const uint32_t key = noise_key(seed, step), param_turn = noise_turn(FASTOPT_MAX_SLOTS, step);
   const Format native{static_cast<int32_t>(size), 0, 1, nullptr, nullptr, nullptr};
   const auto row_of = [&](int32_t format) -> const Format& { return format == 0 ? native : format_of(format); };
   for (int64_t at = begin; at < end;) {
@@ -209,10 +184,10 @@ void update_stored(const fastopt_tensor& tensor, const fastopt_variant& variant,
       const Coded state = elements(row_of(tensor.state_format[slot]), tensor.state[slot], tensor.state_extra[slot], at);
       part.state[k] = state.data;
       part.state_extra[k] = state.extra;
-      part.state_turns[k] = step * kTurns[slot];
+      part.state_turns[k] = noise_turn(slot, step);
     }
     part.length = length;
-    part.noise = key.start(index);
+    part.noise = noise_start(key, index);
     part.param_turn = param_turn;
     part.stochastic = tensor.stochastic;
     if (decodes) {
@@ -291,8 +266,7 @@ fastopt_status fastopt_encode(int32_t format, const float* values, int64_t lengt
     return FASTOPT_OK;
   }
   uint32_t words[kTile + kSpare];
-  const uint32_t turn = static_cast<uint32_t>(noise->step) * kTurns[noise->stream];
-  const NoiseKey key(noise->seed, noise->step);
+  const uint32_t turn = noise_turn(noise->stream, noise->step), key = noise_key(noise->seed, noise->step);
   for (int64_t at = 0; at < length; at += kTile) {
     fill_noise(key, static_cast<uint64_t>(noise->offset) + static_cast<uint64_t>(at), kTile, words);
     const Coded to = elements(format, data, extra, at);

@@ -21,11 +21,7 @@ template <class Variant, class V, StageLevel kLevel> struct TileLoop {
     V state[kSlots + 1];
     for (int k = 0; k < kSlots; ++k) state[k] = Codec::decode(arrays[2 + k] + at);
     if constexpr (kLevel != kBare) stages.before(p, g);
-    if constexpr (kSlots == 0) Variant::update(scalars, p, g);
-    if constexpr (kSlots == 1) Variant::update(scalars, p, g, state[0]);
-    if constexpr (kSlots == 2) Variant::update(scalars, p, g, state[0], state[1]);
-    if constexpr (kSlots == 3) Variant::update(scalars, p, g, state[0], state[1], state[2]);
-    if constexpr (kSlots == 4) Variant::update(scalars, p, g, state[0], state[1], state[2], state[3]);
+    Variant::apply(scalars, p, g, state);
     Codec::encode(p, arrays[0] + at);
     for (int k = 0; k < kSlots; ++k) Codec::encode(state[k], arrays[2 + k] + at);
     if constexpr (kIsWhole) {

@@ -6,7 +6,7 @@ template <class V> struct GradientStages {
   V grad_scale, clip_value, minus_clip_value, norm_factor;
   bool clips;
 
-  explicit GradientStages(const StageScalars& s)
+  FASTOPT_INLINE explicit GradientStages(const StageScalars& s)
       : grad_scale(V::broadcast(s.grad_scale)),
         clip_value(V::broadcast(s.clip_value)),
         minus_clip_value(V::broadcast(-s.clip_value)),
@@ -21,11 +21,11 @@ template <class V> struct GradientStages {
 
 // Before the rule: those, then L1, L2, decoupled decay.  After it: the average.
 template <class V, StageLevel kLevel> struct Stages {
-  const GradientStages<V> gradient;
+  GradientStages<V> gradient;
   V l1, l2, keep, ema_gain;
   bool has_l1, has_l2, ema_starts;
 
-  explicit Stages(const StageScalars& s)
+  FASTOPT_INLINE explicit Stages(const StageScalars& s)
       : gradient(s),
         l1(V::broadcast(s.l1)),
         l2(V::broadcast(s.l2)),

@@ -1,0 +1,15 @@
+// What the shared headers need of the compiler: for CUDA, functions on the device under the names of the host's
+// builtins.
+#pragma once
+
+#define FASTOPT_ISA cuda
+#define FASTOPT_INLINE __device__ __forceinline__
+#define FASTOPT_OUTLINE __device__ __noinline__
+
+#define __builtin_memcpy memcpy
+#define __builtin_fmaf ::fmaf
+#define __builtin_fma ::fma
+#define __builtin_sqrtf ::sqrtf
+#define __builtin_sqrt ::sqrt
+#define __builtin_fabsf ::fabsf
+#define __builtin_fabs ::fabs

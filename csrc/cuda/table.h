@@ -1,0 +1,46 @@
+// What the host writes and the kernels read, in the layout of C; python/fastopt/cuda/table.py has the same.
+namespace fastopt::cuda {
+
+// A row of hyperparameters, whose lr may be an array of one element on the device.
+struct Group {
+  fastopt_group values;
+  const void* lr;  // or nullptr
+  int32_t lr_is_double;
+};
+
+// What kernels leave for each other and for the host.
+struct Control {
+  double norm;
+  double norm_factor;  // max_norm's
+  int32_t finite;
+  int32_t skipped;  // the step that is under way
+  int64_t completed, skipped_steps;
+  // Of the measurement that is under way.
+  uint32_t infinite, nan;  // sums of squares
+  uint32_t not_finite;     // gradients
+  uint32_t done;           // thread blocks that have ended
+  uint64_t limbs[kSumLimbs];
+};
+
+// Of one launch, over the tensors that need the same kernel.  They lie in one line of tiles of FASTOPT_BLOCK elements, each
+// from a multiple of kLongest tiles on.
+struct Launch {
+  fastopt_tensor* tensors;  // all but the gradients
+  void* const* grads;       // or, of a single tensor, nullptr for
+  void* grad;               // this.  A gradient of nullptr: the tensor and its count stay as they are
+  const int64_t* first_tiles;
+  const Group* groups;
+  Control* control;
+  int64_t tensor_count;
+  int64_t begin_tile, end_tile;
+  int64_t begin, end;  // elements of each tensor: of a part alone
+  uint64_t seed;
+  fastopt_options options;
+  int32_t measured;  // a sweep came before
+  int32_t counts;    // the tensors' steps
+  int32_t ends;      // the last launch of the step, or of the sweep
+};
+
+constexpr int kLongest = 4;  // tiles that a block of threads takes at once, at most
+
+}  // namespace fastopt::cuda

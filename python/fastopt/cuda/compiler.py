@@ -1,0 +1,118 @@
+"""From a kernel's source to machine code for a GPU: NVRTC, and a cache on disk.
+
+NVRTC is called directly, not by CuPy's own compile path, which flushes denormals to zero.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from .kernels import GradientKernel, StepKernel, headers
+
+__all__ = ["OPTIONS", "Cubin", "cache_folder", "cached", "compile_source", "cubin"]
+
+OPTIONS = (
+    "-std=c++17",
+    "-default-device",
+    "-device-int128",
+    # The CPU's arithmetic: denormals, correctly rounded division and root, no contraction.
+    "-ftz=false",
+    "-prec-div=true",
+    "-prec-sqrt=true",
+    "-fmad=false",
+)
+
+SUFFIX = ".cubin"
+
+
+class Cubin:
+    """A file of the cache."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.kernel, self.arch, _ = path.stem.rsplit(".", 2)
+
+
+def cache_folder() -> Path:
+    """`FASTOPT_CACHE_DIR`, or `fastopt` in the user's folder for caches."""
+    own = os.environ.get("FASTOPT_CACHE_DIR")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastopt"
+
+
+def cached() -> list[Cubin]:
+    """What the cache holds, by name."""
+    return [Cubin(path) for path in sorted(cache_folder().glob(f"*.*.*{SUFFIX}"))]
+
+
+def nvrtc() -> Any:
+    """CuPy's binding of NVRTC; ImportError, with what to install, where there is none."""
+    try:
+        from cupy.cuda import nvrtc as binding
+    except ImportError as error:
+        raise ImportError(f'a CUDA array needs CuPy: pip install "fastopt[cuda13]", or [cuda12] for older drivers ({error})') from error
+    try:
+        binding.getVersion()
+    except Exception as error:  # CuPy has found no library, and each of its versions says so in its own way
+        raise ImportError(f'NVRTC is missing: pip install "fastopt[cuda13]", or [cuda12] for older drivers ({error})') from error
+    return binding
+
+
+def compile_source(source: str, arch: str, extra: tuple[str, ...] = ()) -> tuple[bytes, str]:
+    """Machine code for `arch`, such as "sm_90", and the compiler's words; RuntimeError with them where it refuses."""
+    compiler = nvrtc()
+    texts = headers()
+    program = compiler.createProgram(
+        source, "fastopt.cu", [text.encode() for text in texts.values()], [name.encode() for name in texts]
+    )
+    try:
+        compiler.compileProgram(program, (f"-arch={arch}", *OPTIONS, *extra))
+        return bytes(compiler.getCUBIN(program)), str(compiler.getProgramLog(program))
+    except compiler.NVRTCError as error:
+        raise RuntimeError(f"NVRTC refuses a kernel for {arch} ({error}):\n{compiler.getProgramLog(program)}") from error
+    finally:
+        compiler.destroyProgram(program)
+
+
+def cubin(kernel: StepKernel | GradientKernel | Any, arch: str) -> bytes:
+    """Machine code of a kernel for `arch`, from the cache where it is there, else into it.
+
+    A cache that cannot be written is none; a file that was cut short is compiled anew.
+    """
+    source = kernel.source
+    path = cache_folder() / f"{kernel.name}.{arch}.{key(source, arch)}{SUFFIX}"
+    try:
+        code = path.read_bytes()
+        if code[:4] == b"\x7fELF" and hashlib.sha256(code[:-32]).digest() == code[-32:]:
+            return code[:-32]
+    except OSError:
+        pass
+    code, _ = compile_source(source, arch)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(code + hashlib.sha256(code).digest())
+        Path(temporary).replace(path)
+    except OSError:
+        pass
+    return code
+
+
+def key(source: str, arch: str) -> str:
+    """Of all that the machine code depends on."""
+    parts = [source, arch, *OPTIONS, str(nvrtc().getVersion()), *(f"{name}\0{text}" for name, text in headers().items())]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def check_arch(value: str) -> str:
+    """An architecture by its name; ValueError where it is none."""
+    if not re.fullmatch(r"sm_\d+a?", value):
+        raise ValueError(f"arch: got {value!r}, expected one such as sm_90")
+    return value
