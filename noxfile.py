@@ -1,4 +1,5 @@
-"""The project's chores: `nox -s tests`, `nox -s lint`, `nox -s frameworks`, `nox -s budgets`, `nox -s demo`, `nox -s bench`."""
+"""The project's chores: `nox -s tests`, `nox -s lint`, `nox -s cuda`, `nox -s frameworks`, `nox -s budgets`, `nox -s demo`,
+`nox -s bench`."""
 
 import nox
 
@@ -12,6 +13,14 @@ def tests(session: nox.Session) -> None:
     session.install("torch==2.13.0")  # first, so that nothing else chooses another build of it
     session.install(".[test]")
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def cuda(session: nox.Session) -> None:
+    """Compiles every kernel for CUDA that arguments can ask for; needs no GPU."""
+    session.install("torch==2.13.0")  # as above
+    session.install(".[test]")
+    session.run("pytest", "-m", "exhaustive", "tests/test_cuda_compile.py", *session.posargs)
 
 
 @nox.session

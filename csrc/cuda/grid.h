@@ -1,12 +1,17 @@
 // How a grid of thread blocks goes through a line of tiles, and how it ends.
 namespace fastopt::cuda {
 
-FASTOPT_INLINE void* gradient_of(const Launch& launch, int64_t tensor) {
-  return launch.grads ? launch.grads[tensor] : launch.grad;
+// The tensor at a place in the launch, by its index in the plan.
+FASTOPT_INLINE int64_t index_of(const Launch& launch, int64_t place) {
+  return launch.indices ? launch.indices[place] : place;
 }
 
-// The last tensor that begins at a tile or before; `known` is tried first.
-FASTOPT_INLINE int64_t tensor_at(const Launch& launch, int64_t tile, int64_t known) {
+FASTOPT_INLINE void* gradient_of(const Launch& launch, int64_t index) {
+  return launch.grads ? launch.grads[index] : launch.grad;
+}
+
+// The place of the last tensor that begins at a tile or before; `known` is tried first.
+FASTOPT_INLINE int64_t place_of(const Launch& launch, int64_t tile, int64_t known) {
   const int64_t* const first = launch.first_tiles;
   if (known >= 0 && first[known] <= tile && tile < first[known + 1]) return known;
   int64_t low = 0, high = launch.tensor_count;
@@ -17,19 +22,19 @@ FASTOPT_INLINE int64_t tensor_at(const Launch& launch, int64_t tile, int64_t kno
   return low;
 }
 
-// Calls enter(tensor), with all threads of the block, before the first of its tiles, then, with one warp
+// Calls enter(index), with all threads of the block, before the first tile of a tensor, then, with one warp
 // for each block of FASTOPT_BLOCK elements of it that has elements of the step: visit(first element, window).
 template <class Enter, class Visit>
 FASTOPT_INLINE void for_each_tile(const Launch& launch, const Enter& enter, const Visit& visit) {
   int64_t current = -1;
   const int64_t stride = static_cast<int64_t>(gridDim.x) * warps();
   for (int64_t at = launch.begin_tile + static_cast<int64_t>(blockIdx.x) * warps(); at < launch.end_tile; at += stride) {
-    const int64_t tensor = tensor_at(launch, at, current);
-    if (tensor != current) enter(tensor);
-    current = tensor;
-    if (!gradient_of(launch, tensor)) continue;
-    const int64_t start = (at - launch.first_tiles[tensor] + warp()) * kBlock;
-    const int64_t length = launch.tensors[tensor].length, end = launch.end < length ? launch.end : length;
+    const int64_t place = place_of(launch, at, current), index = index_of(launch, place);
+    if (place != current) enter(index);
+    current = place;
+    if (!gradient_of(launch, index)) continue;
+    const int64_t start = (at - launch.first_tiles[place] + warp()) * kBlock;
+    const int64_t length = launch.tensors[index].length, end = launch.end < length ? launch.end : length;
     const int64_t first = launch.begin - start, last = end - start;
     const Window window{static_cast<int>(first > 0 ? first : 0), static_cast<int>(last < kBlock ? last : kBlock)};
     if (first < kBlock && window.begin < window.end) visit(start, window);

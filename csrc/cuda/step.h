@@ -183,8 +183,9 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
   // Tensors that had a gradient have had their step.
   static FASTOPT_INLINE void count(const Launch& launch, bool skipped) {
     for (int64_t i = threadIdx.x; i < launch.tensor_count && !skipped; i += blockDim.x) {
-      if (!gradient_of(launch, i)) continue;
-      fastopt_tensor& tensor = launch.tensors[i];
+      const int64_t index = index_of(launch, i);
+      if (!gradient_of(launch, index)) continue;
+      fastopt_tensor& tensor = launch.tensors[index];
       if constexpr (Rule::running > 0) {
         double scalars[kMaxScalars];
         Rule::derive(launch.groups[tensor.group].values, tensor.steps + 1, tensor.running, scalars);

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy import ndarray
 
-from . import _core, buffers
+from . import buffers
 from .arguments import bind_arguments, for_each, read_gradients, read_groups
 from .flat import FlatBuffer
 from .formats import STORAGE, check_seed
 from .groups import Group
 from .options import Options, PartOptions, StepOptions
 from .parts import Parts
+from .plans import Plan, make_plan, write_group
 from .rules import OPTIONS, Rule
 from .snapshots import load, snapshot
 from .tensors import Tensor, check_storage
@@ -32,7 +33,7 @@ from .traffic import traffic
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Optimizer", "States", "write_group"]
+__all__ = ["Optimizer", "States"]
 
 
 class States(Sequence[Mapping[str, Any]]):
@@ -44,7 +45,7 @@ class States(Sequence[Mapping[str, Any]]):
     step to step (NAdam's `"mu_product"`) stand there as numbers.
     """
 
-    def __init__(self, rule: Rule, tensors: list[Tensor], plan: _core.Plan) -> None:
+    def __init__(self, rule: Rule, tensors: list[Tensor], plan: Plan) -> None:
         self._rule = rule
         self._tensors = tensors
         self._plan = plan
@@ -56,7 +57,7 @@ class States(Sequence[Mapping[str, Any]]):
         index = self._index[key] if isinstance(key, str) else range(len(self))[key]
         steps, running = self._plan.progress_of(index)
         carried = dict(zip(self._rule.carried, map(np.float64, running), strict=True))
-        return MappingProxyType({"step": steps, **carried, **self._tensors[index].entries()})
+        return MappingProxyType({"step": steps, **carried, **self._tensors[index].shown()})
 
     def __len__(self) -> int:
         return len(self._tensors)
@@ -92,12 +93,14 @@ class Optimizer:
                 self._tensors, for_each(copy_to, "copy_to", self._tensors, "for no copy"), strict=True
             ):
                 tensor.take_copy(value, name)
+        for tensor in self._tensors:
+            buffers.check_place(tensor.param, tensor.name, self._tensors[0].param, self._tensors[0].name)
         buffers.check_disjoint([entry for tensor in self._tensors for entry in tensor.arrays()])
         check_storage(self._tensors, self._groups, self._state_dtype, self._master)
         average = self._options["ema_decay"] is not None
         for tensor in self._tensors:
             tensor.allocate(self._groups[tensor.group], average=average, state_dtype=self._state_dtype, master=self._master)
-        self._plan = _core.Plan(self.rule.arithmetic, self._rows(), len(self._groups), self._seed)
+        self._plan = make_plan(self.rule, self._rows(), len(self._groups), self._seed)
         self._plan.set_progress([(0, [scalar.initial for scalar in self.rule.running]) for _ in self._tensors])
         self._parts = Parts(self._tensors, self._plan)
         for index, group in enumerate(self._groups):
@@ -125,7 +128,7 @@ class Optimizer:
 
         def write(group: Group) -> None:
             if (optimizer := owner()) is not None:
-                write_group(optimizer._plan, index, optimizer.rule, group.hyperparameters())
+                write_group(optimizer._plan, index, optimizer.rule, group.written())
                 optimizer._scheduled = [group for group in optimizer._groups if group.schedule is not None]
 
         return write
@@ -257,7 +260,7 @@ class Optimizer:
 
         The arrays are live; before a parameter's first step its average is the parameter as it came.
         """
-        averages = [tensor.ema for tensor in self._tensors]
+        averages = [buffers.given(tensor.ema) for tensor in self._tensors]
         if averages[0] is None:
             return None
         if self._shape is dict:
@@ -267,7 +270,7 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate of all groups; ValueError on reading where they differ.  Setting it sets it in each."""
-        rates = {group["lr"] for group in self._groups}
+        rates = {group.number() for group in self._groups}
         if len(rates) != 1:
             raise ValueError(f"lr: the groups have different ones ({sorted(rates)}); read opt.groups[i]['lr']")
         return float(rates.pop())
@@ -352,16 +355,3 @@ class Optimizer:
         groups = "".join(f"\n  {group!r}" for group in self._groups)
         formats = "".join(f", {name}={value!r}" for name, value in self._formats().items() if value is not None)
         return f"{type(self).__name__}({len(self._tensors)} tensors, {elements} elements, {self.steps} steps{formats}){groups}"
-
-
-def write_group(plan: _core.Plan, index: int, rule: Rule, values: Mapping[str, Any]) -> None:
-    """Puts checked hyperparameters into the plan's row."""
-    plan.set_group(
-        index,
-        lr=values["lr"],
-        weight_decay=values["weight_decay"],
-        decoupled=values["decoupled_weight_decay"],
-        l1=values["l1"],
-        maximize=values["maximize"],
-        hyperparameters=rule.codes(values),
-    )

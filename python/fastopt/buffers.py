@@ -1,4 +1,4 @@
-"""Any array -> a NumPy view of its memory, and the words of every input error.
+"""Any array -> a view of its memory, and the words of every input error.  The view is NumPy's, or a DeviceArray on a GPU.
 
 The extension's fast check says only that an array will not do; the functions here say why.  Nothing is
 ever copied: what cannot be viewed in place is refused.
@@ -12,37 +12,46 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .memory import LINE, Array, allocate
+from .cuda import arrays as cuda
+from .cuda.arrays import DeviceArray
+from .memory import BFLOAT16, LINE, Array, allocate
 from .rules import shown
 
 __all__ = [
     "BFLOAT16",
     "DTYPES",
     "Array",
+    "DeviceArray",
+    "address",
     "as_array",
+    "as_host_array",
+    "blocks_like",
     "check_copy",
     "check_disjoint",
     "check_gradient",
     "check_parameter",
+    "check_place",
     "check_running",
     "check_state",
+    "copy_values",
     "dtype_name",
     "full_like",
+    "given",
     "is_array",
     "new_like",
+    "place_of",
+    "to_host",
     "widened",
 ]
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 """In the order of C's fastopt_dtype."""
 
-BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
-"""How bfloat16 arrays travel inside fastopt: NumPy itself has no such type."""
-
 WIDER = {"float32": ("float32", "bfloat16", "float16"), "float64": ("float64", "float32", "bfloat16", "float16")}
 """The dtypes of gradients that an arithmetic holds without loss."""
 
 Named: TypeAlias = tuple[str, Array]
+"""Of arrays; those on a GPU stand under the same annotation, as what they have in common is all that is used."""
 
 
 def is_array(value: Any) -> bool:
@@ -58,14 +67,35 @@ def has(value: Any, name: str) -> bool:
         return True
 
 
+def place_of(array: Any) -> str:
+    """Where an array is, in messages."""
+    return array.place if isinstance(array, DeviceArray) else "the CPU"
+
+
+def check_place(array: Array, name: str, like: Array, like_name: str) -> None:
+    """ValueError where two arrays of one optimizer are not on the same device."""
+    if place_of(array) != place_of(like):
+        raise ValueError(f"{name}: got an array on {place_of(array)}, expected one on {place_of(like)} as {like_name} is")
+
+
+def address(array: Any) -> int:
+    """Where its memory begins."""
+    return int(array.pointer if isinstance(array, DeviceArray) else array.__array_interface__["data"][0])
+
+
+def given(array: Any) -> Any:
+    """What users get to see of an array: of one on a GPU the framework's."""
+    return array.owner if isinstance(array, DeviceArray) else array
+
+
 def describe(value: Any) -> str:
     """A few words on what came instead of what was expected."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, (np.ndarray, DeviceArray)):
         return f"an array of {dtype_name(value)}, shape {value.shape}"
     return f"{type(value).__name__} {shown(value)}"
 
 
-def dtype_name(array: Array) -> str:
+def dtype_name(array: Any) -> str:
     return "bfloat16" if array.dtype == BFLOAT16 else array.dtype.newbyteorder("=").name
 
 
@@ -77,14 +107,14 @@ def as_array(value: Any, name: str) -> Array:
         array = np.asarray(value)  # of a subclass, such as memmap, the plain view
         # Foreign byte order is kept, for check_layout to refuse.
         return array.view(BFLOAT16) if array.dtype.name == "bfloat16" and array.dtype.isnative else array
+    if isinstance(value, DeviceArray) or cuda.is_on_device(value):
+        return cuda.as_device_array(value, name)  # type: ignore[return-value]  # see Named
     if str(getattr(value, "dtype", "")) == "torch.bfloat16" and "torch" in sys.modules:
         return from_torch(value, name)
     if isinstance(value, np.generic):
         raise TypeError(f"{name}: got the scalar {value!r}, expected an array (a scalar has no memory to update)")
     if value is None:
         raise TypeError(f"{name}: got None, expected an array")
-    if has(value, "__cuda_array_interface__"):
-        raise TypeError(f"{name}: got {type(value).__name__} on a CUDA device, expected an array on the CPU")
     if getattr(value, "is_neg", bool)():
         raise TypeError(f"{name}: got a {type(value).__name__} that stands for minus its memory, expected one that was resolved")
     try:
@@ -100,6 +130,14 @@ def as_array(value: Any, name: str) -> Array:
     except Exception as error:  # whatever somebody else's class raises
         raise TypeError(f"{name}: got {type(value).__name__}, which does not give its memory: {error}") from error
     raise TypeError(f"{name}: got {describe(value)}, expected an array (NumPy, __array_interface__ or DLPack)")
+
+
+def as_host_array(value: Any, name: str) -> Array:
+    """The same; ValueError for one on a GPU."""
+    array = as_array(value, name)
+    if isinstance(array, DeviceArray):
+        raise ValueError(f"{name}: got an array on {array.place}, expected one on the CPU")
+    return array
 
 
 def from_torch(value: Any, name: str) -> Array:
@@ -142,6 +180,7 @@ def check_writable(array: Array, name: str) -> None:
 
 
 def check_shape(array: Array, name: str, param: Array, param_name: str) -> None:
+    check_place(array, name, param, param_name)
     check_layout(array, name)
     if array.shape != param.shape:
         raise ValueError(f"{name}: got shape {array.shape}, expected {param.shape} as {param_name} has")
@@ -173,7 +212,9 @@ def arithmetic(param: Array) -> np.dtype[Any]:
 
 
 def widened(param: Array) -> Array:
-    """`param` as the arithmetic has it; a new array for a 16-bit one."""
+    """`param` as the arithmetic has it; a new array for a 16-bit one, and of one on a GPU, in NumPy."""
+    if isinstance(param, DeviceArray):
+        param = cuda.to_host(param)
     if param.dtype == BFLOAT16:
         return (param.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     return param.astype(arithmetic(param), copy=False)
@@ -195,6 +236,8 @@ def check_running(value: Any, name: str) -> Array:
     if value is None:
         raise ValueError(f"{name}: got None, expected a float64 array of shape (), which each step carries on")
     array = check_parameter(value, name)
+    if isinstance(array, DeviceArray):
+        raise TypeError(f"{name}: got an array on {array.place}, expected one on the CPU")
     if array.dtype != np.float64:
         raise TypeError(f"{name}: got dtype {array.dtype}, expected float64")
     if array.shape != ():
@@ -205,6 +248,8 @@ def check_running(value: Any, name: str) -> Array:
 def new_like(param: Array, dtype: Any) -> Array:
     """A new array of zeros of the shape of `param`; where elements have its size placed like it relative to the cache lines, so
     that one peeled head aligns both."""
+    if isinstance(param, DeviceArray):
+        return cuda.new(param, param.shape, dtype)
     size = np.dtype(dtype).itemsize
     offset = param.__array_interface__["data"][0] % LINE if size == param.itemsize else 0
     memory = allocate(param.size * size + LINE)[offset : offset + param.size * size]
@@ -212,12 +257,32 @@ def new_like(param: Array, dtype: Any) -> Array:
     return array
 
 
+def blocks_like(param: Array, count: int, length: int) -> tuple[Array, Array]:
+    """Zeros for the codes of so many blocks, and a word for each, where `param` is."""
+    if isinstance(param, DeviceArray):
+        return cuda.new(param, (count, length), np.uint8), cuda.new(param, (count,), np.uint32)
+    return allocate(count * length).reshape(count, length), allocate(4 * count).view(np.uint32)
+
+
 def full_like(param: Array, value: float, dtype: Any) -> Array:
     """The same, filled with `value`."""
     array = new_like(param, dtype)
     if value != 0:
-        array.fill(value)
+        copy_values(array, np.full(param.shape, value, dtype))
     return array
+
+
+def copy_values(to: Array, values: Any) -> None:
+    """Copies values of the same shape and dtype; either side may be on a GPU."""
+    if isinstance(to, DeviceArray):
+        cuda.copy_values(to, values)
+    else:
+        np.copyto(to, to_host(values))
+
+
+def to_host(array: Any) -> Array:
+    """An array of NumPy as it is, one on a GPU as a copy."""
+    return cuda.to_host(array) if isinstance(array, DeviceArray) else array
 
 
 def check_disjoint(arrays: Iterable[Named], known: Sequence[Named] = ()) -> None:
@@ -225,7 +290,7 @@ def check_disjoint(arrays: Iterable[Named], known: Sequence[Named] = ()) -> None
     spans = []
     for new, group in ((False, known), (True, arrays)):
         for name, array in group:
-            begin = array.__array_interface__["data"][0]
+            begin = address(array)
             if array.nbytes:
                 spans.append((begin, begin + array.nbytes, name, new))
     spans.sort(key=lambda span: span[:2])

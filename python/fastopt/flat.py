@@ -63,7 +63,7 @@ class FlatBuffer:
         `array`: 1-D, as long as `data`, of any dtype; for instance a state array of an optimizer over `data` (`np.asarray` of one in a storage format).
         TypeError or ValueError where it is not.
         """
-        whole = array if isinstance(array, np.ndarray) else buffers.as_array(array, "array")
+        whole = array if isinstance(array, np.ndarray) else buffers.as_host_array(array, "array")
         if whole.shape != self._data.shape:
             raise ValueError(f"array: got shape {whole.shape}, expected {self._data.shape} as data has")
         views = [
@@ -98,7 +98,7 @@ class FlatBuffer:
         sources = []
         own = buffers.as_array(self._data, "data")
         for (value, label, _), shape in zip(entries, self.shapes, strict=True):
-            source = buffers.as_array(value, label)
+            source = buffers.as_host_array(value, label)
             if buffers.dtype_name(source) != buffers.dtype_name(own):
                 raise TypeError(f"{label}: got dtype {source.dtype}, expected {self._data.dtype} as the buffer has")
             if source.shape != shape:
@@ -136,13 +136,13 @@ def flatten(arrays: Any) -> FlatBuffer:
     """Copies arrays into one aligned buffer, of which `flat.views` are the tensors and `flat.data` is all.
 
     `arrays`: a list, a tuple or a {name: array} dict of arrays, all of one of float32, float64, float16 and bfloat16, of any shapes and strides; an
-    array that comes twice becomes two tensors.  They are only read, and left alone afterwards: what is to follow the
+    array that comes twice becomes two tensors.  Arrays on a GPU are refused: there many tensors are one launch as they are.  They are only read, and left alone afterwards: what is to follow the
     optimizer from then on are the views.
 
     TypeError where one is not an array or of another dtype, ValueError where there is none.
     """
     entries = named(arrays, "arrays")
-    sources = [buffers.as_array(value, label) for value, label, _ in entries]
+    sources = [buffers.as_host_array(value, label) for value, label, _ in entries]
     first = sources[0].dtype
     for source, (_, label, _) in zip(sources, entries, strict=True):
         buffers.check_dtype(source, label)

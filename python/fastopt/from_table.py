@@ -8,8 +8,9 @@ from typing import Any
 
 from . import _core, buffers
 from .arguments import check_count
-from .base import Optimizer, write_group
+from .base import Optimizer
 from .formats import STORAGE, param_format
+from .plans import make_plan, write_group
 from .rules import OPTIONS, Hyperparameter, Rule, Running, Slot, check_number
 
 __all__ = ["class_signature", "function_signature", "make_class", "make_function"]
@@ -142,7 +143,7 @@ def make_function(rule: Rule) -> Callable[..., None]:
         grad = buffers.check_gradient(given["grad"], "grad", param, "param")
         scale = check_number(given["grad_scale"], "grad_scale")
         buffers.check_disjoint([("param", param), ("grad", grad), *state.items(), *running.items()])
-        plan = _core.Plan(rule.arithmetic, [row(rule, param, state)], 1, 0)
+        plan = make_plan(rule, [row(rule, param, state)], 1, 0)
         write_group(plan, 0, rule, values)
         plan.set_progress([(step - 1, [float(array) for array in running.values()])])
         if not plan.step(grad, _core.Options(scale, 0.0, 0.0, 0.0, False, False)):

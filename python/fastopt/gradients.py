@@ -1,6 +1,8 @@
 """Norm, clipping and finiteness of gradients outside a step: `global_norm`, `clip_grad_norm`, `clip_grad_value`, `all_finite`.
 
 Inside a step the same are options, and cost one sweep of the gradients or none.
+
+Of arrays on a GPU the results are arrays of no dimension there, of float64 or bool: nothing waits for the GPU until they are read.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from .rules import OPTIONS
 __all__ = ["all_finite", "clip_grad_norm", "clip_grad_value", "global_norm"]
 
 
-def global_norm(grads: Any) -> float:
+def global_norm(grads: Any) -> Any:
     """The Euclidean norm of all elements of `grads` together, in float64.
 
     `grads`: an array, a list, a tuple or a dict of arrays, float32, float64, bfloat16 or float16, C-contiguous; None stands for none.
@@ -25,15 +27,15 @@ def global_norm(grads: Any) -> float:
 
     Raises TypeError or ValueError where an argument is not that.
     """
-    return _core.measure(read(grads), _core.Options(1.0, 0.0, 0.0, 0.0, False, False))[0]
+    return run("measure", read(grads), _core.Options(1.0, 0.0, 0.0, 0.0, False, False))[0]
 
 
-def all_finite(grads: Any) -> bool:
+def all_finite(grads: Any) -> Any:
     """Whether no element of `grads` is Inf or NaN; `grads` as for `global_norm`."""
-    return _core.measure(read(grads), _core.Options(1.0, 0.0, 0.0, 0.0, False, False))[1]
+    return run("measure", read(grads), _core.Options(1.0, 0.0, 0.0, 0.0, False, False))[1]
 
 
-def clip_grad_norm(grads: Any, max_norm: float) -> float:
+def clip_grad_norm(grads: Any, max_norm: float) -> Any:
     """Scales `grads` in place by max_norm/norm where their norm is above `max_norm`; returns the norm before.
 
     `grads` as for `global_norm`, writable and not overlapping.  A norm that is not finite leaves them as they are.
@@ -41,7 +43,7 @@ def clip_grad_norm(grads: Any, max_norm: float) -> float:
     Raises TypeError or ValueError, with nothing written, where an argument is not that.
     """
     limit = check("max_norm", max_norm)
-    return _core.clip(read(grads, written=True), _core.Options(1.0, 0.0, limit, 0.0, False, False))[0]
+    return run("clip", read(grads, written=True), _core.Options(1.0, 0.0, limit, 0.0, False, False))[0]
 
 
 def clip_grad_value(grads: Any, clip_value: float) -> None:
@@ -50,7 +52,7 @@ def clip_grad_value(grads: Any, clip_value: float) -> None:
     `grads` as for `clip_grad_norm`.  Raises TypeError or ValueError, with nothing written, where an argument is not that.
     """
     limit = check("clip_value", clip_value)
-    _core.clip(read(grads, written=True), _core.Options(1.0, limit, 0.0, 0.0, False, False))
+    run("clip", read(grads, written=True), _core.Options(1.0, limit, 0.0, 0.0, False, False))
 
 
 def check(name: str, value: Any) -> float:
@@ -61,17 +63,29 @@ def check(name: str, value: Any) -> float:
     return float(option.check(value))
 
 
+def run(call: str, arrays: list[buffers.Array], options: _core.Options) -> tuple[Any, Any]:
+    """`_core.measure` or `_core.clip`, or the same on the GPU that has the arrays."""
+    if arrays and isinstance(arrays[0], buffers.DeviceArray):
+        from .cuda import gradients
+
+        result: tuple[Any, Any] = getattr(gradients, call)(arrays, options)
+        return result
+    return (_core.measure if call == "measure" else _core.clip)(arrays, options)
+
+
 def read(grads: Any, *, written: bool = False) -> list[buffers.Array]:
     """The arrays of `grads` that are not None, as ndarrays."""
     if isinstance(grads, (list, tuple, Mapping)) and len(grads) == 0:
         return []
-    arrays = []
+    arrays: list[tuple[str, buffers.Array]] = []
     for value, name, _ in named(grads, "grads"):
         if value is None:
             continue
         array = buffers.as_array(value, name)
         buffers.check_dtype(array, name)
         buffers.check_layout(array, name)
+        if arrays:
+            buffers.check_place(array, name, arrays[0][1], arrays[0][0])
         if written:
             buffers.check_writable(array, name)
         arrays.append((name, array))

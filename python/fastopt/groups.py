@@ -7,6 +7,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
+import numpy as np
+
+from . import buffers
+from .cuda.arrays import is_on_device
 from .formats import with_variance_floor
 from .rules import Rule
 
@@ -29,7 +33,8 @@ class Group(MutableMapping[str, Any]):
 
     A value is checked when it is assigned (TypeError, ValueError) and holds from the next step on; `update` takes on
     several at once, or none where one is refused.  `"params"` lists the group's arrays and cannot be changed.  `"lr"`
-    may be given a callable of the number of completed steps; reading it then gives its latest value.
+    may be given a callable of the number of completed steps; reading it then gives its latest value.  Where the parameters are on a
+    GPU it may be an array of one element there, float32 or float64, which each step reads.
     """
 
     def __init__(self, rule: Rule, params: list[Any], values: Mapping[str, Any], name: str, state_dtype: str | None) -> None:
@@ -53,8 +58,18 @@ class Group(MutableMapping[str, Any]):
         return float(self.rule.evaluate(self.rule.slot(slot).initial, self._values))
 
     def hyperparameters(self) -> dict[str, Any]:
-        """A copy of the present values."""
-        return dict(self._values)
+        """A copy of the present values; an lr on a GPU is read to the host."""
+        return {**self._values, "lr": self.number()}
+
+    def number(self) -> float:
+        """The learning rate, wherever it is."""
+        lr = self._values["lr"]
+        return float(lr) if isinstance(lr, (int, float)) else float(buffers.to_host(buffers.as_array(lr, "lr")).reshape(()))
+
+    def written(self) -> dict[str, Any]:
+        """What the plan takes."""
+        lr = self._values["lr"]
+        return self._values if isinstance(lr, (int, float)) else {**self._values, "lr": buffers.as_array(lr, "lr")}
 
     def scheduled_lr(self) -> float:
         """What the schedule says for the next step, checked."""
@@ -80,6 +95,15 @@ class Group(MutableMapping[str, Any]):
             self._values = self._values | dict(values)
             self._write(self)
 
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """`assign` for those of a snapshot: an lr on a GPU stays the array that it is, and takes the value."""
+        lr = self._values["lr"]
+        if not isinstance(lr, (int, float)):
+            array = buffers.as_array(lr, "lr")
+            buffers.copy_values(array, np.full(array.shape, values["lr"], array.dtype))
+            values = {**values, "lr": lr}
+        self.assign(values)
+
     def update(self, *args: Any, **kwargs: Any) -> None:
         values = dict(*args, **kwargs)
         if "params" in values:
@@ -94,10 +118,21 @@ class Group(MutableMapping[str, Any]):
             self.assign(checked)
 
     def _check(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Schedule | None]:
-        schedule = values["lr"] if callable(values["lr"]) else None
+        lr = values["lr"]
+        if is_on_device(lr):
+            self._check_device_lr(lr)
+            return {**self._check({**values, "lr": 0.0})[0], "lr": lr}, None
+        schedule = lr if callable(lr) else None
         if schedule is not None:
             values = {**values, "lr": schedule(self._steps())}
         return self.rule.check(with_variance_floor(values, self.state_dtype)), schedule
+
+    def _check_device_lr(self, lr: Any) -> None:
+        array = buffers.as_array(lr, "lr")
+        param = buffers.as_array(self.params[0], "params")
+        if buffers.dtype_name(array) not in ("float32", "float64") or array.size != 1:
+            raise ValueError(f"lr: got {buffers.describe(array)}, expected one number of float32 or float64")
+        buffers.check_place(array, "lr", param, "the group's first parameter")
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.update({key: value})

@@ -8,13 +8,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["BLOCK", "LINE", "Array", "allocate"]
+__all__ = ["BFLOAT16", "BLOCK", "LINE", "Array", "allocate"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
 BLOCK = 256
 """Elements: what is measured or stored in blocks of a tensor has blocks of this size.  In a flat buffer every tensor begins at a
 multiple of it, so that the buffer has the same blocks."""
+
+BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
+"""How bfloat16 arrays travel inside fastopt: NumPy itself has no such type."""
 
 LINE = 64
 """Bytes of a cache line."""

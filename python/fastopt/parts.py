@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _core, buffers
 from .memory import BLOCK
+from .plans import Plan
 from .rules import shown
 from .tensors import Tensor
 
@@ -30,7 +31,7 @@ class Part:
 class Parts:
     """What a step in parts has done so far.  Calls from several threads go one after the other."""
 
-    def __init__(self, tensors: list[Tensor], plan: _core.Plan) -> None:
+    def __init__(self, tensors: list[Tensor], plan: Plan) -> None:
         self._tensors = tensors
         self._plan = plan
         self._lock = threading.RLock()

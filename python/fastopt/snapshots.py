@@ -52,7 +52,11 @@ def small_dtype(tensor: Tensor) -> dict[str, str]:
 
 
 def copied(value: Any) -> Any:
-    return {name: array.copy() for name, array in value.items()} if isinstance(value, Mapping) else value.copy()
+    """On the host."""
+    if isinstance(value, Mapping):
+        return {name: copied(array) for name, array in value.items()}
+    host = buffers.to_host(value)
+    return host if host is not value else value.copy()
 
 
 def pairs(live: Any, value: Any, label: str, tensor: Tensor) -> list[tuple[buffers.Array, buffers.Array]]:
@@ -127,9 +131,9 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
     with naming("state_dict['options']"):
         options = optimizer.options.accept(state_dict["options"])
     for live, array in arrays:
-        np.copyto(live, array)
+        buffers.copy_values(live, array)
     for group, values in zip(groups, accepted, strict=True):
-        group.assign(values)
+        group.restore(values)
     optimizer.options.assign(options)
     optimizer._plan.seed = seed
     optimizer._plan.completed, optimizer._plan.skipped = completed, skipped

@@ -12,7 +12,6 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from . import buffers
 from .buffers import Array
 from .formats import Format
-from .memory import allocate
 
 __all__ = ["Stored", "stored"]
 
@@ -23,14 +22,18 @@ class Stored(NDArrayOperatorsMixin):
     `np.asarray(stored)` and `stored[...]` are its values now, a new float32 array, and so NumPy's functions and operators take it.  `stored[...] = values` sets it, rounded to
     nearest, and acts on the next step; setting a part decodes and encodes all of it, which rounds the rest of an 8-bit
     block anew, and leaves its padding alone.  `raw` has the live arrays of the format itself (docs/formats.md has their bits).
+    Of a CUDA optimizer these are on the GPU, and the values are read to the host and, where they are set, written back.
     """
 
-    def __init__(self, format: Format, shape: tuple[int, ...], data: Array, extra: Array | None, raw: dict[str, Array]) -> None:
+    def __init__(
+        self, format: Format, shape: tuple[int, ...], data: Array, extra: Array | None, arrays: dict[str, Array]
+    ) -> None:
         self._format = format
         self._shape = shape
         self._data = data  # of blocks: whole ones, padded
         self._extra = extra
-        self.raw = MappingProxyType(raw)
+        self.arrays = arrays
+        self.raw = MappingProxyType({name: buffers.given(array) for name, array in arrays.items()})
 
     @property
     def format(self) -> str:
@@ -57,12 +60,12 @@ class Stored(NDArrayOperatorsMixin):
     @property
     def nbytes(self) -> int:
         """Of the raw arrays together."""
-        return sum(array.nbytes for array in self.raw.values())
+        return sum(array.nbytes for array in self.arrays.values())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
             raise ValueError(f"copy: got False, expected None or True, since the values are in the format {self.format!r}")
-        values: Array = self._format.decode(self._data, self._extra)[: self.size].reshape(self._shape)
+        values: Array = self._decoded()[: self.size].reshape(self._shape)
         return values if dtype is None else values.astype(dtype, copy=False)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **arguments: Any) -> Any:
@@ -79,7 +82,7 @@ class Stored(NDArrayOperatorsMixin):
         return self.__array__()[key]
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        padded: Array = self._format.decode(self._data, self._extra)
+        padded = self._decoded()
         padded[: self.size].reshape(self._shape)[key] = value
         self._set(padded)
 
@@ -90,7 +93,16 @@ class Stored(NDArrayOperatorsMixin):
     def _set(self, padded: Array) -> None:
         if self._format.name.endswith("non-negative") and (padded < 0).any():
             raise ValueError(f"value: got {padded.min()}, expected no value below 0 in a non-negative slot")
-        self._format.encode(padded, self._data, self._extra)
+        data, extra = buffers.to_host(self._data), None if self._extra is None else buffers.to_host(self._extra)
+        self._format.encode(padded, data, extra)
+        for live, host in ((self._data, data), (self._extra, extra)):
+            if live is not None and live is not host:
+                buffers.copy_values(live, host)
+
+    def _decoded(self) -> Array:
+        data, extra = buffers.to_host(self._data), None if self._extra is None else buffers.to_host(self._extra)
+        values: Array = self._format.decode(data, extra)
+        return values
 
     def __len__(self) -> int:
         if not self._shape:
@@ -112,8 +124,7 @@ def stored(format: Format, param: Array, value: float) -> Stored:
         result = Stored(format, param.shape, data, None, {"bits": data})
     else:
         blocks = format.extras(param.size)
-        codes = allocate(blocks * format.extra_span).reshape(blocks, format.extra_span)
-        words = allocate(4 * blocks).view(np.uint32)
+        codes, words = buffers.blocks_like(param, blocks, format.extra_span)
         result = Stored(format, param.shape, codes, words, {"codes": codes, "blocks": words})
     if value != 0:
         result.fill(value)

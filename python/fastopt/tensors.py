@@ -41,14 +41,6 @@ class Tensor:
         """What the rule computes in."""
         return buffers.arithmetic(self.param)
 
-    def values(self) -> buffers.Array:
-        """The parameter as the arithmetic has it; a new array where it lies in a format."""
-        if isinstance(self.master, Stored):
-            return np.asarray(self.master)
-        if self.master is not None:
-            return self.master
-        return buffers.widened(self.param)
-
     def take_copy(self, value: Any, name: str) -> None:
         if value is not None:
             self.copy, self.copy_dtype = buffers.check_copy(value, name, self.param, self.name)
@@ -66,8 +58,13 @@ class Tensor:
             self.format, self.stochastic = param_format(self.dtype, master)
             self.take_master(master)
         if average:
-            self.ema = buffers.full_like(self.param, 0.0, self.arithmetic)
-            np.copyto(self.ema, buffers.widened(self.param))
+            self.ema = buffers.new_like(self.param, self.arithmetic)
+            self.take_values(self.ema)
+
+    def take_values(self, array: buffers.Array) -> None:
+        """The parameter's values, as the arithmetic has them."""
+        same = self.param.dtype == array.dtype
+        buffers.copy_values(array, self.param if same else buffers.widened(self.param))
 
     def take_master(self, master: str | None) -> None:
         """A master of the parameter as it is."""
@@ -82,17 +79,25 @@ class Tensor:
 
     def reset_master(self) -> None:
         """The master becomes the parameter: for the corrections that is 0."""
-        if self.extra is not None:
-            np.copyto(self.extra, buffers.widened(self.param) if self.extra.dtype == np.float32 else 0)
+        if self.extra is None:
+            return
+        if self.extra.dtype == np.float32:
+            self.take_values(self.extra)
+        else:
+            buffers.copy_values(self.extra, np.zeros(self.extra.shape, self.extra.dtype))
 
     def entries(self) -> dict[str, Any]:
-        """What `opt.state` shows of the arrays."""
+        """State and master."""
         return self.state if self.master is None else {**self.state, MASTER: self.master}
+
+    def shown(self) -> dict[str, Any]:
+        """What `opt.state` shows of them."""
+        return {key: buffers.given(value) for key, value in self.entries().items()}
 
     def snapshot(self) -> dict[str, Any]:
         """The live arrays that a snapshot copies: of one in a format its raw arrays by their names."""
         entries = {**self.entries(), **({"ema": self.ema} if self.ema is not None else {})}
-        return {key: value.raw if isinstance(value, Stored) else value for key, value in entries.items()}
+        return {key: value.arrays if isinstance(value, Stored) else value for key, value in entries.items()}
 
     def row(self, slots: list[str], offset: int) -> dict[str, Any]:
         """What the plan takes of it; `offset` counts the elements of the tensors before it, padded to blocks."""
@@ -115,7 +120,7 @@ class Tensor:
     @property
     def has_blocks(self) -> bool:
         """Whether a part of a step has to begin and end with a block."""
-        return any(isinstance(array, Stored) and "blocks" in array.raw for array in self.state.values())
+        return any(isinstance(array, Stored) and "blocks" in array.arrays for array in self.state.values())
 
     @property
     def padded(self) -> int:
@@ -127,7 +132,7 @@ class Tensor:
         named = [(self.name, self.param)]
         for key, value in self.entries().items():
             label = f"state of {self.name}: {key}"
-            named += [(label, array) for array in value.raw.values()] if isinstance(value, Stored) else [(label, value)]
+            named += [(label, array) for array in value.arrays.values()] if isinstance(value, Stored) else [(label, value)]
         if self.ema is not None:
             named.append((f"the average of {self.name}", self.ema))
         if self.copy is not None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .stored import Stored
 
 if TYPE_CHECKING:
@@ -29,13 +27,13 @@ def traffic(optimizer: Optimizer) -> dict[str, dict[str, int]]:
         grad = None if bound is None else bound[i]
         size = tensor.param.nbytes if grad is None else grad.nbytes
         add("grads", sweeps * size, size if options["zero_grad"] else 0)
-        copied = isinstance(tensor.master, np.ndarray)  # the parameter is then only written
+        copied = tensor.master is not None and not isinstance(tensor.master, Stored)  # the parameter is then only written
         add("params", 0 if copied else tensor.param.nbytes, tensor.param.nbytes)
         if tensor.extra is not None:
             add("master", tensor.extra.nbytes, tensor.extra.nbytes)
         for name in optimizer.rule.variant(optimizer._groups[tensor.group].hyperparameters()).slots:
             array = tensor.state[name]
-            arrays = list(array.raw.values()) if isinstance(array, Stored) else [array]
+            arrays = list(array.arrays.values()) if isinstance(array, Stored) else [array]
             for each in arrays:
                 add(name, each.nbytes, each.nbytes)
         if tensor.ema is not None and options["ema_decay"] is not None:

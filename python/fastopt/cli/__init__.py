@@ -1,4 +1,4 @@
-"""The command line: `fastopt info`, `fastopt bench` and `fastopt compare`."""
+"""The command line: `fastopt info`, `fastopt warmup`, `fastopt bench` and `fastopt compare`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .arguments import at_least_one, baseline, json_file, natural, picture, rule_rows, sizes, threads
+from .arguments import archs, at_least_one, baseline, json_file, natural, picture, rule_rows, sizes, threads
 
 __all__ = ["main"]
 
@@ -17,8 +17,25 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fastopt", description="The optimizer step at memory speed.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    info = "show versions, instruction sets, threads and installed extras"
-    commands.add_parser("info", help=info, description=sentence(info))
+    text = "show versions, instruction sets, threads, installed extras and compiled kernels"
+    info = commands.add_parser("info", help=text, description=sentence(text))
+    info.add_argument("--cache", action="store_true", help="list all kernels that were compiled for GPUs, not the first alone")
+
+    text = "compile the kernels that steps on a GPU need, so that the first step need not"
+    warmup = commands.add_parser("warmup", help=text, description=sentence(text))
+    add_rules(warmup)
+    warmup.add_argument("--param", choices=("float32", "float64", "bfloat16", "float16"), help="of parameters (default: float32)")
+    warmup.add_argument(
+        "--master", choices=("24bit", "32bit", "float32", "stochastic"), help="what 16-bit parameters keep besides"
+    )
+    warmup.add_argument(
+        "--grad", choices=("float32", "float64", "bfloat16", "float16"), help="of gradients (default: as the parameters)"
+    )
+    warmup.add_argument(
+        "--state-dtype", choices=("float32", "float64", "bfloat16", "8bit"), help="of state (default: the arithmetic's own)"
+    )
+    warmup.add_argument("--arch", type=archs, metavar="sm_90,...", help="architectures (default: those of the GPUs here)")
+    warmup.add_argument("--all", action="store_true", help="every kernel of these rules, whatever the formats: minutes")
 
     text = "time each rule against its memory floor, NumPy and torch"
     bench = commands.add_parser("bench", help=text, description=sentence(text))
@@ -102,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
     command: Any
     if args.command == "info":
         from . import info as command
+    elif args.command == "warmup":
+        from . import warmup as command
     elif args.command == "bench":
         from . import bench as command
     else:

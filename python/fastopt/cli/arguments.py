@@ -7,9 +7,10 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
+from ..cuda.compiler import check_arch
 from .rows import ROWS, Row
 
-__all__ = ["at_least_one", "baseline", "json_file", "natural", "picture", "rule_rows", "sizes", "threads"]
+__all__ = ["archs", "at_least_one", "baseline", "json_file", "natural", "picture", "rule_rows", "sizes", "threads"]
 
 
 def whole(text: str, low: int, high: int, what: str) -> int:
@@ -48,6 +49,14 @@ def rule_rows(text: str) -> list[Row]:
             known = dict.fromkeys(name for row in ROWS for name in (row.rule.name, row.label))
             raise ArgumentTypeError(f"got {name!r}, expected some of {', '.join(known)}")
     return [row for row in ROWS if any(name in row.names for name in wanted)]
+
+
+def archs(text: str) -> list[str]:
+    """Architectures of GPUs, without repeats."""
+    try:
+        return list(dict.fromkeys(check_arch(part.strip()) for part in text.split(",")))
+    except ValueError:
+        raise ArgumentTypeError(f"got {text!r}, expected architectures such as sm_80,sm_90") from None
 
 
 def json_file(text: str) -> Path:

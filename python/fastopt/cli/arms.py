@@ -51,7 +51,8 @@ def build(row: Row, grad: Array, torch: ModuleType | None, lr: float = 1e-6) -> 
     scratch = copy(param)
     fast = row.optimizer(param, lr=lr, grads=bound)
     floor = row.optimizer(scratch, lr=lr, grads=bound)  # its arrays are overwritten with what is not an update
-    arms = [Arm("fastopt", fast.step, param), Arm("floor", functools.partial(floor._plan.floor, floor.options.bound), scratch)]
+    floor_step = floor._plan.floor  # type: ignore[union-attr]  # the arrays are on the CPU
+    arms = [Arm("fastopt", fast.step, param), Arm("floor", functools.partial(floor_step, floor.options.bound), scratch)]
     if row.formats:
         param = copy(grad)
         arms.append(Arm("float32", replace(row, formats=None).optimizer(param, lr=lr, grads=grad).step, param))

@@ -5,16 +5,17 @@ NVRTC is called directly, not by CuPy's own compile path, which flushes denormal
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from .kernels import GradientKernel, StepKernel, headers
+from .kernels import headers
 
-__all__ = ["OPTIONS", "Cubin", "cache_folder", "cached", "compile_source", "cubin"]
+__all__ = ["OPTIONS", "Cubin", "Kernel", "cache_folder", "cached", "check_arch", "compile_source", "cubin", "place", "read"]
 
 OPTIONS = (
     "-std=c++17",
@@ -28,6 +29,18 @@ OPTIONS = (
 )
 
 SUFFIX = ".cubin"
+
+DIGEST = hashlib.sha256().digest_size
+"""Bytes behind the machine code in a file."""
+
+
+class Kernel(Protocol):
+    """What can be compiled."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def source(self) -> str: ...
 
 
 class Cubin:
@@ -56,7 +69,9 @@ def nvrtc() -> Any:
     try:
         from cupy.cuda import nvrtc as binding
     except ImportError as error:
-        raise ImportError(f'a CUDA array needs CuPy: pip install "fastopt[cuda13]", or [cuda12] for older drivers ({error})') from error
+        raise ImportError(
+            f'a CUDA array needs CuPy: pip install "fastopt[cuda13]", or [cuda12] for older drivers ({error})'
+        ) from error
     try:
         binding.getVersion()
     except Exception as error:  # CuPy has found no library, and each of its versions says so in its own way
@@ -80,29 +95,48 @@ def compile_source(source: str, arch: str, extra: tuple[str, ...] = ()) -> tuple
         compiler.destroyProgram(program)
 
 
-def cubin(kernel: StepKernel | GradientKernel | Any, arch: str) -> bytes:
+def cubin(kernel: Kernel, arch: str) -> bytes:
     """Machine code of a kernel for `arch`, from the cache where it is there, else into it.
 
     A cache that cannot be written is none; a file that was cut short is compiled anew.
     """
-    source = kernel.source
-    path = cache_folder() / f"{kernel.name}.{arch}.{key(source, arch)}{SUFFIX}"
+    path = place(kernel, arch)
+    code = read(path)
+    if code is None:
+        code, _ = compile_source(kernel.source, arch)
+        write(path, code)
+    return code
+
+
+def place(kernel: Kernel, arch: str) -> Path:
+    """Where the cache has the machine code of a kernel."""
+    return cache_folder() / f"{kernel.name}.{arch}.{key(kernel.source, arch)}{SUFFIX}"
+
+
+def read(path: Path) -> bytes | None:
+    """Machine code that `write` left there; None where there is none, or not all of it."""
     try:
         code = path.read_bytes()
-        if code[:4] == b"\x7fELF" and hashlib.sha256(code[:-32]).digest() == code[-32:]:
-            return code[:-32]
     except OSError:
-        pass
-    code, _ = compile_source(source, arch)
+        return None
+    code, digest = code[:-DIGEST], code[-DIGEST:]
+    return code if code[:4] == b"\x7fELF" and hashlib.sha256(code).digest() == digest else None
+
+
+def write(path: Path, code: bytes) -> None:
+    """All of it or nothing, whatever other processes write; nothing where that cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    except OSError:
+        return
+    try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(code + hashlib.sha256(code).digest())
-        Path(temporary).replace(path)
+        os.replace(temporary, path)
     except OSError:
-        pass
-    return code
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
 
 
 def key(source: str, arch: str) -> str:

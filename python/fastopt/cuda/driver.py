@@ -10,16 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from . import compiler
-from .kernels import GradientKernel, StepKernel
-
 __all__ = ["THREADS", "CudaError", "Driver", "driver", "use"]
 
 THREADS = 128
 """Of a block, at most: four warps."""
 
 
-class CudaError(RuntimeError):
+class CudaError(TypeError):
     """A CUDA array came where no GPU can be used."""
 
 
@@ -68,13 +65,21 @@ class Driver:
         with self._on(device, stream):
             runtime.memcpyAsync(to, source, nbytes, runtime.memcpyDeviceToDevice, stream)
 
+    def from_dlpack(self, value: Any) -> Any:
+        """An array of CuPy over somebody's memory."""
+        return self._cupy.from_dlpack(value)
+
+    def device_of(self, pointer: int) -> int:
+        """The device of a pointer."""
+        return int(self._cupy.cuda.runtime.pointerGetAttributes(pointer).device)
+
     def stream(self, device: int) -> int:
         """CuPy's current stream."""
         return int(self._cupy.cuda.get_current_stream(device).ptr)
 
     def is_capturing(self, stream: int) -> bool:
-        """Whether what is launched now goes into a CUDA graph."""
-        return bool(self._cupy.cuda.runtime.streamIsCapturing(stream))
+        """Whether what is launched now goes into a CUDA graph; the default stream's never does."""
+        return stream != 0 and bool(self._cupy.cuda.runtime.streamIsCapturing(stream))
 
     def follow(self, stream: int, before: int, device: int) -> None:
         """Lets what comes on `stream` wait, on the device, for all that is on `before` now."""
@@ -83,10 +88,12 @@ class Driver:
             event.record(self._cupy.cuda.ExternalStream(before, device))
             self._cupy.cuda.ExternalStream(stream, device).wait_event(event)
 
-    def kernel(self, kernel: StepKernel | GradientKernel | Any, device: int) -> Any:
-        """A kernel that is loaded on the device; compiled or from the cache the first time."""
+    def kernel(self, kernel: Any, device: int) -> Any:
+        """A kernel of kernels.py that is loaded on the device; compiled or from the cache the first time."""
         known = self._kernels.get((device, kernel.name))
         if known is None:
+            from . import compiler  # when it is needed: importing fastopt is to be quick
+
             code = compiler.cubin(kernel, self.arch(device))
             with self._cupy.cuda.Device(device):
                 module = self._cupy.cuda.function.Module()
@@ -166,6 +173,6 @@ def driver() -> Any:
 
 def use(other: Any) -> Any:
     """Puts another driver in its place, and returns the one before; for tests."""
-    global _driver  # noqa: PLW0603 - as above
+    global _driver
     before, _driver = _driver, other
     return before

@@ -15,9 +15,6 @@ __all__ = ["GRADIENTS", "WRITE", "GradientKernel", "StepKernel", "headers", "ste
 GRADIENTS = {"float32": ("float32", "bfloat16", "float16"), "float64": ("float64", "float32", "bfloat16", "float16")}
 """The dtypes of gradients that an arithmetic takes."""
 
-WRITE = '#include "cuda/kernels.h"\nFASTOPT_WRITE_KERNEL()\n'
-"""The kernel that writes a few words."""
-
 
 @functools.cache
 def headers() -> dict[str, str]:
@@ -57,7 +54,11 @@ class StepKernel:
     def name(self) -> str:
         """What the cache calls it."""
         rule = f"{self.rule.arithmetic}-{self.variant.name}-{self.dtype}"
-        formats = [self.param or self.dtype, self.grad or self.dtype, *([self.state_dtype or self.dtype] if self.variant.slots else [])]
+        formats = [
+            self.param or self.dtype,
+            self.grad or self.dtype,
+            *([self.state_dtype or self.dtype] if self.variant.slots else []),
+        ]
         return "-".join([rule, *formats]).replace(" ", "+")
 
     @property
@@ -70,7 +71,7 @@ class StepKernel:
     def source(self) -> str:
         rule, variant = self.rule, self.variant
         slots = [rule.slot(name) for name in variant.slots]
-        formats = [format.index if (format := state_format(self.state_dtype, slot)) else 0 for slot in slots]
+        formats = [found.index if (found := state_format(self.state_dtype, slot)) else 0 for slot in slots]
         places = [rule.slots.index(slot) for slot in slots]
         mask = sum(1 << k for k, slot in enumerate(slots) if slot.kind == "non-negative")
         index = {"": 0, **{name: format.index for name, format in FORMATS.items()}}
@@ -114,6 +115,17 @@ class GradientKernel:
         element = {"float32": "float", "float64": "double"}[self.dtype]
         index = FORMATS[self.grad].index if self.grad else 0
         return f'#include "cuda/kernels.h"\nFASTOPT_KERNEL(4, {self.loop}Loop<{element}, {index}>)\n'
+
+
+@dataclass(frozen=True)
+class WriteKernel:
+    """Writes a few words from its parameters."""
+
+    name: str = "write"
+    source: str = '#include "cuda/kernels.h"\nFASTOPT_WRITE_KERNEL()\n'
+
+
+WRITE = WriteKernel()
 
 
 def grad_format(dtype: str, grad: str) -> str:

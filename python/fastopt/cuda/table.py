@@ -75,6 +75,7 @@ CONTROL = np.dtype(
 LAUNCH = np.dtype(
     [
         ("tensors", np.uint64),
+        ("indices", np.uint64),
         ("grads", np.uint64),
         ("grad", np.uint64),
         ("first_tiles", np.uint64),

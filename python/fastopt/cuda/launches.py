@@ -1,0 +1,156 @@
+"""One launch: which kernel, over which tiles, with what parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from ..memory import BLOCK
+from . import table
+from .arrays import DeviceArray, new, stream_of
+from .driver import THREADS, Parameters, driver
+from .kernels import WRITE, GradientKernel, StepKernel
+
+__all__ = ["Launch", "Tiles", "launch_gradients", "set_options", "uploaded", "write"]
+
+WARP = 32
+LONGEST = THREADS // WARP
+"""Tiles that a block of threads takes at once, at most; tensors begin at a multiple of it."""
+
+MOST = 2**63 - 1
+
+
+class Tiles:
+    """The line of tiles that a launch goes through: where each tensor begins in it, on the device."""
+
+    def __init__(self, lengths: np.ndarray[Any, Any], indices: np.ndarray[Any, Any] | None, like: DeviceArray) -> None:
+        tiles = -(-lengths // (BLOCK * LONGEST)) * LONGEST
+        self.first = np.concatenate([[0], np.cumsum(tiles)]).astype(np.int64)
+        self.count = len(lengths)
+        self.end = int(self.first[-1])
+        self.work = int((-(-lengths // BLOCK)).sum())
+        self.device = like.device
+        self._first = uploaded(like, self.first)
+        self.pointer = self._first.pointer
+        self._indices = None if indices is None else uploaded(like, indices)
+        self.indices = 0 if self._indices is None else self._indices.pointer
+
+
+class Launch:
+    """The kernels of tensors of one kind."""
+
+    def __init__(self, step: StepKernel, sweep: GradientKernel, tiles: Tiles, base: np.ndarray[Any, Any]) -> None:
+        self._driver = driver()
+        self._tiles = tiles
+        self._step = self._driver.kernel(step, tiles.device)
+        self._sweep_source = sweep
+        self._sweep: Any = None
+        self._tensors = int(base["tensors"])
+        self._warps, self._blocks = shape(tiles.work, tiles.end, self._step.resident, self._driver.processors(tiles.device))
+        self._whole, self._measuring, self._single = (Parameters(table.LAUNCH) for _ in range(3))
+        for parameters in (self._whole, self._measuring, self._single):
+            parameters.value[()] = base
+        for parameters in (self._whole, self._measuring):
+            value = parameters.value
+            value["indices"], value["first_tiles"] = tiles.indices, tiles.pointer
+            value["tensor_count"], value["end_tile"], value["end"] = tiles.count, tiles.end, MOST
+        self._whole.value["counts"] = 1
+        self._set: tuple[Any, ...] = ()
+
+    def set_gradient(self, pointer: int) -> None:
+        """Of a plan of one tensor."""
+        self._whole.value["grad"] = self._measuring.value["grad"] = pointer
+
+    def sweep(self, options: _core.Options, *, ends: bool, stream: int) -> None:
+        if self._sweep is None:
+            self._sweep = self._driver.kernel(self._sweep_source, self._tiles.device)
+        value = self._measuring.value
+        set_options(value, options)
+        value["ends"] = ends
+        blocks = min(self._blocks, self._sweep.resident * LONGEST // self._warps)
+        self._driver.launch(self._sweep, blocks, WARP * self._warps, self._measuring, self._tiles.device, stream)
+
+    def step(self, options: _core.Options, seed: int, *, measured: bool, ends: bool, stream: int) -> None:
+        now = (options, seed, measured, ends)
+        if now != self._set:  # most steps have the options of the last one
+            value = self._whole.value
+            set_options(value, options)
+            value["seed"], value["measured"], value["ends"] = seed, measured, ends
+            self._set = now
+        self._driver.launch(self._step, self._blocks, WARP * self._warps, self._whole, self._tiles.device, stream)
+
+    def part(
+        self, options: _core.Options, seed: int, line: Tiles, index: int, grad: int, begin: int, end: int, stream: int
+    ) -> None:
+        """Elements `begin` to `end` of the tensor at an index of the plan, whose gradient's first would be at `grad`."""
+        value = self._one(line, index)
+        set_options(value, options)
+        value["seed"], value["grad"], value["begin"], value["end"], value["counts"] = seed, grad, begin, end, 0
+        first = int(line.first[index])
+        size = BLOCK * LONGEST
+        value["begin_tile"], value["end_tile"] = first + begin // size * LONGEST, first - (-end // size) * LONGEST
+        work = -(-end // BLOCK) - begin // BLOCK
+        span = int(value["end_tile"] - value["begin_tile"])
+        warps, blocks = shape(work, span, self._step.resident, self._driver.processors(line.device))
+        self._driver.launch(self._step, blocks, WARP * warps, self._single, line.device, stream)
+
+    def count(self, line: Tiles, index: int, stream: int) -> None:
+        """Counts the step of a tensor, without one."""
+        value = self._one(line, index)
+        value["grad"], value["counts"], value["begin_tile"], value["end_tile"] = 16, 1, 0, 0
+        self._driver.launch(self._step, 1, WARP, self._single, line.device, stream)
+
+    def _one(self, line: Tiles, index: int) -> Any:
+        value = self._single.value
+        value["tensors"] = self._tensors + index * table.TENSOR.itemsize
+        value["first_tiles"] = line.pointer + index * line.first.itemsize
+        value["indices"], value["grads"], value["tensor_count"] = 0, 0, 1
+        return value
+
+
+def shape(work: int, span: int, resident: int, processors: int) -> tuple[int, int]:
+    """Warps in a block, few where there is little work, so that all processors have some; and blocks, in whole rounds."""
+    warps = 4 if work >= 16 * processors else 2 if work >= 8 * processors else 1
+    chunks = max(1, -(-span // warps))
+    rounds = -(-chunks // (resident * LONGEST // warps))
+    return warps, -(-chunks // rounds)
+
+
+def set_options(value: Any, options: _core.Options) -> None:
+    row = value["options"]
+    for name in table.OPTIONS.names or ():
+        row[name] = getattr(options, name)
+
+
+def launch_gradients(kernel: GradientKernel, tiles: Tiles, parameters: Parameters, stream: int) -> None:
+    """A loop over gradients alone."""
+    value = parameters.value
+    value["indices"], value["first_tiles"] = tiles.indices, tiles.pointer
+    value["tensor_count"], value["end_tile"], value["end"] = tiles.count, tiles.end, MOST
+    loaded = driver().kernel(kernel, tiles.device)
+    warps, blocks = shape(tiles.work, tiles.end, loaded.resident, driver().processors(tiles.device))
+    driver().launch(loaded, blocks, WARP * warps, parameters, tiles.device, stream)
+
+
+def uploaded(like: DeviceArray, values: np.ndarray[Any, Any]) -> DeviceArray:
+    """New memory beside `like`, with these bytes and what fills the last word."""
+    words = np.zeros(-(-values.nbytes // 8), np.uint64)
+    words.view(np.uint8)[: values.nbytes] = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    array = new(like, words.shape, np.uint64)
+    write(array.pointer, words, like.device, stream_of(like))
+    return array
+
+
+def write(pointer: int, values: np.ndarray[Any, Any], device: int, stream: int) -> None:
+    """Words from the host, as parameters of a kernel: in the order of the stream, and without waiting for it."""
+    words = np.ascontiguousarray(values).view(np.uint8).reshape(-1).view(np.uint64)
+    most = table.WORDS["words"].shape[0]
+    kernel = driver().kernel(WRITE, device)
+    for begin in range(0, len(words), most):
+        part = words[begin : begin + most]
+        parameters = Parameters(table.WORDS)
+        parameters.value["to"], parameters.value["count"] = pointer + 8 * begin, len(part)
+        parameters.value["words"][: len(part)] = part
+        driver().launch(kernel, 1, THREADS, parameters, device, stream)

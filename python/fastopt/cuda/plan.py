@@ -1,0 +1,415 @@
+"""The plan of an optimizer whose arrays are on a GPU: what `_core.Plan` is on the CPU.
+
+Tensors, counts of steps, groups and the results of measurements lie in tables on the device; a step sends what has changed of
+them, by kernels of a few words, and launches one kernel for all tensors of one kind (and one before, where a stage needs the
+norm or the finite check).  The host waits for nothing, and after the first step of a kind nothing is allocated.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _core, buffers
+from ..formats import FORMATS
+from ..rules import Rule
+from . import table
+from .arrays import DeviceArray, as_device_array, is_on_device, is_torch, stream_of
+from .driver import Parameters, driver
+from .kernels import GradientKernel, StepKernel, grad_format
+from .launches import Launch, Tiles, uploaded, write
+
+__all__ = ["CudaPlan"]
+
+FORMAT_NAMES = {0: "", **{format.index: name for name, format in FORMATS.items()}}
+NON_NULL = 16
+"""Stands for the address of a gradient without elements, which frameworks give as 0."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What tensors of one launch have in common beside the rule: the variant of their group, their formats."""
+
+    variant: str
+    dtype: str
+    param: str
+    grad: str
+    state_dtype: str | None
+
+
+class CudaPlan:
+    """`_core.Plan`'s methods, over `rows` of DeviceArrays."""
+
+    def __init__(self, rule: Rule, rows: list[dict[str, Any]], groups: int, seed: int) -> None:
+        self._rule = rule
+        self._lock = threading.RLock()
+        self._params: list[DeviceArray] = [row["param"][0] for row in rows]
+        first = self._params[0]
+        self._like = first
+        self.device = first.device
+        self._driver = driver()
+        self._arrays = rows  # kept alive, and their memory with them
+        self._own = sorted(spans(rows))
+        self._tensors = np.array([tensor_row(row) for row in rows], table.TENSOR)
+        self._state_dtypes = [state_dtype(row) for row in rows]
+        self._groups = np.zeros(groups, table.GROUP)
+        self._variants = [""] * groups
+        self._lr_arrays: dict[int, DeviceArray] = {}
+        self._tiles = Tiles(self._tensors["length"], None, first)
+        self._table = uploaded(first, self._tensors)
+        self._group_table = uploaded(first, self._groups)
+        self._control = uploaded(first, np.zeros(1, table.CONTROL))
+        self._grads = uploaded(first, np.zeros(len(rows), np.uint64)) if len(rows) > 1 else None
+        self._groups_changed = True
+        self._sent: Gradients | None = None  # whose addresses the device has
+        self._launches: dict[tuple[Kind, ...], list[Launch]] = {}
+        self._part = Parameters(table.LAUNCH)
+        self._bound: Gradients | None = None
+        self._kept: Any = None  # the bound gradients
+        self._last: Gradients | None = None
+        self.seed = seed
+        self._completed = self._skipped = 0
+        self._unsure = False  # whether the device decided on a step since
+        self._captured = False  # whether steps may run that this never hears of
+        self._measured = False
+
+    def _stream(self) -> int:
+        return stream_of(self._like)
+
+    def set_group(
+        self, index: int, lr: Any, weight_decay: float, decoupled: bool, l1: float, maximize: bool, hyperparameters: list[float]
+    ) -> None:
+        with self._lock:
+            row = self._groups[index]
+            self._lr_arrays.pop(index, None)
+            row["lr"], row["device_lr"] = 0.0, 0
+            if isinstance(lr, DeviceArray):
+                self._lr_arrays[index] = lr
+                row["device_lr"], row["lr_is_double"] = lr.pointer, lr.dtype == np.float64
+            else:
+                row["lr"] = lr
+            row["weight_decay"], row["l1"] = weight_decay, l1
+            row["decoupled_weight_decay"], row["maximize"] = decoupled, maximize
+            row["hyperparameters"][: len(hyperparameters)] = hyperparameters
+            self._variants[index] = _core.variant_of(self._rule.arithmetic, hyperparameters)
+            self._groups_changed = True
+
+    def bind(self, grads: Any) -> bool:
+        with self._lock:
+            taken = self._take(grads, written=False)
+            if taken is not None:
+                self._bound, self._kept = taken, grads
+            return taken is not None
+
+    def step(self, grads: Any, options: _core.Options) -> bool:
+        """One step; False where `grads` are not what the plan expects, with nothing done."""
+        with self._lock:
+            taken = self._bound if grads is None else self._take(grads, written=options.zero_grad)
+            if taken is None or (options.zero_grad and not taken.writable):
+                return False
+            stream = self._stream()
+            launches = self._launches_of(taken)
+            self._send(taken, stream)
+            measured = options.max_norm > 0 or options.skip_nonfinite
+            if measured:
+                for i, launch in enumerate(launches):
+                    launch.sweep(options, ends=i + 1 == len(launches), stream=stream)
+            for i, launch in enumerate(launches):
+                launch.step(options, self.seed, measured=measured, ends=i + 1 == len(launches), stream=stream)
+            self._measured = measured
+            self._unsure = self._unsure or options.skip_nonfinite
+            if self._driver.is_capturing(stream):
+                self._captured = True
+            else:
+                self._completed += 1
+            return True
+
+    def step_part(self, grad: Any, index: int, begin: int, end: int, options: _core.Options) -> bool:
+        with self._lock:
+            array = self._view(grad)
+            param = self._params[index]
+            if array is None or not 0 <= begin <= end <= param.size:
+                return False
+            offset = 0
+            if array.shape != param.shape:
+                if array.shape != (end - begin,):
+                    return False
+                offset = begin * array.itemsize
+            if not self._fits(array, param.dtype, options.zero_grad) or self._meets_own(array):
+                return False
+            if begin == end:
+                return True
+            launch = self._launch_of(index, name_of(array))
+            stream = self._stream()
+            self._send_groups(stream)
+            launch.part(options, self.seed, self._tiles, index, array.pointer - offset, begin, end, stream)
+            self._measured = False
+            return True
+
+    def count(self, index: int) -> None:
+        """Ends the step of a tensor that has had it in parts."""
+        with self._lock:
+            self._send_groups(self._stream())
+            self._launch_of(index, None).count(self._tiles, index, self._stream())
+
+    @property
+    def grad_norm(self) -> float | None:
+        """Waits for the stream."""
+        with self._lock:
+            return float(self._read_control()["norm"]) if self._measured else None
+
+    def progress_of(self, index: int) -> tuple[int, list[float]]:
+        """Waits for the stream."""
+        with self._lock:
+            row = np.zeros((), table.TENSOR)
+            self._driver.read(self._table.pointer + index * row.nbytes, row, self.device, self._stream())
+            return int(row["steps"]), [float(x) for x in row["running"][: len(self._rule.running)]]
+
+    def set_progress(self, progress: list[tuple[int, list[float]]]) -> None:
+        with self._lock:
+            for row, (steps, running) in zip(self._tensors, progress, strict=True):
+                row["steps"] = steps
+                row["running"][: len(running)] = running
+            self._driver.write(self._table.pointer, self._tensors, self.device, self._stream())
+            self._measured = False
+
+    @property
+    def completed(self) -> int:
+        """Waits for the stream where the device decided on a step since it was last read."""
+        with self._lock:
+            self._settle()
+            return self._completed
+
+    @completed.setter
+    def completed(self, steps: int) -> None:
+        with self._lock:
+            self._completed = steps
+            self._set("completed", steps)
+
+    @property
+    def skipped(self) -> int:
+        """As `completed`."""
+        with self._lock:
+            self._settle()
+            return self._skipped
+
+    @skipped.setter
+    def skipped(self, steps: int) -> None:
+        with self._lock:
+            self._settle()
+            self._skipped = steps
+            self._set("skipped_steps", steps)
+
+    def _set(self, field: str, value: int) -> None:
+        offset = table.CONTROL.fields[field][1]  # type: ignore[index]  # it has fields
+        write(self._control.pointer + offset, np.array([value], np.int64), self.device, self._stream())
+
+    def _settle(self) -> None:
+        if self._unsure or self._captured:
+            control = self._read_control()
+            self._completed, self._skipped = int(control["completed"]), int(control["skipped_steps"])
+            self._unsure = False
+
+    def _read_control(self) -> Any:
+        control = np.zeros((), table.CONTROL)
+        self._driver.read(self._control.pointer, control, self.device, self._stream())
+        return control
+
+    # Gradients
+
+    def _take(self, grads: Any, *, written: bool) -> Gradients | None:
+        """What came, checked; None where it is not what the plan expects."""
+        if not isinstance(grads, (list, tuple)):
+            grads = (grads,)
+        if len(grads) != len(self._params):
+            return None
+        last = self._last
+        if last is not None and last.is_same(grads) and (last.writable or not written):
+            return last
+        views = [None if grad is None else self._view(grad) for grad in grads]
+        for grad, view, param in zip(grads, views, self._params, strict=True):
+            if grad is None:
+                continue
+            if view is None or view.shape != param.shape or not self._fits(view, param.dtype, written) or self._meets_own(view):
+                return None
+        if overlap([view for view in views if view is not None]):
+            return None
+        self._last = Gradients(grads, views)
+        return self._last
+
+    def _view(self, grad: Any) -> DeviceArray | None:
+        if not isinstance(grad, DeviceArray) and not is_on_device(grad):
+            return None
+        try:
+            return as_device_array(grad, "grads")
+        except TypeError:
+            return None
+
+    def _fits(self, grad: DeviceArray, param: np.dtype[Any], written: bool) -> bool:
+        dtype = "float64" if param == np.float64 else "float32"
+        flags = grad.flags
+        return (
+            grad.device == self.device
+            and name_of(grad) in buffers.WIDER[dtype]
+            and flags.c_contiguous
+            and flags.aligned
+            and (flags.writeable or not written)
+        )
+
+    def _meets_own(self, grad: DeviceArray) -> bool:
+        begin, end = grad.pointer, grad.pointer + grad.nbytes
+        at = int(np.searchsorted([span[0] for span in self._own], end))
+        return end > begin and at > 0 and self._own[at - 1][1] > begin
+
+    # Launches
+
+    def _kind(self, index: int, given: str | None) -> Kind:
+        """`given`: dtype of the gradient."""
+        row = self._tensors[index]
+        dtype = buffers.DTYPES[row["dtype"]]
+        variant = self._variants[row["group"]]
+        param = FORMAT_NAMES[int(row["param_format"])]
+        return Kind(variant, dtype, param, grad_format(dtype, given or dtype), self._state_dtypes[index])
+
+    def _launches_of(self, grads: Gradients) -> list[Launch]:
+        """One for each kind of tensor."""
+        variants = tuple(self._variants)
+        if grads.launches is None or grads.variants != variants:
+            kinds = tuple(self._kind(i, dtype) for i, dtype in enumerate(grads.dtypes))
+            known = self._launches.get(kinds)
+            if known is None:
+                self._launches[kinds] = known = [self._launch(kinds, kind) for kind in dict.fromkeys(kinds)]
+            grads.launches, grads.variants = known, variants
+        return grads.launches
+
+    def _launch(self, kinds: tuple[Kind, ...], kind: Kind) -> Launch:
+        indices = [i for i, each in enumerate(kinds) if each == kind]
+        tiles = self._tiles
+        if len(indices) < len(kinds):
+            tiles = Tiles(self._tensors["length"][indices], np.array(indices, np.int32), self._like)
+        variant = next(each for each in self._rule.variants if each.name == kind.variant)
+        step = StepKernel(self._rule, variant, kind.dtype, kind.param, kind.grad, kind.state_dtype)
+        sweep = GradientKernel("Sweep", kind.dtype, kind.grad)
+        return Launch(step, sweep, tiles, self._base())
+
+    def _base(self) -> np.ndarray[Any, Any]:
+        """The fields that all launches share."""
+        base = np.zeros((), table.LAUNCH)
+        base["tensors"], base["groups"], base["control"] = self._table.pointer, self._group_table.pointer, self._control.pointer
+        base["grads"] = 0 if self._grads is None else self._grads.pointer
+        return base
+
+    def _launch_of(self, index: int, given: str | None) -> Launch:
+        """For one tensor alone."""
+        kind = self._kind(index, given)
+        for kinds, launches in self._launches.items():
+            if kinds[index] == kind:
+                return launches[list(dict.fromkeys(kinds)).index(kind)]
+        kinds = tuple(kind if i == index else self._kind(i, None) for i in range(len(self._params)))
+        self._launches[kinds] = [self._launch(kinds, each) for each in dict.fromkeys(kinds)]
+        return self._launch_of(index, given)
+
+    def _send(self, grads: Gradients, stream: int) -> None:
+        """Brings the tables on the device up to date."""
+        self._send_groups(stream)
+        if grads is self._sent and self._grads is not None:
+            return
+        if self._grads is None:
+            for launch in grads.launches or ():
+                launch.set_gradient(int(grads.pointers[0]))
+        elif self._sent is None or not np.array_equal(grads.pointers, self._sent.pointers):
+            write(self._grads.pointer, grads.pointers, self.device, stream)
+        self._sent = grads
+
+    def _send_groups(self, stream: int) -> None:
+        if self._groups_changed:
+            write(self._group_table.pointer, self._groups, self.device, stream)
+            self._groups_changed = False
+
+
+class Gradients:
+    """What the plan knows of gradients that came; it does not keep them."""
+
+    def __init__(self, given: Any, views: list[DeviceArray | None]) -> None:
+        self.pointers = np.array([address(view) for view in views], np.uint64)
+        self.dtypes = [None if view is None else name_of(view) for view in views]
+        self.writable = all(view is None or view.flags.writeable for view in views)
+        self.launches: list[Launch] | None = None
+        self.variants: tuple[str, ...] = ()
+        self._given = [missing if grad is None else weak(grad) for grad in given]
+        # An array of CuPy keeps its memory; a tensor of torch may have been given other.
+        self._places = [(i, grad.data_ptr()) for i, grad in enumerate(given) if is_torch(grad)]
+
+    def is_same(self, grads: Any) -> bool:
+        """Whether these are the same arrays over the same memory."""
+        same = all(grad is known() for grad, known in zip(grads, self._given, strict=True))
+        return same and all(grads[i].data_ptr() == pointer for i, pointer in self._places)
+
+
+def missing() -> None:
+    """To no gradient."""
+
+
+def weak(grad: Any) -> Any:
+    """A reference that keeps nothing; to what has none, one that is never the same."""
+    try:
+        return weakref.ref(grad)
+    except TypeError:
+        return object
+
+
+def overlap(views: list[DeviceArray]) -> bool:
+    """Whether two of them share memory."""
+    ends = sorted((view.pointer, view.pointer + view.nbytes) for view in views if view.nbytes)
+    return any(first[1] > second[0] for first, second in itertools.pairwise(ends))
+
+
+def name_of(array: DeviceArray) -> str:
+    """Its dtype's name."""
+    return buffers.dtype_name(array)
+
+
+def address(view: DeviceArray | None) -> int:
+    if view is None:
+        return 0
+    return view.pointer if view.size else NON_NULL
+
+
+def tensor_row(row: dict[str, Any]) -> Any:
+    """The row of `table.TENSOR` of a row for `_core.Plan`."""
+    data, extra, format = row["param"]
+    result = np.zeros((), table.TENSOR)
+    result["param"], result["param_extra"], result["param_format"] = data.pointer, pointer_of(extra), format
+    for k, entry in enumerate(row["state"]):
+        if entry is not None:
+            result["state"][k], result["state_extra"][k] = entry[0].pointer, pointer_of(entry[1])
+            result["state_format"][k] = entry[2]
+    result["ema"], result["copy"] = pointer_of(row["ema"]), pointer_of(row["copy"])
+    result["length"] = data.size
+    for field in ("offset", "dtype", "stochastic", "copy_dtype", "group"):
+        result[field] = row[field]
+    return result
+
+
+def pointer_of(array: DeviceArray | None) -> int:
+    return 0 if array is None else array.pointer
+
+
+def state_dtype(row: dict[str, Any]) -> str | None:
+    """The argument that gave its state these formats."""
+    formats = [FORMAT_NAMES[entry[2]] for entry in row["state"] if entry is not None and entry[2]]
+    return formats[0].removesuffix(" non-negative") if formats else None
+
+
+def spans(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    """The memory of all arrays, from first byte to behind the last."""
+    arrays = []
+    for row in rows:
+        arrays += [*row["param"][:2], row["ema"], row["copy"]]
+        arrays += [array for entry in row["state"] if entry is not None for array in entry[:2]]
+    return [(array.pointer, array.pointer + array.nbytes) for array in arrays if array is not None and array.nbytes]

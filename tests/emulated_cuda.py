@@ -1,0 +1,394 @@
+"""A GPU for the tests that have none: fastopt's kernels, compiled for the host, over memory that is watched.
+
+`EmulatedDriver` stands in for `fastopt.cuda.driver.Driver`.  It refuses what a GPU would: pointers that are none of its device's,
+launches of a wrong shape, allocations while a graph is captured; and the kernels' fibers (`drivers/device_on_host.h`) refuse barriers
+that some threads miss and accesses that are not aligned.
+"""
+
+from __future__ import annotations
+
+import atexit
+import bisect
+import contextlib
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from fastopt.cuda.driver import THREADS
+from fastopt.cuda.kernels import headers
+from fastopt.cuda.table import CONTROL, LAUNCH, TENSOR, WORDS
+
+__all__ = ["COMPILER", "EmulatedArray", "EmulatedDriver", "array", "build", "build_all", "check_guards"]
+
+Array = np.ndarray[Any, Any]
+
+COMPILER = "g++"
+SHIM = Path(__file__).resolve().parent / "drivers" / "device_on_host.h"
+FLAGS = (
+    *("-std=c++17", "-O1", "-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing", "-fPIC", "-fvisibility=hidden"),
+    # Else the static variables that stand for shared memory would be one for all kernels of a process.
+    "-fno-gnu-unique",
+    *("-fsanitize=alignment", "-fsanitize-recover=alignment", "-U_FORTIFY_SOURCE"),
+)
+
+# ---- Kernels ---------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def flags() -> tuple[str, ...]:
+    """With fused multiply-add as an instruction where this machine has it; the C library's is right and slow."""
+    with contextlib.suppress(OSError):
+        if " fma " in Path("/proc/cpuinfo").read_text():
+            return (*FLAGS, "-mfma")
+    return FLAGS
+
+
+@functools.cache
+def folder() -> Path:
+    """Where this session keeps what it compiles: FASTOPT_EMULATION_CACHE, which stays, or a folder that is removed at the end."""
+    kept = os.environ.get("FASTOPT_EMULATION_CACHE")
+    if kept:
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        return Path(kept)
+    made = tempfile.mkdtemp(prefix="fastopt-emulated-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
+
+
+@functools.cache
+def texts() -> dict[str, str]:
+    """The headers, without NVRTC's stand-in for the C library's."""
+    return {name: text for name, text in headers().items() if name != "stdint.h"} | {SHIM.name: SHIM.read_text()}
+
+
+@functools.cache
+def version() -> str:
+    return subprocess.run([COMPILER, "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+@functools.cache
+def include_folder(parent: Path) -> Path:
+    """A folder in `parent` that has the headers under their names."""
+    known = texts()
+    final = parent / f"headers-{digest(*known, *known.values())}"
+    if not final.exists():
+        made = Path(tempfile.mkdtemp(dir=parent))
+        for name, text in known.items():
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            (made / name).write_text(text)
+        try:
+            made.rename(final)
+        except OSError:  # another process was first
+            shutil.rmtree(made)
+    return final
+
+
+_libraries: dict[str, ctypes.CDLL] = {}
+_building: dict[str, threading.Lock] = {}
+_lock = threading.Lock()
+
+
+def build(source: str, name: str, parent: Path | None = None) -> ctypes.CDLL:
+    """The kernel of `source`, compiled for the host into `parent` once and loaded; RuntimeError with the compiler's words.
+
+    Its `run_kernel(blocks, threads, parameters)` returns None, or what the kernel did that a GPU would not bear.
+    """
+    parent = parent or folder()
+    whole = f'#include "{SHIM.name}"\n{source}\nEMULATED_ENTRY\n'
+    key = digest(str(parent), version(), *flags(), *texts().values(), whole)
+    with _lock:
+        mine = _building.setdefault(key, threading.Lock())
+    with mine:
+        if key not in _libraries:
+            _libraries[key] = load(compiled(whole, f"{name.replace('+', '_')}-{key}", parent))
+        return _libraries[key]
+
+
+def compiled(source: str, stem: str, parent: Path) -> Path:
+    library = parent / f"{stem}.so"
+    if library.exists():
+        return library
+    with tempfile.TemporaryDirectory(dir=parent) as scratch:
+        unit, made, shared = (str(Path(scratch) / f"kernel.{suffix}") for suffix in ("cpp", "o", "so"))
+        Path(unit).write_text(source)
+        # In two steps, since with the sanitizer's option the linker would look for its library.
+        for command in (
+            [COMPILER, *flags(), f"-I{include_folder(parent)}", "-c", unit, "-o", made],
+            [COMPILER, "-shared", "-Wl,-z,defs", made, "-o", shared, "-lm"],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+            if done.returncode != 0:
+                raise RuntimeError(f"{COMPILER} refuses {stem}:\n{done.stdout}{done.stderr}")
+        Path(shared).rename(library)
+    return library
+
+
+def load(path: Path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path))
+    library.run_kernel.argtypes = [ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p]
+    library.run_kernel.restype = ctypes.c_char_p
+    library.set_order.argtypes = [ctypes.c_int]
+    library.set_order.restype = None
+    return library
+
+
+def build_all(kernels: Iterable[Any], parent: Path | None = None) -> None:
+    """Compiles several at once."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(lambda kernel: build(kernel.source, kernel.name, parent), kernels):
+            pass
+
+
+# ---- Memory ----------------------------------------------------------------------------------------------------------
+
+GUARD = 256
+"""Bytes before and behind every allocation."""
+
+PATTERN = np.arange(GUARD, dtype=np.uint8) ^ np.uint8(0xA5)
+
+
+class Allocation:
+    """Bytes between guards, the first of them `past` bytes behind a multiple of 256."""
+
+    def __init__(self, nbytes: int, device: int, past: int) -> None:
+        memory = np.zeros(nbytes + past + 3 * GUARD, np.uint8)
+        begin = -(memory.ctypes.data + GUARD) % GUARD + GUARD + past
+        self.bytes = memory[begin : begin + nbytes]
+        self.before, self.behind = memory[begin - GUARD : begin], memory[begin + nbytes : begin + nbytes + GUARD]
+        self.before[:] = self.behind[:] = PATTERN
+        self.pointer = int(memory.ctypes.data) + begin
+        self.device = device
+
+    def check(self) -> None:
+        for side, guard in (("before", self.before), ("behind", self.behind)):
+            changed = np.flatnonzero(guard != PATTERN)
+            if changed.size:
+                self.before[:] = self.behind[:] = PATTERN
+                raise AssertionError(
+                    f"{changed.size} bytes {side} an array of {self.bytes.size} were written, such as {changed[0]}"
+                )
+
+
+_live: weakref.WeakSet[Allocation] = weakref.WeakSet()
+
+
+class EmulatedArray:
+    """An array in the memory of a device, as CuPy's is one, that tests can look into."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, device: int, past: int = 0, *, bfloat16: bool = False) -> None:
+        self.shape, self.dtype, self.bfloat16 = shape, np.dtype(dtype), bfloat16
+        self.device = SimpleNamespace(id=device)
+        self.nbytes = int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize
+        self._memory = Allocation(self.nbytes, device, past)
+        _live.add(self._memory)
+
+    @property
+    def pointer(self) -> int:
+        return self._memory.pointer
+
+    @property
+    def host(self) -> Array:
+        """The live memory."""
+        return self._memory.bytes.view(self.dtype).reshape(self.shape)
+
+    def get(self) -> Array:
+        """A copy on the host."""
+        return self.host.copy()
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        data = (self.pointer if self.nbytes else 0, False)
+        return {"version": 3, "shape": self.shape, "typestr": self.dtype.str, "data": data, "strides": None, "stream": 1}
+
+
+def array(values: Any, device: int = 0, offset: int = 0, *, bfloat16: bool = False) -> EmulatedArray:
+    """These values on a device, `offset` elements behind a multiple of 16 bytes."""
+    values = np.ascontiguousarray(values)
+    result = EmulatedArray(values.shape, values.dtype, device, offset * values.itemsize, bfloat16=bfloat16)
+    result.host[...] = values
+    return result
+
+
+def check_guards() -> None:
+    """AssertionError where something was written beside a live array."""
+    for allocation in list(_live):
+        allocation.check()
+
+
+class Spans:
+    """Where a device has memory now."""
+
+    def __init__(self, device: int) -> None:
+        self.device = device
+        self._spans = sorted((each.pointer, each.pointer + each.bytes.size) for each in list(_live) if each.device == device)
+
+    def check(self, pointer: int, nbytes: int = 1) -> None:
+        at = bisect.bisect_right(self._spans, (pointer, np.inf)) - 1
+        if at < 0 or pointer + nbytes > self._spans[at][1]:
+            raise RuntimeError(f"{nbytes} bytes at {pointer:#x}: no memory of device {self.device}")
+
+
+# ---- The driver ------------------------------------------------------------------------------------------------------
+
+
+class EmulatedKernel:
+    def __init__(self, name: str, library: ctypes.CDLL, device: int, resident: int) -> None:
+        self.name, self.library, self.device, self.resident = name, library, device, resident
+        self.lock = threading.Lock()  # its fibers are one set
+
+    def run(self, blocks: int, threads: int, parameters: bytes, order: int) -> None:
+        memory = ctypes.create_string_buffer(parameters, len(parameters))
+        with self.lock:
+            self.library.set_order(order)
+            words = self.library.run_kernel(blocks, threads, memory)
+        if words is not None:
+            raise RuntimeError(f"{self.name}: {words.decode()}")
+
+
+class EmulatedGraph:
+    """What was captured, in order."""
+
+    def __init__(self) -> None:
+        self.work: list[Any] = []
+
+    def replay(self) -> None:
+        for each in self.work:
+            each()
+
+
+def check_pointers(value: Array, device: int) -> None:
+    """RuntimeError where a structure, or a tensor that it names, points to what is no live memory of the device."""
+    spans = Spans(device)
+    if value.dtype == WORDS:
+        return spans.check(int(value["to"]), 8 * int(value["count"]))
+    assert value.dtype == LAUNCH
+    count = int(value["tensor_count"])
+    sizes = {"control": CONTROL.itemsize, "indices": 4 * count, "first_tiles": 8 * (count + 1), "groups": 1, "grads": 8 * count}
+    for name, nbytes in sizes.items():
+        if value[name]:
+            spans.check(int(value[name]), nbytes)
+    indices = at(value["indices"], np.int32, count) if value["indices"] else range(count)
+    for index in indices:
+        pointer = int(value["tensors"]) + TENSOR.itemsize * int(index)
+        spans.check(pointer, TENSOR.itemsize)
+        tensor = at(pointer, TENSOR, 1)[0]
+        named = [tensor[name] for name in ("param", "param_extra", "ema", "copy")]
+        for each in (*named, *tensor["state"], *tensor["state_extra"]):
+            if each and tensor["length"]:
+                spans.check(int(each))
+    return None
+
+
+def at(pointer: Any, dtype: Any, count: int) -> Array:
+    """What lies there."""
+    return np.frombuffer((ctypes.c_char * (np.dtype(dtype).itemsize * count)).from_address(int(pointer)), dtype)
+
+
+class EmulatedDriver:
+    """The methods of `fastopt.cuda.driver.Driver`.  Work on a stream is done when it is asked for."""
+
+    def __init__(self, devices: int = 2, processors: int = 2) -> None:
+        self.devices, self._processors = devices, processors
+        self.current_stream = 0
+        self.order = 0
+        """Of blocks and threads: 1 for descending."""
+        self.capturing: EmulatedGraph | None = None
+        self.launches: list[tuple[str, int, int, int]] = []
+        """Name, blocks, threads and stream of each."""
+        self.follows: list[tuple[int, int, int]] = []
+        self._kernels: dict[tuple[str, int], EmulatedKernel] = {}
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any, device: int, stream: int) -> EmulatedArray:
+        self._allow("allocation", device)
+        return EmulatedArray(shape, dtype, device)
+
+    def read(self, pointer: int, array: Array, device: int, stream: int) -> None:
+        self._allow("a read that waits for the stream", device)
+        Spans(device).check(pointer, array.nbytes)
+        ctypes.memmove(array.ctypes.data, pointer, array.nbytes)
+
+    def write(self, pointer: int, array: Array, device: int, stream: int) -> None:
+        self._allow("a write that waits for the stream", device)
+        Spans(device).check(pointer, array.nbytes)
+        ctypes.memmove(pointer, array.ctypes.data, array.nbytes)
+
+    def copy(self, to: int, source: int, nbytes: int, device: int, stream: int) -> None:
+        for pointer in (to, source):
+            Spans(device).check(pointer, nbytes)
+        self._do(lambda: ctypes.memmove(to, source, nbytes))
+
+    def stream(self, device: int) -> int:
+        return self.current_stream
+
+    def is_capturing(self, stream: int) -> bool:
+        return self.capturing is not None
+
+    def follow(self, stream: int, before: int, device: int) -> None:
+        self.follows.append((stream, before, device))
+
+    def kernel(self, kernel: Any, device: int) -> EmulatedKernel:
+        if (kernel.name, device) not in self._kernels:
+            self._allow("the loading of a kernel", device)
+            library = build(kernel.source, kernel.name)
+            resident = getattr(kernel, "blocks", 4) * self._processors
+            self._kernels[kernel.name, device] = EmulatedKernel(kernel.name, library, device, resident)
+        return self._kernels[kernel.name, device]
+
+    def arch(self, device: int) -> str:
+        return "sm_90"
+
+    def processors(self, device: int) -> int:
+        return self._processors
+
+    def launch(self, kernel: Any, blocks: int, threads: int, parameters: Any, device: int, stream: int) -> None:
+        if not isinstance(kernel, EmulatedKernel) or kernel.device != device:
+            raise RuntimeError(f"a kernel that is not loaded on device {device}")
+        if blocks < 1 or not 32 <= threads <= THREADS or threads % 32 != 0:
+            raise RuntimeError(f"{kernel.name}: a launch of {blocks} blocks of {threads} threads")
+        value = parameters.value
+        assert ctypes.c_uint64.from_address(parameters.address).value == value.ctypes.data
+        check_pointers(value, device)
+        self.launches.append((kernel.name, blocks, threads, stream))
+        taken, order = value.tobytes(), self.order
+        self._do(lambda: kernel.run(blocks, threads, taken, order))
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[EmulatedGraph]:
+        """Collects what comes in a graph, instead of doing it."""
+        self.capturing = graph = EmulatedGraph()
+        try:
+            yield graph
+        finally:
+            self.capturing = None
+
+    def check_guards(self) -> None:
+        check_guards()
+
+    def _do(self, work: Any) -> None:
+        if self.capturing is not None:
+            self.capturing.work.append(work)
+        else:
+            work()
+
+    def _allow(self, what: str, device: int) -> None:
+        if not 0 <= device < self.devices:
+            raise RuntimeError(f"device {device}: there are {self.devices}")
+        if self.capturing is not None:
+            raise RuntimeError(f"{what} while a graph is captured")
