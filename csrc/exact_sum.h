@@ -19,7 +19,7 @@ FASTOPT_PORTABLE SumTerm sum_term(double value, int exponent) {
   int power;
   const double fraction = frexp(value, &power);
   const auto digits = static_cast<uint64_t>(fraction * 9007199254740992.0);  // 53 of them
-  const int place = power - 53 + exponent + kSumBias;                       // of the last
+  const int place = power - 53 + exponent + kSumBias;                        // of the last
   const int shift = place % 32;
   return {place / 32,
           {static_cast<uint32_t>(digits << shift), static_cast<uint32_t>(digits >> (32 - shift)),

@@ -18,21 +18,12 @@ from fastopt.options import StepOptions
 from fastopt.rules import RULES
 from helpers import Array, same_bits
 
-__all__ = [
-    "EVERYTHING",
-    "LONGEST",
-    "Mirror",
-    "assert_at_rest",
-    "assert_pairs",
-    "gradient_launch",
-    "kernel_of",
-    "on_device",
-    "options_row",
-    "run",
-]
+__all__ = ["GRIDS", "Mirror", "assert_at_rest", "assert_pairs", "gradient_launch", "kernel_of", "on_device"]
 
 BLOCK, LONGEST = 256, 4
 EVERYTHING = 2**63 - 1
+GRIDS = ((3, 128), (7, 64), (2, 128), (1, 32), (2, 64))
+"""Blocks and threads of launches, in turn."""
 STAGGER = (0, 1, 3, 2, 7, 5)
 """How many elements behind a multiple of 16 bytes the arrays begin, in turn."""
 
@@ -97,7 +88,7 @@ class Mirror:
         self.grads: list[tuple[Array, EmulatedArray]] = []
         self.tensors, self.control = array(self._rows()), array(np.zeros(1, CONTROL))
         self.groups = array(self._groups())
-        self.grid = (3, 128)
+        self.grids = itertools.cycle(GRIDS)
 
     def _take(self, label: str, values: Array | None) -> int:
         if values is None:
@@ -153,7 +144,7 @@ class Mirror:
         values: dict[str, Any] = {"tensors": self.tensors, "groups": self.groups, "control": self.control, "grads": grads}
         values |= {"indices": array(np.array(indices, np.int32)), "first_tiles": array(tiles), "tensor_count": len(indices)}
         values |= {"end_tile": tiles[-1], "end": EVERYTHING}
-        run(self.driver, kernel, {**values, "seed": self.optimizer._seed, **fields}, self.grid)
+        run(self.driver, kernel, {**values, "seed": self.optimizer._seed, **fields}, next(self.grids))
 
     def step(self, grads: Sequence[Array | None], **options: Any) -> None:
         bound = self.optimizer._options.overridden(options, StepOptions)
@@ -169,6 +160,19 @@ class Mirror:
                 self.launch(kernel, indices, pointers, options=row, ends=last)
         for kernel, indices, last in shared(self.kernel(i, grad) for i, grad in enumerate(grads)):
             self.launch(kernel, indices, pointers, options=row, counts=1, measured=measured, ends=last)
+
+    def part(self, kernel: Any, grad: EmulatedArray, begin: int, end: int, options: Any, **fields: Any) -> None:
+        """Over elements of the only tensor, whose gradient comes by itself."""
+        tiles = first_tiles([int(self.tensors.host["length"][0])])
+        values = {"tensors": self.tensors, "groups": self.groups, "control": self.control, "grad": grad, "tensor_count": 1}
+        values |= {
+            "first_tiles": array(tiles),
+            "end_tile": tiles[-1],
+            "begin": begin,
+            "end": end,
+            "options": options_row(options),
+        }
+        run(self.driver, kernel, {**values, "seed": self.optimizer._seed, **fields}, next(self.grids))
 
     def assert_equal(self, where: Any = "") -> None:
         """Every array, and every count, as on the CPU."""
@@ -223,7 +227,7 @@ def gradient_launch(
     grads: Sequence[Array],
     control: EmulatedArray,
     options: Any,
-    grid: tuple[int, int] = (3, 128),
+    grid: tuple[int, int] = GRIDS[0],
     measured: bool = False,
     stagger: Iterable[int] = STAGGER,
 ) -> list[EmulatedArray]:

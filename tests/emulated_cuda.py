@@ -31,7 +31,7 @@ from fastopt.cuda.driver import THREADS
 from fastopt.cuda.kernels import headers
 from fastopt.cuda.table import CONTROL, LAUNCH, TENSOR, WORDS
 
-__all__ = ["COMPILER", "EmulatedArray", "EmulatedDriver", "array", "build", "build_all", "check_guards"]
+__all__ = ["COMPILER", "EmulatedArray", "EmulatedDriver", "ahead", "array", "build", "check_guards"]
 
 Array = np.ndarray[Any, Any]
 
@@ -100,12 +100,12 @@ def include_folder(parent: Path) -> Path:
     return final
 
 
-_libraries: dict[str, ctypes.CDLL] = {}
+_libraries: dict[str, Library] = {}
 _building: dict[str, threading.Lock] = {}
 _lock = threading.Lock()
 
 
-def build(source: str, name: str, parent: Path | None = None) -> ctypes.CDLL:
+def build(source: str, name: str, parent: Path | None = None) -> Library:
     """The kernel of `source`, compiled for the host into `parent` once and loaded; RuntimeError with the compiler's words.
 
     Its `run_kernel(blocks, threads, parameters)` returns None, or what the kernel did that a GPU would not bear.
@@ -131,7 +131,7 @@ def compiled(source: str, stem: str, parent: Path) -> Path:
         # In two steps, since with the sanitizer's option the linker would look for its library.
         for command in (
             [COMPILER, *flags(), f"-I{include_folder(parent)}", "-c", unit, "-o", made],
-            [COMPILER, "-shared", "-Wl,-z,defs", made, "-o", shared, "-lm"],
+            [COMPILER, "-shared", "-nostartfiles", "-Wl,-z,defs", made, "-o", shared, "-lm"],
         ):
             done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
             if done.returncode != 0:
@@ -140,8 +140,15 @@ def compiled(source: str, stem: str, parent: Path) -> Path:
     return library
 
 
-def load(path: Path) -> ctypes.CDLL:
-    library = ctypes.CDLL(str(path))
+class Library(ctypes.CDLL):
+    """A loaded kernel, whose fibers and shared memory are there once."""
+
+    lock: threading.Lock
+
+
+def load(path: Path) -> Library:
+    library = Library(str(path))
+    library.lock = threading.Lock()
     library.run_kernel.argtypes = [ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p]
     library.run_kernel.restype = ctypes.c_char_p
     library.set_order.argtypes = [ctypes.c_int]
@@ -149,11 +156,17 @@ def load(path: Path) -> ctypes.CDLL:
     return library
 
 
-def build_all(kernels: Iterable[Any], parent: Path | None = None) -> None:
-    """Compiles several at once."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(lambda kernel: build(kernel.source, kernel.name, parent), kernels):
-            pass
+@contextlib.contextmanager
+def ahead(kernels: Iterable[Any]) -> Iterator[None]:
+    """Compiles them while the tests before theirs run; but not in one of several processes, where each has its own."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            for kernel in {each.name: each for each in kernels}.values():
+                pool.submit(build, kernel.source, kernel.name)
+        yield
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 # ---- Memory ----------------------------------------------------------------------------------------------------------
@@ -206,7 +219,8 @@ class EmulatedArray:
     @property
     def host(self) -> Array:
         """The live memory."""
-        return self._memory.bytes.view(self.dtype).reshape(self.shape)
+        values: Array = self._memory.bytes.view(self.dtype).reshape(self.shape)
+        return values
 
     def get(self) -> Array:
         """A copy on the host."""
@@ -249,13 +263,12 @@ class Spans:
 
 
 class EmulatedKernel:
-    def __init__(self, name: str, library: ctypes.CDLL, device: int, resident: int) -> None:
+    def __init__(self, name: str, library: Library, device: int, resident: int) -> None:
         self.name, self.library, self.device, self.resident = name, library, device, resident
-        self.lock = threading.Lock()  # its fibers are one set
 
     def run(self, blocks: int, threads: int, parameters: bytes, order: int) -> None:
         memory = ctypes.create_string_buffer(parameters, len(parameters))
-        with self.lock:
+        with self.library.lock:
             self.library.set_order(order)
             words = self.library.run_kernel(blocks, threads, memory)
         if words is not None:
@@ -267,6 +280,8 @@ class EmulatedGraph:
 
     def __init__(self) -> None:
         self.work: list[Any] = []
+        self.launches: list[tuple[EmulatedKernel, int, int, Array]] = []
+        """Kernel, blocks, threads, parameters."""
 
     def replay(self) -> None:
         for each in self.work:
@@ -280,7 +295,7 @@ def check_pointers(value: Array, device: int) -> None:
         return spans.check(int(value["to"]), 8 * int(value["count"]))
     assert value.dtype == LAUNCH
     count = int(value["tensor_count"])
-    sizes = {"control": CONTROL.itemsize, "indices": 4 * count, "first_tiles": 8 * (count + 1), "groups": 1, "grads": 8 * count}
+    sizes = {"control": CONTROL.itemsize, "indices": 4 * count, "first_tiles": 8 * (count + 1), "groups": 1, "grads": 1}
     for name, nbytes in sizes.items():
         if value[name]:
             spans.check(int(value[name]), nbytes)
@@ -290,6 +305,8 @@ def check_pointers(value: Array, device: int) -> None:
         spans.check(pointer, TENSOR.itemsize)
         tensor = at(pointer, TENSOR, 1)[0]
         named = [tensor[name] for name in ("param", "param_extra", "ema", "copy")]
+        if value["grads"] and value["begin"] == 0:  # that of a part may begin with the part
+            named.append(at(int(value["grads"]) + 8 * int(index), np.uint64, 1)[0])
         for each in (*named, *tensor["state"], *tensor["state_extra"]):
             if each and tensor["length"]:
                 spans.check(int(each))
@@ -364,10 +381,16 @@ class EmulatedDriver:
             raise RuntimeError(f"{kernel.name}: a launch of {blocks} blocks of {threads} threads")
         value = parameters.value
         assert ctypes.c_uint64.from_address(parameters.address).value == value.ctypes.data
-        check_pointers(value, device)
         self.launches.append((kernel.name, blocks, threads, stream))
-        taken, order = value.tobytes(), self.order
-        self._do(lambda: kernel.run(blocks, threads, taken, order))
+        taken, order = value.copy(), self.order
+        if self.capturing is not None:
+            self.capturing.launches.append((kernel, blocks, threads, taken))
+
+        def work() -> None:
+            check_pointers(taken, device)
+            kernel.run(blocks, threads, taken.tobytes(), order)
+
+        self._do(work)
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[EmulatedGraph]:

@@ -374,7 +374,8 @@ void register_plan(py::module_& module) {
       .def_readonly("clip_value", &fastopt_options::clip_value)
       .def_readonly("max_norm", &fastopt_options::max_norm)
       .def_readonly("ema_decay", &fastopt_options::ema_decay)
-      .def_property_readonly("skip_nonfinite", [](const fastopt_options& options) { return options.skip_nonfinite != 0; })
+      .def_property_readonly("skip_nonfinite",
+                             [](const fastopt_options& options) { return options.skip_nonfinite != 0; })
       .def_property_readonly("zero_grad", [](const fastopt_options& options) { return options.zero_grad != 0; });
   py::class_<Plan>(module, "Plan", "The tensors, groups and counts that a step runs over.")
       .def(py::init<const std::string&, const py::list&, int64_t, uint64_t>(), py::arg("rule"), py::arg("tensors"),

@@ -35,7 +35,9 @@ template <bool kNonNegative> struct Block8 {
       return (sum < kLargest ? sum : kLargest) >> shift;
     }
 
-    FASTOPT_INLINE uint32_t word() const { return static_cast<uint32_t>(shift - kLeastShift) | (special ? 8U : 0U) | base << 8; }
+    FASTOPT_INLINE uint32_t word() const {
+      return static_cast<uint32_t>(shift - kLeastShift) | (special ? 8U : 0U) | base << 8;
+    }
   };
 
   // The extremes of a block's magnitudes; a non-negative one that is negative is taken for a huge one, which is looked

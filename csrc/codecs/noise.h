@@ -13,7 +13,8 @@ FASTOPT_INLINE U32 scrambled(U32 x) {
 struct Noise {
   U32 next;
 
-  FASTOPT_INLINE explicit Noise(uint32_t start) : next((U32::broadcast(start) + U32::count()) * U32::broadcast(kStride)) {}
+  FASTOPT_INLINE explicit Noise(uint32_t start)
+      : next((U32::broadcast(start) + U32::count()) * U32::broadcast(kStride)) {}
 
   FASTOPT_INLINE U32 words() {
     const U32 result = scrambled(next);

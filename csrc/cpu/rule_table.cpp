@@ -9,7 +9,7 @@ namespace fastopt {
 namespace {
 
 #include "derived.h"  // generated
-#include "table.h"  // generated
+#include "table.h"    // generated
 
 constexpr int32_t kRuleCount = sizeof kRules / sizeof kRules[0];
 

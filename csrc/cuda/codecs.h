@@ -49,7 +49,8 @@ struct TileNoise {
   uint64_t first;  // index of the first element
   uint32_t key, high;
 
-  FASTOPT_INLINE TileNoise(uint32_t key, uint64_t first) : first(first), key(key), high(noise_start(key, first) - low()) {}
+  FASTOPT_INLINE TileNoise(uint32_t key, uint64_t first)
+      : first(first), key(key), high(noise_start(key, first) - low()) {}
   FASTOPT_INLINE uint32_t low() const { return static_cast<uint32_t>(first); }
   FASTOPT_INLINE uint32_t word(int i) const {
     const uint64_t index = first + static_cast<uint64_t>(i);
@@ -75,7 +76,8 @@ template <class V, class Codec, int kEach> struct SlotTile {
   FASTOPT_INLINE void store(int k, F32 value, uint32_t word, uint32_t turn) {
     Codec::encode(value, U32::broadcast(word + turn), &tile.values[k], nullptr);
   }
-  FASTOPT_INLINE void put(void* data, void*, int64_t at, Window window, const TileNoise&, uint32_t, Exchange& exchange) {
+  FASTOPT_INLINE void put(void* data, void*, int64_t at, Window window, const TileNoise&, uint32_t,
+                          Exchange& exchange) {
     tile.put(offset<Data>(data, at), window, exchange);
   }
 };
@@ -90,7 +92,9 @@ template <bool kNonNegative, int kEach> struct SlotTile<F32, Block8<kNonNegative
   uint32_t values[kEach];  // bits of the new ones
   uint32_t word;           // of the block
 
-  static FASTOPT_INLINE uint32_t* word_of(void* extra, int64_t at) { return static_cast<uint32_t*>(extra) + at / kBlock; }
+  static FASTOPT_INLINE uint32_t* word_of(void* extra, int64_t at) {
+    return static_cast<uint32_t*>(extra) + at / kBlock;
+  }
 
   FASTOPT_INLINE void fetch(void* data, void* extra, int64_t at, Window) {
     word = *word_of(extra, at);

@@ -28,7 +28,8 @@ template <class Enter, class Visit>
 FASTOPT_INLINE void for_each_tile(const Launch& launch, const Enter& enter, const Visit& visit) {
   int64_t current = -1;
   const int64_t stride = static_cast<int64_t>(gridDim.x) * warps();
-  for (int64_t at = launch.begin_tile + static_cast<int64_t>(blockIdx.x) * warps(); at < launch.end_tile; at += stride) {
+  for (int64_t at = launch.begin_tile + static_cast<int64_t>(blockIdx.x) * warps(); at < launch.end_tile;
+       at += stride) {
     const int64_t place = place_of(launch, at, current), index = index_of(launch, place);
     if (place != current) enter(index);
     current = place;

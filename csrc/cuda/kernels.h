@@ -53,13 +53,14 @@ namespace fastopt::cuda {
 }
 
 // One kernel: a loop over Launch, of which a multiprocessor runs so many blocks of threads at once, at least.
-#define FASTOPT_KERNEL(BLOCKS, ...)                                                            \
-  using Parameters = fastopt::cuda::Launch;                                                    \
-  extern "C" __global__ void __launch_bounds__(fastopt::cuda::kLongest * fastopt::cuda::kLanes, BLOCKS) fastopt_kernel(Parameters launch) { \
-    using namespace fastopt;                                                                   \
-    using namespace fastopt::cuda;                                                             \
-    __VA_ARGS__::run(launch);                                                                  \
+#define FASTOPT_KERNEL(BLOCKS, ...)                                                                    \
+  using Parameters = fastopt::cuda::Launch;                                                            \
+  extern "C" __global__ void __launch_bounds__(fastopt::cuda::kLongest* fastopt::cuda::kLanes, BLOCKS) \
+      fastopt_kernel(Parameters launch) {                                                              \
+    using namespace fastopt;                                                                           \
+    using namespace fastopt::cuda;                                                                     \
+    __VA_ARGS__::run(launch);                                                                          \
   }
-#define FASTOPT_WRITE_KERNEL()                                              \
-  using Parameters = fastopt::cuda::Words;                                  \
+#define FASTOPT_WRITE_KERNEL()             \
+  using Parameters = fastopt::cuda::Words; \
   extern "C" __global__ void fastopt_kernel(Parameters words) { write(words); }

@@ -88,14 +88,16 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
   }
 
   template <class Element>
-  static FASTOPT_INLINE void put_as(const V* p, int32_t dtype, void* to, int64_t at, Window window, Exchange& exchange) {
+  static FASTOPT_INLINE void put_as(const V* p, int32_t dtype, void* to, int64_t at, Window window,
+                                    Exchange& exchange) {
     Tile<Element, kRun, kEach> copy;
 #pragma unroll
     for (int k = 0; k < kEach; ++k) copy_to(p[k], dtype, copy.values, k, false);
     copy.put(offset<Element>(to, at), window, exchange);
   }
 
-  static FASTOPT_INLINE void put_copy(const V* p, int32_t dtype, void* to, int64_t at, Window window, Exchange& exchange) {
+  static FASTOPT_INLINE void put_copy(const V* p, int32_t dtype, void* to, int64_t at, Window window,
+                                      Exchange& exchange) {
     if (dtype == FASTOPT_FLOAT64) return put_as<double>(p, FASTOPT_FLOAT64, to, at, window, exchange);
     if (dtype == FASTOPT_FLOAT32) return put_as<float>(p, FASTOPT_FLOAT32, to, at, window, exchange);
     put_as<uint16_t>(p, dtype, to, at, window, exchange);

@@ -25,7 +25,9 @@ FASTOPT_INLINE void conclude(const Launch& launch) {
   Control& control = *launch.control;
   const double root = sum_root(control.limbs);
   const double infinity = static_cast<double>(floats_of(U32::broadcast(kInf)).x);
-  control.norm = control.nan ? static_cast<double>(floats_of(U32::broadcast(kNaN)).x) : control.infinite ? infinity : root;
+  control.norm = control.nan        ? static_cast<double>(floats_of(U32::broadcast(kNaN)).x)
+                 : control.infinite ? infinity
+                                    : root;
   control.finite = !control.not_finite;
   control.norm_factor = norm_factor(launch.options, control.norm);
   control.skipped = launch.options.skip_nonfinite && !control.finite;

@@ -22,13 +22,13 @@ struct Control {
   uint64_t limbs[kSumLimbs];
 };
 
-// Of one launch, over the tensors that need the same kernel.  They lie in one line of tiles of FASTOPT_BLOCK elements, each
-// from a multiple of kLongest tiles on.
+// Of one launch, over the tensors that need the same kernel.  They lie in one line of tiles of FASTOPT_BLOCK elements,
+// each from a multiple of kLongest tiles on.
 struct Launch {
-  fastopt_tensor* tensors;  // of the plan, all but the gradients
-  const int32_t* indices;   // among them, of those of the launch; nullptr where that is all
-  void* const* grads;       // or, of a single tensor, nullptr for
-  void* grad;               // this.  A gradient of nullptr: the tensor and its count stay as they are
+  fastopt_tensor* tensors;     // of the plan, all but the gradients
+  const int32_t* indices;      // among them, of those of the launch; nullptr where that is all
+  void* const* grads;          // or, of a single tensor, nullptr for
+  void* grad;                  // this.  A gradient of nullptr: the tensor and its count stay as they are
   const int64_t* first_tiles;  // of each tensor of the launch, and the end of the last
   const Group* groups;
   Control* control;

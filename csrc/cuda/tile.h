@@ -125,8 +125,8 @@ template <class D, int kRun, int kEach> class Tile {
     D each[kRun];
   };
 
-  // Visits the vectors in memory that the window touches, by the number of their first element in the tile: whole ones, and
-  // the elements of those that it holds in part.
+  // Visits the vectors in memory that the window touches, by the number of their first element in the tile: whole ones,
+  // and the elements of those that it holds in part.
   template <class Whole, class Single>
   static FASTOPT_INLINE void visit(const D* at, Window window, Whole whole, Single single) {
     const int begin = window.begin > 0 ? window.begin : 0, end = window.end < kTile ? window.end : kTile;

@@ -1,4 +1,5 @@
-// A few words from the host into memory on the device, in the order of the stream and, in a graph, once for each replay.
+// A few words from the host into memory on the device, in the order of the stream and, in a graph, once for each
+// replay.
 namespace fastopt::cuda {
 
 struct Words {

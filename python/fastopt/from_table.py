@@ -148,8 +148,9 @@ def make_function(rule: Rule) -> Callable[..., None]:
         plan.set_progress([(step - 1, [float(array) for array in running.values()])])
         if not plan.step(grad, _core.Options(scale, 0.0, 0.0, 0.0, False, False)):
             raise RuntimeError("grad: the extension refuses what buffers.py accepts; please report this")
-        for array, value in zip(running.values(), plan.progress_of(0)[1], strict=True):
-            array[...] = value
+        if running:
+            for array, value in zip(running.values(), plan.progress_of(0)[1], strict=True):
+                array[...] = value
 
     carried = "".join(f"{s.name} ({s.doc}): a float64 array of shape (), any value before step 1.\n" for s in rule.running)
     slots = ", ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots)

@@ -7,6 +7,7 @@
 #undef _FORTIFY_SOURCE  // its longjmp does not leave a stack for another
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,10 @@
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __shared__ static
+
+// All of the emulation's own; so what the linker calls .bss is the shared memory of the kernel.
+#define EMULATED_OWN __attribute__((section("emulated_own"))) static
+extern "C" __attribute__((visibility("hidden"))) char __bss_start[], _end[];
 
 namespace emulated {
 
@@ -38,7 +43,6 @@ constexpr char kUntouched = 0x5A;
 
 struct Fiber {
   jmp_buf at;
-  ucontext_t start;
   char* stack;
   unsigned index;
   Operation waits;
@@ -52,19 +56,19 @@ struct Words {
 
 }  // namespace emulated
 
-static emulated::Index threadIdx, blockIdx, blockDim, gridDim;
+EMULATED_OWN emulated::Index threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulated {
 
-static Fiber fibers[kWarps * kWarpSize];
-static Words words[kWarps];
-static unsigned ready[kWarps];  // lanes that can run
-static unsigned born, arrived;
-static Fiber* current;
-static jmp_buf home;
-static void (*kernel)();
-static bool descending;
-static char failure[512];
+EMULATED_OWN Fiber* fibers[kWarps * kWarpSize];
+EMULATED_OWN Words words[kWarps];
+EMULATED_OWN unsigned ready[kWarps];  // lanes that can run
+EMULATED_OWN unsigned born, arrived;
+EMULATED_OWN Fiber* current;
+EMULATED_OWN jmp_buf home;
+EMULATED_OWN void (*kernel)();
+EMULATED_OWN bool descending;
+EMULATED_OWN char failure[512];
 
 static unsigned warp_count() { return blockDim.x / kWarpSize; }
 
@@ -74,7 +78,7 @@ static Fiber* next() {
     const unsigned warp = descending ? warp_count() - 1 - i : i;
     if (!ready[warp]) continue;
     const int lane = descending ? 31 - __builtin_clz(ready[warp]) : __builtin_ctz(ready[warp]);
-    return &fibers[warp * kWarpSize + static_cast<unsigned>(lane)];
+    return fibers[warp * kWarpSize + static_cast<unsigned>(lane)];
   }
   return nullptr;
 }
@@ -99,6 +103,8 @@ __attribute__((noinline)) static void rest(Fiber* to) {
   go(nullptr);
 }
 
+static void on_signal(int, siginfo_t*, void*) { fail("an access to memory that is not there"); }
+
 static void live() {
   for (Fiber* to = nullptr;; to = next()) {
     rest(to);
@@ -109,17 +115,20 @@ static void live() {
 }
 
 static void give_birth(unsigned index) {
-  Fiber& fiber = fibers[index];
-  if (!fiber.stack) fiber.stack = static_cast<char*>(malloc(kStack));
-  memset(fiber.stack, kUntouched, kCanary);
-  fiber.index = index;
-  getcontext(&fiber.start);
-  fiber.start.uc_stack.ss_sp = fiber.stack;
-  fiber.start.uc_stack.ss_size = kStack;
-  fiber.start.uc_link = nullptr;
-  makecontext(&fiber.start, live, 0);
-  current = &fiber;
-  if (_setjmp(home) == 0) setcontext(&fiber.start);
+  if (!fibers[index]) {
+    fibers[index] = static_cast<Fiber*>(calloc(1, sizeof(Fiber)));
+    fibers[index]->stack = static_cast<char*>(malloc(kStack));
+  }
+  current = fibers[index];
+  current->index = index;
+  memset(current->stack, kUntouched, kCanary);
+  ucontext_t start;
+  getcontext(&start);
+  start.uc_stack.ss_sp = current->stack;
+  start.uc_stack.ss_size = kStack;
+  start.uc_link = nullptr;
+  makecontext(&start, live, 0);
+  if (_setjmp(home) == 0) setcontext(&start);
 }
 
 // Until all lanes of the warp are here, for the same operation.
@@ -130,7 +139,7 @@ static void meet(Operation operation) {
   ready[warp] &= ~(1U << lane);
   if (++shared.arrived == kWarpSize) {
     for (unsigned i = 0; i < kWarpSize; ++i) {
-      if (fibers[warp * kWarpSize + i].waits != operation) fail("the lanes of its warp are at different operations");
+      if (fibers[warp * kWarpSize + i]->waits != operation) fail("the lanes of its warp are at different operations");
     }
     shared.arrived = 0;
     shared.turn ^= 1;
@@ -152,7 +161,7 @@ static const uint64_t* exchange(Operation operation, unsigned mask, uint64_t wor
 // Why nothing can run though some have not ended; nullptr where all have.
 static const char* unfinished() {
   for (unsigned i = 0; i < blockDim.x; ++i) {
-    const Operation waits = fibers[i].waits;
+    const Operation waits = fibers[i]->waits;
     if (waits == kNone) continue;
     snprintf(failure, sizeof failure, "thread %u of block %u waits for ever at %s, where others do not come", i,
              blockIdx.x, kOperations[waits]);
@@ -169,12 +178,14 @@ static const char* run_block() {
   }
   arrived = 0;
   failure[0] = 0;
+  // What another block left there is not to be relied on: NaNs, bad pointers.
+  memset(__bss_start, 0xFF, _end - __bss_start);
   if (_setjmp(home) == 0) go(next());
   if (failure[0]) return failure;
   if (const char* why = unfinished()) return why;
   for (unsigned i = 0; i < blockDim.x; ++i) {
     for (size_t k = 0; k < kCanary; ++k) {
-      if (fibers[i].stack[k] != kUntouched) return "a fiber has left its stack";
+      if (fibers[i]->stack[k] != kUntouched) return "a fiber has left its stack";
     }
   }
   return nullptr;
@@ -187,11 +198,19 @@ static const char* run_blocks(unsigned blocks, unsigned threads, void (*body)())
   blockDim = {threads, 1, 1};
   threadIdx = {0, 0, 0};
   for (; born < threads; ++born) give_birth(born);
-  for (unsigned i = 0; i < blocks; ++i) {
+  struct sigaction ours = {}, before[2];
+  ours.sa_sigaction = on_signal;
+  ours.sa_flags = SA_SIGINFO | SA_NODEFER;  // it leaves by a jump
+  sigaction(SIGSEGV, &ours, &before[0]);
+  sigaction(SIGBUS, &ours, &before[1]);
+  const char* why = nullptr;
+  for (unsigned i = 0; i < blocks && !why; ++i) {
     blockIdx = {descending ? blocks - 1 - i : i, 0, 0};
-    if (const char* why = run_block()) return why;
+    why = run_block();
   }
-  return nullptr;
+  sigaction(SIGSEGV, &before[0], nullptr);
+  sigaction(SIGBUS, &before[1], nullptr);
+  return why;
 }
 
 }  // namespace emulated
@@ -252,7 +271,7 @@ extern "C" __attribute__((visibility("default"))) void set_order(int order) { em
 
 // Runs a kernel to its end; nullptr, or what it did that a GPU would not bear.
 #define EMULATED_ENTRY                                                                                        \
-  static const Parameters* emulated_parameters;                                                               \
+  EMULATED_OWN const Parameters* emulated_parameters;                                                         \
   extern "C" __attribute__((visibility("default"))) const char* run_kernel(unsigned blocks, unsigned threads, \
                                                                            const void* parameters) {          \
     emulated_parameters = static_cast<const Parameters*>(parameters);                                         \

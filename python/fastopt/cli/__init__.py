@@ -37,10 +37,13 @@ def build_parser() -> argparse.ArgumentParser:
     warmup.add_argument("--arch", type=archs, metavar="sm_90,...", help="architectures (default: those of the GPUs here)")
     warmup.add_argument("--all", action="store_true", help="every kernel of these rules, whatever the formats: minutes")
 
-    text = "time each rule against its memory floor, NumPy and torch"
+    text = "time each rule against its memory floor, NumPy and torch, on the CPU or on a GPU"
     bench = commands.add_parser("bench", help=text, description=sentence(text))
     add_rules(bench)
-    bench.add_argument("--sizes", type=sizes, metavar="N,...", help="elements of a parameter (default: 1e4,1e5,1e6,1e7,1e8)")
+    text = "where to step: cpu, or cuda: the GPU, against a copy there, torch, CuPy and optax (default: %(default)s)"
+    bench.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=text)
+    text = "elements of a parameter (default: 1e4,1e5,1e6,1e7,1e8; on a GPU 1e5 to 1e9)"
+    bench.add_argument("--sizes", type=sizes, metavar="N,...", help=text)
     bench.add_argument("--threads", type=threads, metavar="N", help="threads of a step (default: as `fastopt info` shows)")
     arrays = bench.add_mutually_exclusive_group()
     arrays.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of all arrays (default: %(default)s)")
@@ -55,7 +58,10 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--rounds", type=at_least_one, metavar="N", help="most rounds of a row (default: 25; fewer where time is short)"
     )
-    bench.add_argument("--quick", action="store_true", help="sizes 1e4,1e5,1e6, in under 30 seconds")
+    bench.add_argument(
+        "--seconds", type=at_least_one, metavar="N", help="about what the whole run may take (default: 240, with --quick 20)"
+    )
+    bench.add_argument("--quick", action="store_true", help="sizes 1e4,1e5,1e6 (on a GPU 1e5,1e6,1e7), in under 30 seconds")
     add_outputs(bench, "a roofline: GB/s achieved (--formats: elements) against size, under the floor's")
     bench.add_argument(
         "--compare",

@@ -33,7 +33,7 @@ ROUNDS = 25
 ADAMW = next(row for row in ROWS if row.rule.name == "AdamW")
 
 SECONDS, QUICK_SECONDS = 240.0, 20.0
-"""What a whole run may take; sizes that need less leave their share to those that follow."""
+"""What a whole run may take unless `--seconds` says; sizes that need less leave their share to those that follow."""
 
 PLACEMENTS = 5
 """How often a row's arrays are allocated anew, where caches can hold them."""
@@ -43,12 +43,17 @@ CACHEABLE = 400 * 10**6
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.device == "cuda":
+        from . import cuda_bench
+
+        return cuda_bench.run(args)
     from rich.console import Console
 
     console = Console()
     torch = arms.import_torch()
     with threads(args.threads, torch):
-        rows = formats.choose(args.rules or [ADAMW], console) if args.formats else choose(args.rules)
+        missing = None if formats.has_bfloat16() else "ml_dtypes"
+        rows = formats.choose(args.rules or [ADAMW], console, missing) if args.formats else choose(args.rules)
         sizes = args.sizes or (QUICK_SIZES if args.quick else SIZES)
         report = describe() | {"rows": measure_all(rows, sizes, args, torch, console)}
     (formats.show if args.formats else show)(console, report)
@@ -89,6 +94,11 @@ def choose(wanted: Sequence[Row] | None) -> list[Row]:
     return list(first.values())
 
 
+def seconds_allowed(args: argparse.Namespace) -> float:
+    """What the whole run may take."""
+    return float(args.seconds or (QUICK_SECONDS if args.quick else SECONDS))
+
+
 def measure_all(
     rows: Sequence[Row], sizes: Sequence[int], args: argparse.Namespace, torch: ModuleType | None, console: Console
 ) -> list[dict[str, Any]]:
@@ -98,7 +108,7 @@ def measure_all(
 
     results: list[dict[str, Any]] = []
     rounds = args.rounds or ROUNDS
-    end = perf_counter() + (QUICK_SECONDS if args.quick else SECONDS)
+    end = perf_counter() + seconds_allowed(args)
     cells = [(size, row) for size in sizes for row in rows]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     grad: Array | None = None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .rows import Row
 
-__all__ = ["Formats", "bytes_held", "choose", "show"]
+__all__ = ["Formats", "bytes_held", "choose", "has_bfloat16", "show"]
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,15 @@ def compressible(row: Row) -> bool:
     return any(storage.state_format("8bit", row.rule.slot(name)) for name in row.slots)
 
 
-def choose(wanted: Sequence[Row], console: Console) -> list[Row]:
-    """A row for each of the wanted ones and each combination; says what it leaves out."""
-    combinations = [each for each in COMBINATIONS if "bfloat16" not in each.dtypes or has_bfloat16()]
+def choose(wanted: Sequence[Row], console: Console, missing: str | None = None) -> list[Row]:
+    """A row for each of the wanted ones and each combination; says what it leaves out.
+
+    `missing`: the package without which there are no bfloat16 arrays, where it is not installed.
+    """
+    combinations = [each for each in COMBINATIONS if "bfloat16" not in each.dtypes or missing is None]
     for each in COMBINATIONS:
         if each not in combinations:
-            console.print(f"Left out {each.label}: needs ml_dtypes, which is not installed", highlight=False)
+            console.print(f"Left out {each.label}: needs {missing}, which is not installed", highlight=False)
     rows = []
     for row in wanted:
         if compressible(row):

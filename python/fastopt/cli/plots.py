@@ -107,7 +107,8 @@ def roofline(report: dict[str, Any], path: Path) -> None:
     entry: dict[str, Any] = report["rows"][0] if rows else {"dtype": "", "threads": 0}
     figure.suptitle(
         f"How close each optimizer step comes to the speed of memory\n"
-        f"{config['machine']['processor']}, {config['isa']['active']}, {threads(entry['threads'])}"
+        f"{config['machine']['processor']}, {config['isa']['active']}"
+        + ("" if entry["threads"] is None else f", {threads(entry['threads'])}")
         + ("" if by_formats else f", {entry['dtype']}"),
         fontsize=12,
         color=INK,

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core, buffers
+from .. import _core
 from . import table
 from .arrays import DeviceArray, new, stream_of
 from .driver import Parameters, driver
+from .given import address, name_of
 from .kernels import GradientKernel, grad_format
 from .launches import Tiles, launch_gradients, set_options, uploaded
-from .plan import NON_NULL
 
 __all__ = ["clip", "measure"]
 
@@ -40,7 +40,7 @@ class Work:
         lengths = np.array([array.size for array in arrays], np.int64)
         tensors = np.zeros(len(arrays), table.TENSOR)
         tensors["length"] = lengths
-        pointers = np.array([array.pointer if array.size else NON_NULL for array in arrays], np.uint64)
+        pointers = np.array([address(array) for array in arrays], np.uint64)
         self._control = uploaded(self._like, np.zeros(1, table.CONTROL))
         self._tables = [uploaded(self._like, values) for values in (tensors, pointers)]
         base = np.zeros((), table.LAUNCH)
@@ -76,6 +76,6 @@ class Work:
 
 def kind_of(array: DeviceArray) -> tuple[str, str]:
     """The arithmetic and the format of a gradient."""
-    dtype = buffers.dtype_name(array)
+    dtype = name_of(array)
     arithmetic = "float64" if dtype == "float64" else "float32"
     return arithmetic, grad_format(arithmetic, dtype)

@@ -63,9 +63,12 @@ class Launch:
         """Of a plan of one tensor."""
         self._whole.value["grad"] = self._measuring.value["grad"] = pointer
 
-    def sweep(self, options: _core.Options, *, ends: bool, stream: int) -> None:
+    def load_sweep(self) -> None:
+        """Before the first `sweep`."""
         if self._sweep is None:
             self._sweep = self._driver.kernel(self._sweep_source, self._tiles.device)
+
+    def sweep(self, options: _core.Options, *, ends: bool, stream: int) -> None:
         value = self._measuring.value
         set_options(value, options)
         value["ends"] = ends

@@ -7,28 +7,23 @@ norm or the finite check).  The host waits for nothing, and after the first step
 
 from __future__ import annotations
 
-import itertools
 import threading
-import weakref
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import _core, buffers
-from ..formats import FORMATS
 from ..rules import Rule
 from . import table
-from .arrays import DeviceArray, as_device_array, is_on_device, is_torch, stream_of
-from .driver import Parameters, driver
+from .arrays import DeviceArray, as_device_array, is_on_device, stream_of
+from .driver import driver
+from .given import Gradients, name_of, overlap
 from .kernels import GradientKernel, StepKernel, grad_format
 from .launches import Launch, Tiles, uploaded, write
+from .rows import FORMAT_NAMES, spans, state_dtype, tensor_row
 
 __all__ = ["CudaPlan"]
-
-FORMAT_NAMES = {0: "", **{format.index: name for name, format in FORMATS.items()}}
-NON_NULL = 16
-"""Stands for the address of a gradient without elements, which frameworks give as 0."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,6 @@ class CudaPlan:
         self._groups_changed = True
         self._sent: Gradients | None = None  # whose addresses the device has
         self._launches: dict[tuple[Kind, ...], list[Launch]] = {}
-        self._part = Parameters(table.LAUNCH)
         self._bound: Gradients | None = None
         self._kept: Any = None  # the bound gradients
         self._last: Gradients | None = None
@@ -114,8 +108,11 @@ class CudaPlan:
                 return False
             stream = self._stream()
             launches = self._launches_of(taken)
-            self._send(taken, stream)
             measured = options.max_norm > 0 or options.skip_nonfinite
+            if measured:
+                for launch in launches:
+                    launch.load_sweep()  # whatever can fail does so before anything is launched
+            self._send(taken, stream)
             if measured:
                 for i, launch in enumerate(launches):
                     launch.sweep(options, ends=i + 1 == len(launches), stream=stream)
@@ -175,7 +172,7 @@ class CudaPlan:
             for row, (steps, running) in zip(self._tensors, progress, strict=True):
                 row["steps"] = steps
                 row["running"][: len(running)] = running
-            self._driver.write(self._table.pointer, self._tensors, self.device, self._stream())
+            write(self._table.pointer, self._tensors, self.device, self._stream())
             self._measured = False
 
     @property
@@ -330,86 +327,3 @@ class CudaPlan:
         if self._groups_changed:
             write(self._group_table.pointer, self._groups, self.device, stream)
             self._groups_changed = False
-
-
-class Gradients:
-    """What the plan knows of gradients that came; it does not keep them."""
-
-    def __init__(self, given: Any, views: list[DeviceArray | None]) -> None:
-        self.pointers = np.array([address(view) for view in views], np.uint64)
-        self.dtypes = [None if view is None else name_of(view) for view in views]
-        self.writable = all(view is None or view.flags.writeable for view in views)
-        self.launches: list[Launch] | None = None
-        self.variants: tuple[str, ...] = ()
-        self._given = [missing if grad is None else weak(grad) for grad in given]
-        # An array of CuPy keeps its memory; a tensor of torch may have been given other.
-        self._places = [(i, grad.data_ptr()) for i, grad in enumerate(given) if is_torch(grad)]
-
-    def is_same(self, grads: Any) -> bool:
-        """Whether these are the same arrays over the same memory."""
-        same = all(grad is known() for grad, known in zip(grads, self._given, strict=True))
-        return same and all(grads[i].data_ptr() == pointer for i, pointer in self._places)
-
-
-def missing() -> None:
-    """To no gradient."""
-
-
-def weak(grad: Any) -> Any:
-    """A reference that keeps nothing; to what has none, one that is never the same."""
-    try:
-        return weakref.ref(grad)
-    except TypeError:
-        return object
-
-
-def overlap(views: list[DeviceArray]) -> bool:
-    """Whether two of them share memory."""
-    ends = sorted((view.pointer, view.pointer + view.nbytes) for view in views if view.nbytes)
-    return any(first[1] > second[0] for first, second in itertools.pairwise(ends))
-
-
-def name_of(array: DeviceArray) -> str:
-    """Its dtype's name."""
-    return buffers.dtype_name(array)
-
-
-def address(view: DeviceArray | None) -> int:
-    if view is None:
-        return 0
-    return view.pointer if view.size else NON_NULL
-
-
-def tensor_row(row: dict[str, Any]) -> Any:
-    """The row of `table.TENSOR` of a row for `_core.Plan`."""
-    data, extra, format = row["param"]
-    result = np.zeros((), table.TENSOR)
-    result["param"], result["param_extra"], result["param_format"] = data.pointer, pointer_of(extra), format
-    for k, entry in enumerate(row["state"]):
-        if entry is not None:
-            result["state"][k], result["state_extra"][k] = entry[0].pointer, pointer_of(entry[1])
-            result["state_format"][k] = entry[2]
-    result["ema"], result["copy"] = pointer_of(row["ema"]), pointer_of(row["copy"])
-    result["length"] = data.size
-    for field in ("offset", "dtype", "stochastic", "copy_dtype", "group"):
-        result[field] = row[field]
-    return result
-
-
-def pointer_of(array: DeviceArray | None) -> int:
-    return 0 if array is None else array.pointer
-
-
-def state_dtype(row: dict[str, Any]) -> str | None:
-    """The argument that gave its state these formats."""
-    formats = [FORMAT_NAMES[entry[2]] for entry in row["state"] if entry is not None and entry[2]]
-    return formats[0].removesuffix(" non-negative") if formats else None
-
-
-def spans(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
-    """The memory of all arrays, from first byte to behind the last."""
-    arrays = []
-    for row in rows:
-        arrays += [*row["param"][:2], row["ema"], row["copy"]]
-        arrays += [array for entry in row["state"] if entry is not None for array in entry[:2]]
-    return [(array.pointer, array.pointer + array.nbytes) for array in arrays if array is not None and array.nbytes]

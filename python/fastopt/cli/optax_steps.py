@@ -1,0 +1,109 @@
+"""The step of each rule that optax has, jitted, with donated buffers; where jax finds a GPU."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cuda_arms import Arm
+    from .rows import Row
+
+__all__ = ["TRANSFORMS", "Optax", "import_optax"]
+
+Values = Mapping[str, Any]
+
+
+def momenta(values: Values) -> dict[str, Any]:
+    """What most of Adam's relatives have."""
+    return {"b1": values["betas"][0], "b2": values["betas"][1], "eps": values["eps"]}
+
+
+TRANSFORMS: dict[str, Callable[[Values], dict[str, Any]]] = {
+    "SGD": lambda values: {"momentum": values["momentum"] or None, "nesterov": values["nesterov"]},
+    "Adam": momenta,
+    "AdamW": lambda values: {**momenta(values), "weight_decay": values["weight_decay"]},
+    "Adamax": momenta,
+    "NAdam": momenta,
+    "RAdam": momenta,
+    "RMSprop": lambda values: {
+        "decay": values["alpha"],
+        "eps": values["eps"],
+        "centered": values["centered"],
+        "momentum": values["momentum"] or None,
+    },
+    "Adagrad": lambda values: {
+        "initial_accumulator_value": values["initial_accumulator_value"],
+        "eps": values["eps"],
+    },
+    "Adadelta": lambda values: {"rho": values["rho"], "eps": values["eps"]},
+    "Lion": lambda values: {
+        "b1": values["betas"][0],
+        "b2": values["betas"][1],
+        "weight_decay": values["weight_decay"],
+    },
+}
+"""Rule -> arguments of the function of optax that is called so in lower case.  The forms differ a little, the work does not."""
+
+
+def import_optax(platform: str = "gpu") -> Optax | None:
+    """jax and optax, or None where one is missing or jax finds no GPU."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # else jax takes most of the memory for itself
+    try:
+        jax, optax = importlib.import_module("jax"), importlib.import_module("optax")
+        jax.devices(platform)
+    except (ImportError, RuntimeError):
+        return None
+    return Optax(jax, optax)
+
+
+class Optax:
+    """Both libraries."""
+
+    def __init__(self, jax: Any, optax: Any) -> None:
+        self.jax, self.optax = jax, optax
+
+    @property
+    def version(self) -> str:
+        return f"{self.optax.__version__}, jax {self.jax.__version__}"
+
+    def kept(self) -> int:
+        """Bytes of the GPU's that jax holds and does not use."""
+        stats = self.jax.devices()[0].memory_stats() or {}
+        return max(0, int(stats.get("pool_bytes", 0)) - int(stats.get("bytes_in_use", 0)))
+
+    def has(self, row: Row) -> bool:
+        """Whether it has the rule."""
+        return row.rule.name in TRANSFORMS and hasattr(self.optax, row.rule.name.lower())
+
+    def add(self, arm: Arm, row: Row, grads: Sequence[Any], lr: float) -> Callable[[], object]:
+        """Adds a step for each gradient; returns what waits for them, since jax has a stream of its own."""
+        if str(grads[0].dtype) == "float64":
+            self.jax.config.update("jax_enable_x64", True)
+        values = {**row.rule.defaults, **row.arguments}
+        transform = getattr(self.optax, row.rule.name.lower())(lr, **TRANSFORMS[row.rule.name](values))
+
+        def update(param: Any, state: Any, grad: Any) -> Any:
+            updates, state = transform.update(grad, state, param)
+            return self.optax.apply_updates(param, updates), state
+
+        jitted = self.jax.jit(update, donate_argnums=(0, 1))
+        holders = [Holder(jitted, transform, self.jax.numpy, grad) for grad in grads]
+        for holder in holders:
+            arm.add(holder.step, holder)
+        return lambda: self.jax.block_until_ready([holder.param for holder in holders])
+
+
+class Holder:
+    """A parameter and its state, which each step gives away and gets anew."""
+
+    def __init__(self, jitted: Any, transform: Any, numpy: Any, grad: Any) -> None:
+        self.grad = numpy.from_dlpack(grad)
+        self.param = numpy.array(self.grad, copy=True)
+        self.state = transform.init(self.param)
+        self._jitted = jitted
+
+    def step(self) -> None:
+        self.param, self.state = self._jitted(self.param, self.state, self.grad)
