@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -16,7 +17,7 @@ from emulated_cuda import EmulatedArray, array
 from fastopt.cli.gpu import Gpu, cupy_steps
 from fastopt.cli.rows import ROWS, Row
 
-__all__ = ["FakeGpu", "row_of"]
+__all__ = ["FakeEvents", "FakeGpu", "row_of"]
 
 
 def row_of(label: str) -> Row:
@@ -62,3 +63,22 @@ class FakeGpu(Gpu):
     def release(self) -> None: ...
     def memory_available(self) -> int:
         return self.memory
+
+
+class FakeEvents:
+    """A GPU's clock that each step moves by a tenth of a millisecond."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        clock = self
+
+        class Event:
+            def record(self, stream: Any) -> None:
+                self.at = clock.now
+
+            def synchronize(self) -> None: ...
+
+        self.cuda = SimpleNamespace(Event=Event, get_elapsed_time=lambda begin, end: end.at - begin.at)
+
+    def step(self) -> None:
+        self.now += 0.1

@@ -138,10 +138,13 @@ class Real:
         stream = self._cupy.cuda.Stream(non_blocking=True)
         with stream:
             stream.begin_capture()
-            yield graph
-            captured = stream.end_capture()
+            try:
+                yield graph
+            finally:
+                captured = stream.end_capture()
 
         def replay() -> None:
+            self._cupy.cuda.Device().synchronize()
             captured.launch(stream)
             stream.synchronize()
 
@@ -212,8 +215,8 @@ def assert_same(actual: Array, expected: Array, where: Any) -> None:
     assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape), where
     size = np.dtype(f"u{actual.itemsize}")
     same = np.ascontiguousarray(actual).reshape(-1).view(size) == np.ascontiguousarray(expected).reshape(-1).view(size)
-    if actual.dtype.kind in "fV":
-        same |= (actual != actual).reshape(-1) & (expected != expected).reshape(-1)
+    if actual.dtype.kind == "f" or actual.dtype.name == "bfloat16":
+        same |= (np.isnan(actual) & np.isnan(expected)).reshape(-1)
     bad = np.flatnonzero(~same)
     found = f"{actual.reshape(-1)[bad[:3]]}, expected {expected.reshape(-1)[bad[:3]]}"
     assert bad.size == 0, f"{where}: {bad.size} of {same.size} differ, first at {bad[:3]}: {found}"

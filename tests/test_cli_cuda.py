@@ -1,4 +1,4 @@
-"""`fastopt bench --device cuda` and `bench/gpu_check`: what of them needs no GPU, over the emulated driver and made-up clocks."""
+"""`fastopt bench --device cuda`: what of it needs no GPU, over the emulated driver and made-up clocks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
+from cli_gpu import FakeEvents, FakeGpu, row_of
 from cli_helpers import is_png, status
-from cli_gpu import FakeGpu, row_of
 from emulated_cuda import EmulatedDriver
-from fastopt.cli import cuda_arms, cuda_bench, cuda_timing, formats, gpu, numpy_steps, optax_steps
+from fastopt.cli import bench, cuda_arms, cuda_bench, cuda_tables, cuda_timing, formats, gpu, info, numpy_steps, optax_steps
 from fastopt.cli.gpu import Gpu
 from fastopt.cli.rows import ROWS, Row
 from fastopt.cuda import driver as cuda_driver
@@ -122,28 +123,7 @@ class TestArms:
 
 
 def choose_formats() -> list[Row]:
-    from rich.console import Console
-
     return formats.choose([row_of("AdamW")], Console(quiet=True))
-
-
-class FakeEvents:
-    """A GPU's clock that each step moves by a tenth of a millisecond."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        clock = self
-
-        class Event:
-            def record(self, stream: Any) -> None:
-                self.at = clock.now
-
-            def synchronize(self) -> None: ...
-
-        self.cuda = SimpleNamespace(Event=Event, get_elapsed_time=lambda begin, end: end.at - begin.at)
-
-    def step(self) -> None:
-        self.now += 0.1
 
 
 def gpu_with(cupy: Any) -> Gpu:
@@ -226,7 +206,7 @@ class TestCommand:
             assert (row["rounds"], row["torch"], row["left_out"]) == (2, "fused", {})
         assert report["host"]["launches"]["bound"] == 1
         assert "gradients bound" in out
-        assert max(map(len, out.splitlines()[:6])) <= 80
+        assert max(map(len, out.splitlines()[:8])) <= 80
         assert "…" not in out
         assert is_png(picture)
         assert status([*TINY, "--sizes", "100", "--compare", str(path)], capsys)[0] in (0, 1)
@@ -248,3 +228,21 @@ class TestCommand:
         out = status([*TINY, "--sizes", "100,1e3"], capsys)[1]
         assert "Skipped AdamW at 1e3: needs" in out
         assert "Left out cupy of AdamW at 100: not enough memory" in out
+
+    def test_past_the_time_rows_are_left_out_and_said(
+        self, fake: FakeGpu, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(bench, "seconds_allowed", lambda args: -1.0)
+        code, out, _ = status([*TINY, "--sizes", "100,200", "--json", str(tmp_path / "late.json")], capsys)
+        assert code == 0
+        assert "Left out the last 2 of 2 rows: out of time" in out
+        assert json.loads((tmp_path / "late.json").read_text())["rows"] == []
+
+    def test_the_widest_table_has_80_columns(self, capsys: pytest.CaptureFixture[str]) -> None:
+        ratios = {name: {"median": 123.4, "spread": 0.1} for name in ("floor", *cuda_tables.RIVALS)}
+        row = {"rule": "RMSprop centered", "size": 10**9, "dtype": "float32", "bytes_per_parameter": 28, "ratios": ratios}
+        report = info.describe() | {"gpu": FakeGpu().describe(), "optax": None, "host": None}
+        cuda_tables.show(Console(width=80), report | {"rows": [row | {"seconds": {"fastopt": 6.53e-3}}]})
+        out = capsys.readouterr().out
+        assert "…" not in out
+        assert "6.53 ms  4288" in out

@@ -42,7 +42,11 @@ def masked(device: Any) -> Claim:
 
 
 BAD_ARRAYS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
-    "every second": (lambda d: claim(d, strides=(8,)), ValueError, "got strides (8,) for shape (6,), expected a C-contiguous array"),
+    "every second": (
+        lambda d: claim(d, strides=(8,)),
+        ValueError,
+        "got strides (8,) for shape (6,), expected a C-contiguous array",
+    ),
     "reversed": (lambda d: claim(d, strides=(-4,)), ValueError, "got strides (-4,)"),
     "broadcast": (lambda d: claim(d, strides=(0,)), ValueError, "got strides (0,)"),
     "misaligned": (misaligned, ValueError, "got elements that are not aligned to 4 bytes"),
@@ -54,7 +58,11 @@ BAD_ARRAYS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "masked": (masked, TypeError, "got a masked array, whose mask a step would ignore"),
 }
 BAD_GRADIENTS = BAD_ARRAYS | {
-    "too wide": (lambda d: of(d, np.float64), TypeError, "got dtype float64, expected float32, bfloat16 or float16, since params[2]"),
+    "too wide": (
+        lambda d: of(d, np.float64),
+        TypeError,
+        "got dtype float64, expected float32, bfloat16 or float16, since params[2]",
+    ),
     "too short": (lambda d: of(d, n=5), ValueError, "got shape (5,), expected (6,) as params[2] has"),
     "empty": (lambda d: of(d, n=0), ValueError, "got shape (0,), expected (6,)"),
     "of another shape": (lambda d: d.array(np.ones((2, 3), np.float32)), ValueError, "got shape (2, 3), expected (6,)"),
@@ -117,7 +125,7 @@ def test_read_only_arrays(scene: Scene) -> None:
     grads = [*scene.good[:2], read_only]
     scene.refuses(lambda: scene.both.gpu.step(grads, zero_grad=True), ValueError, f"grads[2]: {words}")
     scene.both.gpu.step(grads)
-    scene.both.cpu.step([np.ones(N, np.float32)] * 2 + [np.ones(N, np.float32)])
+    scene.both.cpu.step([np.ones(N, np.float32) for _ in grads])
     scene.both.assert_equal("read alone")
     scene.refuses(lambda: scene.both.gpu.step(grads, zero_grad=True), ValueError, f"grads[2]: {words}")
 
@@ -144,7 +152,10 @@ BAD_RATES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "none": (lambda d: of(d, np.float64, 0), "lr: got an array of float64, shape (0,), expected one number"),
     "float16": (lambda d: of(d, np.float16, 1), "lr: got an array of float16, shape (1,), expected one number"),
     "integer": (lambda d: of(d, np.int64, 1), "lr: got an array of int64, shape (1,), expected one number"),
-    "foreign byte order": (lambda d: Claim(of(d, np.float64, 1), typestr=">f8"), "lr: got foreign byte order (>f8), expected native"),
+    "foreign byte order": (
+        lambda d: Claim(of(d, np.float64, 1), typestr=">f8"),
+        "lr: got foreign byte order (>f8), expected native",
+    ),
     "misaligned": (
         lambda d: Claim(memory := of(d, np.float64, 2), shape=(1,), data=(pointer(memory) + 4, False)),
         "lr: got elements that are not aligned to 8 bytes",

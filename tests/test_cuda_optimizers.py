@@ -149,7 +149,9 @@ def test_bound_gradients(device: Any, container: Any, rng: np.random.Generator) 
         for host, array in zip(grads, there, strict=True):
             host[...] = gradients(host.shape, "float32", rng)
             device.write(array, host)
-    both.step(dict(zip(names, arrays("float32", rng), strict=True)) if container is dict else arrays("float32", rng), "other ones")
+    both.step(
+        dict(zip(names, arrays("float32", rng), strict=True)) if container is dict else arrays("float32", rng), "other ones"
+    )
     both.step(None, "the bound ones again", zero_grad=True)
     assert not any(device.host(array).any() for array in there)
 

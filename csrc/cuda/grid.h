@@ -36,9 +36,9 @@ FASTOPT_INLINE void for_each_tile(const Launch& launch, const Enter& enter, cons
     if (!gradient_of(launch, index)) continue;
     const int64_t start = (at - launch.first_tiles[place] + warp()) * kBlock;
     const int64_t length = launch.tensors[index].length, end = launch.end < length ? launch.end : length;
-    const int64_t first = launch.begin - start, last = end - start;
-    const Window window{static_cast<int>(first > 0 ? first : 0), static_cast<int>(last < kBlock ? last : kBlock)};
-    if (first < kBlock && window.begin < window.end) visit(start, window);
+    const int64_t first = launch.begin > start ? launch.begin - start : 0;
+    const int64_t last = end - start < kBlock ? end - start : kBlock;
+    if (first < last) visit(start, Window{static_cast<int>(first), static_cast<int>(last)});
   }
 }
 

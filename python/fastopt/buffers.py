@@ -39,6 +39,7 @@ __all__ = [
     "given",
     "is_array",
     "new_like",
+    "part_of",
     "place_of",
     "to_host",
     "widened",
@@ -262,6 +263,11 @@ def blocks_like(param: Array, count: int, length: int) -> tuple[Array, Array]:
     if isinstance(param, DeviceArray):
         return cuda.new(param, (count, length), np.uint8), cuda.new(param, (count,), np.uint32)
     return allocate(count * length).reshape(count, length), allocate(4 * count).view(np.uint32)
+
+
+def part_of(array: Array, begin: int, end: int) -> Array:
+    """Elements of a contiguous array, in one dimension."""
+    return array.part(begin, end) if isinstance(array, DeviceArray) else array.reshape(-1)[begin:end]
 
 
 def full_like(param: Array, value: float, dtype: Any) -> Array:

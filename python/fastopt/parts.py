@@ -130,7 +130,7 @@ class Parts:
         array = buffers.as_array(grad, "grad")
         like = target.param
         if array.shape != like.shape:
-            like = like.reshape(-1)[part.begin : part.end]
+            like = buffers.part_of(like, part.begin, part.end)
             if array.shape != like.shape:
                 raise ValueError(
                     f"grad: got shape {array.shape}, expected {target.param.shape} as {target.name} has, or {like.shape} of the part"

@@ -24,27 +24,28 @@ def show(console: Console, report: dict[str, Any]) -> None:
     gpu, rows = report["gpu"], report["rows"]
     if rows:
         table = Table(title=title(report, rows[0]["dtype"]), box=HORIZONTALS, pad_edge=False, collapse_padding=True)
-        for name in ("rule", "size", "step", "GB/s", "copy", "±", *RIVALS.values()):
+        for name in ("rule", "step", "GB/s", "copy", *RIVALS.values()):
             table.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
-        for row, following in zip(rows, [*rows[1:], None], strict=True):
-            floor, rate = row["ratios"]["floor"], row["size"] * row["bytes_per_parameter"] / row["seconds"]["fastopt"]
+        size = None
+        for row in rows:
+            if row["size"] != size:
+                size = row["size"]
+                table.add_section()
+                table.add_row(f"[bold]{words.short(size)} elements[/]")
             table.add_row(
                 row["rule"],
-                words.short(row["size"]),
                 words.duration(row["seconds"]["fastopt"]),
-                f"{rate / 1e9:.0f}",
-                words.share(floor["median"]),
-                f"{floor['spread']:.0%}",
+                f"{row['size'] * row['bytes_per_parameter'] / row['seconds']['fastopt'] / 1e9:.0f}",
+                words.share(row["ratios"]["floor"]["median"]),
                 *(times_of(row, name) for name in RIVALS),
-                end_section=following is None or following["size"] != row["size"],
             )
         console.print(table)
         say(
             console,
             versions(report),
-            "copy: seconds of a device-to-device copy that moves as many bytes, over fastopt's;",
-            "±: how much that varies over the rounds.  The others: their seconds over fastopt's:",
-            "torch fused, foreach and capturable, CuPy's expressions, optax jitted.",
+            "copy: seconds of a device-to-device copy that moves as many bytes, over fastopt's.",
+            "The others, their seconds over fastopt's: torch fused, foreach, capturable;",
+            "CuPy's expressions; optax jitted.",
             f"By events; arrays take turns where the {gpu['cache'] / 1e6:.0f} MB of cache could hold them.",
         )
     if report["host"] is not None:

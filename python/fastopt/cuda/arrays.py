@@ -77,11 +77,10 @@ class DeviceArray:
         """Where it is, in messages."""
         return f"cuda:{self.device}"
 
-    def view(self, dtype: Any) -> DeviceArray:
-        """The same memory under another dtype of that size."""
-        return DeviceArray(
-            self.pointer, self.shape, np.dtype(dtype), self.device, self.owner, writable=self._writable, torch=self.torch
-        )
+    def part(self, begin: int, end: int) -> DeviceArray:
+        """Elements of a contiguous array, in one dimension."""
+        pointer, shape = self.pointer + begin * self.itemsize, (end - begin,)
+        return DeviceArray(pointer, shape, self.dtype, self.device, self.owner, writable=self._writable, torch=self.torch)
 
     def __repr__(self) -> str:
         return f"<array of {'bfloat16' if self.dtype == BFLOAT16 else self.dtype}, shape {self.shape}, on {self.place}>"

@@ -56,7 +56,10 @@ def cache_folder() -> Path:
     own = os.environ.get("FASTOPT_CACHE_DIR")
     if own:
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastopt"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastopt"
+    except RuntimeError:  # a user without a home
+        return Path(os.devnull) / "fastopt"  # where nothing can be kept
 
 
 def cached() -> list[Cubin]:

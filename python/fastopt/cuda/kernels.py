@@ -64,8 +64,9 @@ class StepKernel:
     @property
     def blocks(self) -> int:
         """How many blocks of threads share a multiprocessor: as many as leave each thread the registers that it needs."""
-        is_long = self.state_dtype == "8bit" and (self.param or len(self.variant.slots) > 2)
-        return 3 if self.dtype == "float64" or is_long else 4
+        if self.dtype == "float64":
+            return 2
+        return 3 if self.state_dtype == "8bit" else 4
 
     @property
     def source(self) -> str:
