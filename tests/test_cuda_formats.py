@@ -236,3 +236,19 @@ def test_a_state_on_the_device_is_loaded(device: Any, rng: np.random.Generator) 
         optimizer.load_state_dict(moved)
     both.assert_equal("loaded")
     both.step([gradients(300, np.float32, rng)])
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_learning_rate_on_the_device_takes_the_value_of_a_snapshot(device: Any, kind: Any, rng: np.random.Generator) -> None:
+    """It stays the array that it is, which a graph may read."""
+    both = Both(device, "AdamW", [rng.standard_normal(300).astype(np.float32)], lr=0.25)
+    both.step([gradients(300, np.float32, rng)])
+    snapshot = both.cpu.state_dict()
+    rate = device.array(np.full(1, 0.5, kind))
+    both.gpu.lr, both.cpu.lr = rate, 0.5
+    both.step([gradients(300, np.float32, rng)])
+    for optimizer in (both.cpu, both.gpu):
+        optimizer.load_state_dict(snapshot)
+    assert both.gpu.groups[0]["lr"] is rate
+    assert device.host(rate).tolist() == [0.25]
+    both.step([gradients(300, np.float32, rng)])

@@ -268,6 +268,7 @@ def test_the_whole_step(device: Any, data: st.DataObject, rule: str, dtype: Any,
     names = [data.draw(st.sampled_from([None, *WIDE])) for _ in shapes]
     copies = [None if name is None else np.zeros(shape, WIDE[name]) for name, shape in zip(names, shapes, strict=True)]
     both = Both(device, rule, groups, copy_to=copies, **options)
+    device.driver.order = data.draw(st.integers(0, 1), label="order of blocks and threads, of the emulation")
     for t in range(data.draw(st.integers(1, 4), label="steps")):
         grads: list[Any] = [gradients(shape, dtype, rng, 1 / abs(options["grad_scale"])) for shape in shapes]
         if data.draw(st.booleans(), label="one that is not finite") and shapes[0] != (0,):
@@ -275,6 +276,14 @@ def test_the_whole_step(device: Any, data: st.DataObject, rule: str, dtype: Any,
         if data.draw(st.booleans(), label="a missing one"):
             grads[int(rng.integers(len(grads)))] = None
         both.step(grads, t)
+
+
+def test_many_tensors(device: Any, rng: np.random.Generator) -> None:
+    """Whose addresses are more words than one launch writes."""
+    shapes = tuple((int(n),) for n in rng.integers(0, 9, 600))
+    both = Both(device, "Lion", arrays("float32", rng, shapes), max_norm=1.0)
+    for t in range(2):
+        both.step(arrays("float32", rng, shapes), t)
 
 
 @pytest.mark.parametrize("zero_grad", [False, True])

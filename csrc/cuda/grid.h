@@ -27,18 +27,21 @@ FASTOPT_INLINE int64_t place_of(const Launch& launch, int64_t tile, int64_t know
 template <class Enter, class Visit>
 FASTOPT_INLINE void for_each_tile(const Launch& launch, const Enter& enter, const Visit& visit) {
   int64_t current = -1;
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * warps();
-  for (int64_t at = launch.begin_tile + static_cast<int64_t>(blockIdx.x) * warps(); at < launch.end_tile;
-       at += stride) {
+  const auto take = [&](int64_t at) {
     const int64_t place = place_of(launch, at, current), index = index_of(launch, place);
     if (place != current) enter(index);
     current = place;
-    if (!gradient_of(launch, index)) continue;
+    if (!gradient_of(launch, index)) return;
     const int64_t start = (at - launch.first_tiles[place] + warp()) * kBlock;
     const int64_t length = launch.tensors[index].length, end = launch.end < length ? launch.end : length;
     const int64_t first = launch.begin > start ? launch.begin - start : 0;
     const int64_t last = end - start < kBlock ? end - start : kBlock;
     if (first < last) visit(start, Window{static_cast<int>(first), static_cast<int>(last)});
+  };
+  const int64_t span = launch.span > 0 ? launch.span : warps(), stride = gridDim.x * span;
+  for (int64_t begin = launch.begin_tile + blockIdx.x * span; begin < launch.end_tile; begin += stride) {
+    const int64_t end = begin + span < launch.end_tile ? begin + span : launch.end_tile;
+    for (int64_t at = begin; at < end; at += warps()) take(at);
   }
 }
 

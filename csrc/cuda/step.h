@@ -75,10 +75,13 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
     fastopt_tensor tensor;
     void* grad;
     fastopt_group group;
+    // What the scalars were derived for: tensors that agree in these share them.
+    int32_t known_group;  // -1: none yet
+    int64_t known_steps;
+    double known_running[FASTOPT_MAX_RUNNING];
     double derived[kMaxScalars];
     typename Rule::template Scalars<V> scalars;
     Stages<V, kWhole> stages;
-    bool averages, zero_grad;
     uint32_t noise;  // key
   };
 
@@ -109,9 +112,10 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
     zeros.put(offset<GradData>(place.grad, at), window, exchange);
   }
 
-  static FASTOPT_INLINE void update(const Place& place, int64_t at, Window window, Exchange& exchange) {
+  static FASTOPT_INLINE void update(const Place& place, const fastopt_options& options, int64_t at, Window window,
+                                    Exchange& exchange) {
     const fastopt_tensor& tensor = place.tensor;
-    const bool averages = place.averages;
+    const bool averages = tensor.ema && options.ema_decay >= 0;
     Tile<ParamData, kRun, kEach> param;
     Tile<ParamExtra, kRun, kEach> extra;
     Tile<GradData, kRun, kEach> grad;
@@ -153,7 +157,7 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
     if (averages) average.put(offset<T>(tensor.ema, at), window, exchange);
     if (tensor.copy) put_copy(news, tensor.copy_dtype, tensor.copy, at, window, exchange);
     slots.put(tensor, at, window, noise, tensor.steps + 1, exchange);
-    if (place.zero_grad) put_zeros(place, at, window, exchange);
+    if (options.zero_grad) put_zeros(place, at, window, exchange);
   }
 
   // By all threads of the block.
@@ -162,23 +166,32 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
     copy_words(launch.tensors[index], place.tensor);
     if (threadIdx.x == 0) place.grad = gradient_of(launch, index);
     __syncthreads();
+    if (!place.grad || is_known(place)) return;
+    __syncthreads();  // all have seen that it is not
     const Group& group = launch.groups[place.tensor.group];
     copy_words(group.values, place.group);
     __syncthreads();
-    if (threadIdx.x == 0 && place.grad) derive(launch, group, place);
+    if (threadIdx.x == 0) derive(launch, group, place);
     __syncthreads();
+  }
+
+  static FASTOPT_INLINE bool is_known(const Place& place) {
+    bool same = place.known_group == place.tensor.group && place.known_steps == place.tensor.steps;
+    for (int i = 0; i < Rule::running; ++i) same = same && place.known_running[i] == place.tensor.running[i];
+    return same;
   }
 
   static FASTOPT_INLINE void derive(const Launch& launch, const Group& group, Place& place) {
     if (group.lr) place.group.lr = lr_of(group);
     const int64_t steps = place.tensor.steps;
+    place.known_group = place.tensor.group;
+    place.known_steps = steps;
+    for (int i = 0; i < Rule::running; ++i) place.known_running[i] = place.tensor.running[i];
     Rule::derive(place.group, steps + 1, place.tensor.running, place.derived);
     StageScalars stages = derive_stages(place.group, launch.options, steps);
     if (launch.measured) stages.norm_factor = launch.control->norm_factor;
     place.scalars = typename Rule::template Scalars<V>(place.derived);
     place.stages = Stages<V, kWhole>(stages);
-    place.averages = place.tensor.ema && launch.options.ema_decay >= 0;
-    place.zero_grad = stages.zero_grad;
     place.noise = noise_key(launch.seed, steps + 1);
   }
 
@@ -202,6 +215,7 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
     alignas(16) __shared__ char memory[sizeof(Place)];
     Place& place = *reinterpret_cast<Place*>(memory);
     Exchange& exchange = exchanges[warp()];
+    if (threadIdx.x == 0) place.known_group = -1;
     const bool skipped = launch.measured && launch.control->skipped;
     const auto enter_tensor = [&](int64_t index) { enter(launch, index, place); };
     for_each_tile(launch, enter_tensor, [&](int64_t start, Window window) {
@@ -210,9 +224,9 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
         const Window part{window.begin - at, window.end - at};
         if (part.begin >= kEach * kLanes || part.end <= 0) continue;
         if (skipped) {
-          if (place.zero_grad) put_zeros(place, start + at, part, exchange);
+          if (launch.options.zero_grad) put_zeros(place, start + at, part, exchange);
         } else {
-          update(place, start + at, part, exchange);
+          update(place, launch.options, start + at, part, exchange);
         }
       }
     });

@@ -56,6 +56,8 @@ class Launch:
             value = parameters.value
             value["indices"], value["first_tiles"] = tiles.indices, tiles.pointer
             value["tensor_count"], value["end_tile"], value["end"] = tiles.count, tiles.end, MOST
+            if tiles.count > 1:
+                value["span"] = span(tiles.end, self._blocks)
         self._whole.value["counts"] = 1
         self._set: tuple[Any, ...] = ()
 
@@ -121,6 +123,11 @@ def shape(work: int, span: int, resident: int, processors: int) -> tuple[int, in
     return warps, -(-chunks // rounds)
 
 
+def span(tiles: int, blocks: int) -> int:
+    """Tiles of one block in a row, where there are many tensors: it then comes to few of them."""
+    return -(-tiles // (blocks * LONGEST)) * LONGEST
+
+
 def set_options(value: Any, options: _core.Options) -> None:
     row = value["options"]
     for name in table.OPTIONS.names or ():
@@ -134,6 +141,7 @@ def launch_gradients(kernel: GradientKernel, tiles: Tiles, parameters: Parameter
     value["tensor_count"], value["end_tile"], value["end"] = tiles.count, tiles.end, MOST
     loaded = driver().kernel(kernel, tiles.device)
     warps, blocks = shape(tiles.work, tiles.end, loaded.resident, driver().processors(tiles.device))
+    value["span"] = span(tiles.end, blocks) if tiles.count > 1 else 0
     driver().launch(loaded, blocks, WARP * warps, parameters, tiles.device, stream)
 
 

@@ -84,6 +84,7 @@ LAUNCH = np.dtype(
         ("tensor_count", np.int64),
         ("begin_tile", np.int64),
         ("end_tile", np.int64),
+        ("span", np.int64),
         ("begin", np.int64),
         ("end", np.int64),
         ("seed", np.uint64),
