@@ -17,17 +17,11 @@ import torch
 
 import fastopt
 from fastopt.cli.arms import Arm
+from fastopt.cli.cuda_timing import GPT2
 from fastopt.cli.timing import compare, measure
 
 ROUNDS, LR = 21, 1e-6
 Shape = tuple[int, ...]
-
-
-def gpt2() -> list[Shape]:
-    """GPT-2 small: embeddings, 12 blocks, the last norm."""
-    d = 768
-    block: list[Shape] = [(d,), (d,), (d, 3 * d), (3 * d,), (d, d), (d,), (d,), (d,), (d, 4 * d), (4 * d,), (4 * d, d), (d,)]
-    return [(50257, d), (1024, d), *(block * 12), (d,), (d,)]
 
 
 def resnet50() -> list[Shape]:
@@ -50,7 +44,7 @@ def resnet50() -> list[Shape]:
     return [*shapes, (1000, 2048), (1000,)]
 
 
-MODELS: dict[str, list[Shape]] = {"GPT-2": gpt2(), "ResNet-50": resnet50(), "1,000 x 100": [(100,)] * 1000}
+MODELS: dict[str, list[Shape]] = {"GPT-2": GPT2, "ResNet-50": resnet50(), "1,000 x 100": [(100,)] * 1000}
 
 
 def arms(shapes: list[Shape]) -> Sequence[Arm]:

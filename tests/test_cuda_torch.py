@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from emulated_cuda import EmulatedDriver, array, check_guards
 
 import fastopt
+from emulated_cuda import EmulatedDriver, array, check_guards
 from fastopt.cuda import driver
 
 torch = pytest.importorskip("torch", reason="torch is not installed")

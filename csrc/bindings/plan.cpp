@@ -281,6 +281,11 @@ void Plan::count(size_t index) {
   raise_on(fastopt_count(&all, static_cast<int64_t>(index)));
 }
 
+void Plan::end() {
+  const auto guard = lock();
+  ++completed_;
+}
+
 std::optional<double> Plan::grad_norm() {
   const auto guard = lock();
   return report_.grad_norm == -1 ? std::nullopt : std::optional<double>(report_.grad_norm);
@@ -387,6 +392,7 @@ void register_plan(py::module_& module) {
       .def("step_part", &Plan::step_part, py::arg("grad"), py::arg("index"), py::arg("begin"), py::arg("end"),
            py::arg("options"))
       .def("count", &Plan::count, py::arg("index"))
+      .def("end", &Plan::end)
       .def_property_readonly("grad_norm", &Plan::grad_norm)
       .def("floor", &Plan::floor, py::arg("options"))
       .def("progress_of", &Plan::progress_of, py::arg("index"))

@@ -36,7 +36,8 @@ class Plan {
   // The part of a step over elements [begin, end) of one tensor, whose gradient has the parameter's shape or is that
   // part alone; uncounted.  False as step().
   bool step_part(const py::object& grad, size_t index, int64_t begin, int64_t end, const fastopt_options& options);
-  void count(size_t index);
+  void count(size_t index);  // of a tensor
+  void end();                // of the step
 
   // Of the last step: the norm of its gradients, None where no stage asked for it.
   std::optional<double> grad_norm();

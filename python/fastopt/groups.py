@@ -133,6 +133,8 @@ class Group(MutableMapping[str, Any]):
         if buffers.dtype_name(array) not in ("float32", "float64") or array.size != 1:
             raise ValueError(f"lr: got {buffers.describe(array)}, expected one number of float32 or float64")
         buffers.check_place(array, "lr", param, "the group's first parameter")
+        buffers.check_layout(array, "lr")
+        buffers.check_writable(array, "lr")  # a snapshot's goes there
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.update({key: value})

@@ -122,7 +122,7 @@ class Parts:
             self._plan.count(index)
         self.done.clear()
         self._whole = 0
-        self._plan.completed += 1
+        self._plan.end()
 
     def _converted(self, grad: Any, part: Part, options: _core.Options) -> buffers.Array:
         """`grad` as an ndarray for the plan; raises where something about it is wrong."""

@@ -70,6 +70,8 @@ def pairs(live: Any, value: Any, label: str, tensor: Tensor) -> list[tuple[buffe
         raise TypeError(f"{label}: got dtype {array.dtype}, expected {live.dtype} as {tensor.name} has it")
     if array.shape != live.shape:
         raise ValueError(f"{label}: got shape {array.shape}, expected {live.shape} as {tensor.name} has it")
+    if isinstance(array, buffers.DeviceArray):
+        buffers.check_layout(array, label)
     return [(live, array)]
 
 

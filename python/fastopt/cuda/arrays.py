@@ -95,6 +95,10 @@ def is_torch(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def is_cupy(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "cupy"
+
+
 def is_on_device(value: Any) -> bool:
     """Whether `value` is an array on a GPU."""
     if is_torch(value):
@@ -143,9 +147,8 @@ def as_device_array(value: Any, name: str) -> DeviceArray:
 def order_after(array: DeviceArray, stream: int | None) -> None:
     """Lets the stream in use wait for the one that the array's owner says its memory is ready on."""
     own = stream_of(array)
-    # 1 and 2 are the protocol's names for the default streams, which others wait for or which is per thread.
-    same = {0: 1}.get(own, own)
-    if stream is not None and stream not in (same, 1) and not type(array.owner).__module__.startswith("cupy"):
+    named = 1 if own == 0 else own  # the protocol's name for the default stream
+    if stream is not None and stream != named and not is_cupy(array.owner):
         driver().follow(own, stream, array.device)
 
 

@@ -70,7 +70,9 @@ class Driver:
         return self._cupy.from_dlpack(value)
 
     def device_of(self, pointer: int) -> int:
-        """The device of a pointer."""
+        """The device of a pointer; of none, as arrays without elements have it, the current one."""
+        if pointer == 0:
+            return int(self._cupy.cuda.runtime.getDevice())
         return int(self._cupy.cuda.runtime.pointerGetAttributes(pointer).device)
 
     def stream(self, device: int) -> int:

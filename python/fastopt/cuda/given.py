@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import buffers
-from .arrays import DeviceArray, is_torch
+from .arrays import DeviceArray, as_device_array, is_cupy, is_torch
+from .launches import NON_NULL
 
 if TYPE_CHECKING:
     from .launches import Launch
 
 __all__ = ["Gradients", "address", "name_of", "overlap"]
-
-NON_NULL = 16
-"""Stands for the address of a gradient without elements, which frameworks give as 0."""
 
 
 class Gradients:
@@ -32,6 +30,17 @@ class Gradients:
         self._given = [missing if grad is None else weak(grad) for grad in given]
         # An array of CuPy keeps its memory; a tensor of torch may have been given other.
         self._places = [(i, grad.data_ptr()) for i, grad in enumerate(given) if is_torch(grad)]
+
+        self._others = [
+            i
+            for i, grad in enumerate(given)
+            if not (grad is None or isinstance(grad, DeviceArray) or is_torch(grad) or is_cupy(grad))
+        ]
+
+    def wait(self, grads: Any) -> None:
+        """Lets the stream in use wait for the streams that arrays of other libraries say they are ready on."""
+        for i in self._others:
+            as_device_array(grads[i], "grads")
 
     def is_same(self, grads: Any) -> bool:
         """Whether these are the same arrays over the same memory."""

@@ -13,13 +13,16 @@ from .arrays import DeviceArray, new, stream_of
 from .driver import THREADS, Parameters, driver
 from .kernels import WRITE, GradientKernel, StepKernel
 
-__all__ = ["Launch", "Tiles", "launch_gradients", "set_options", "uploaded", "write"]
+__all__ = ["NON_NULL", "Launch", "Tiles", "launch_gradients", "set_options", "uploaded", "write"]
 
 WARP = 32
 LONGEST = THREADS // WARP
 """Tiles that a block of threads takes at once, at most; tensors begin at a multiple of it."""
 
 MOST = 2**63 - 1
+
+NON_NULL = 16
+"""Stands for the address of a gradient without elements, which frameworks give as 0."""
 
 
 class Tiles:
@@ -101,17 +104,19 @@ class Launch:
         warps, blocks = shape(work, span, self._step.resident, self._driver.processors(line.device))
         self._driver.launch(self._step, blocks, WARP * warps, self._single, line.device, stream)
 
-    def count(self, line: Tiles, index: int, stream: int) -> None:
-        """Counts the step of a tensor, without one."""
-        value = self._one(line, index)
-        value["grad"], value["counts"], value["begin_tile"], value["end_tile"] = 16, 1, 0, 0
+    def count(self, line: Tiles, index: int | None, stream: int) -> None:
+        """Counts the step of a tensor, or, of None, that of all, without making one."""
+        value = self._one(line, index or 0)
+        value["grad"], value["counts"], value["begin_tile"], value["end_tile"] = NON_NULL, 1, 0, 0
+        if index is None:
+            value["tensor_count"], value["ends"] = 0, 1
         self._driver.launch(self._step, 1, WARP, self._single, line.device, stream)
 
     def _one(self, line: Tiles, index: int) -> Any:
         value = self._single.value
         value["tensors"] = self._tensors + index * table.TENSOR.itemsize
         value["first_tiles"] = line.pointer + index * line.first.itemsize
-        value["indices"], value["grads"], value["tensor_count"] = 0, 0, 1
+        value["indices"], value["grads"], value["tensor_count"], value["ends"] = 0, 0, 1, 0
         return value
 
 

@@ -97,12 +97,14 @@ class CudaPlan:
         with self._lock:
             taken = self._take(grads, written=False)
             if taken is not None:
-                self._bound, self._kept = taken, grads
+                self._bound, self._kept = taken, list(grads) if isinstance(grads, (list, tuple)) else [grads]
             return taken is not None
 
     def step(self, grads: Any, options: _core.Options) -> bool:
         """One step; False where `grads` are not what the plan expects, with nothing done."""
         with self._lock:
+            if grads is None and self._bound is not None:
+                self._bound.wait(self._kept)
             taken = self._bound if grads is None else self._take(grads, written=options.zero_grad)
             if taken is None or (options.zero_grad and not taken.writable):
                 return False
@@ -112,6 +114,7 @@ class CudaPlan:
             if measured:
                 for launch in launches:
                     launch.load_sweep()  # whatever can fail does so before anything is launched
+            capturing = self._notice_capture(stream)
             self._send(taken, stream)
             if measured:
                 for i, launch in enumerate(launches):
@@ -120,10 +123,7 @@ class CudaPlan:
                 launch.step(options, self.seed, measured=measured, ends=i + 1 == len(launches), stream=stream)
             self._measured = measured
             self._unsure = self._unsure or options.skip_nonfinite
-            if self._driver.is_capturing(stream):
-                self._captured = True
-            else:
-                self._completed += 1
+            self._completed += not capturing
             return True
 
     def step_part(self, grad: Any, index: int, begin: int, end: int, options: _core.Options) -> bool:
@@ -143,6 +143,7 @@ class CudaPlan:
                 return True
             launch = self._launch_of(index, name_of(array))
             stream = self._stream()
+            self._notice_capture(stream)
             self._send_groups(stream)
             launch.part(options, self.seed, self._tiles, index, array.pointer - offset, begin, end, stream)
             self._measured = False
@@ -151,8 +152,27 @@ class CudaPlan:
     def count(self, index: int) -> None:
         """Ends the step of a tensor that has had it in parts."""
         with self._lock:
-            self._send_groups(self._stream())
-            self._launch_of(index, None).count(self._tiles, index, self._stream())
+            stream = self._stream()
+            self._notice_capture(stream)
+            self._send_groups(stream)
+            self._launch_of(index, None).count(self._tiles, index, stream)
+
+    def end(self) -> None:
+        """Counts a step that was made in parts."""
+        with self._lock:
+            stream = self._stream()
+            capturing = self._notice_capture(stream)
+            self._launch_of(0, None).count(self._tiles, None, stream)
+            self._completed += not capturing
+
+    def _notice_capture(self, stream: int) -> bool:
+        """Whether what is launched goes into a graph.  From the first one on every step sends its groups and gradients, since
+        it is not known whether the tables hold a graph's or, where that never ran, those before."""
+        capturing = bool(self._driver.is_capturing(stream))
+        self._captured = self._captured or capturing
+        if self._captured:
+            self._groups_changed, self._sent = True, None
+        return capturing
 
     @property
     def grad_norm(self) -> float | None:
@@ -227,6 +247,7 @@ class CudaPlan:
             return None
         last = self._last
         if last is not None and last.is_same(grads) and (last.writable or not written):
+            last.wait(grads)
             return last
         views = [None if grad is None else self._view(grad) for grad in grads]
         for grad, view, param in zip(grads, views, self._params, strict=True):
@@ -252,6 +273,7 @@ class CudaPlan:
         flags = grad.flags
         return (
             grad.device == self.device
+            and grad.dtype.isnative
             and name_of(grad) in buffers.WIDER[dtype]
             and flags.c_contiguous
             and flags.aligned
