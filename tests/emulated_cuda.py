@@ -336,6 +336,13 @@ class EmulatedDriver:
         self._allow("allocation", device)
         return EmulatedArray(shape, dtype, device)
 
+    def synchronize(self, device: int, stream: int) -> None:
+        self._allow("waiting for the stream", device)
+
+    def device_of(self, pointer: int) -> int:
+        found = [each.device for each in list(_live) if each.pointer <= pointer < each.pointer + max(1, each.bytes.size)]
+        return found[0] if found else 0
+
     def read(self, pointer: int, array: Array, device: int, stream: int) -> None:
         self._allow("a read that waits for the stream", device)
         Spans(device).check(pointer, array.nbytes)

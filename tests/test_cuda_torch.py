@@ -24,6 +24,9 @@ class Played(torch.Tensor):
     is_cuda = True
     device = SimpleNamespace(index=0)
 
+    def get_device(self) -> int:
+        return 0
+
 
 class Device:
     """Makes tensors on it, and keeps their memory."""

@@ -143,7 +143,8 @@ template <bool kNonNegative> struct Block8 {
     uint32_t code = (kept > lowest ? kept : lowest) - map.base;
     if (code > map.highest) code = map.highest;
     if (size >= kInf) code = size == kInf ? inf : inf + 1;
-    return static_cast<uint8_t>(kNonNegative ? code : code | (bits >> 24 & 0x80));
+    const bool has_sign = !kNonNegative && size <= kInf;  // a NaN is one of no sign
+    return static_cast<uint8_t>(has_sign ? code | (bits >> 24 & 0x80) : code);
   }
 
   // Where Inf, NaN, or a value that might round up to Inf is among them: rare, so one at a time.

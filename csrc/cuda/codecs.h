@@ -61,7 +61,6 @@ struct TileNoise {
 
 // A tile of a slot, encoded element by element.
 template <class V, class Codec, int kEach> struct SlotTile {
-  static constexpr bool kNeedsBlock = false;
   using Data = typename Codec::Data;
   Tile<Data, kRunOf<V>, kEach> tile;
 
@@ -87,7 +86,6 @@ template <bool kNonNegative, int kEach> struct SlotTile<F32, Block8<kNonNegative
   static_assert(kEach * kLanes == kBlock);
   using Codec = Block8<kNonNegative>;
   using Map = typename Codec::Map;
-  static constexpr bool kNeedsBlock = true;
   Tile<uint8_t, kRunOf<F32>, kEach> tile;
   uint32_t values[kEach];  // bits of the new ones
   uint32_t word;           // of the block

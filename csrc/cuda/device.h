@@ -6,6 +6,11 @@
 #define FASTOPT_INLINE __device__ __forceinline__
 #define FASTOPT_OUTLINE __device__ __noinline__
 
+// A hint: what lies there will be read.
+#ifndef FASTOPT_PREFETCH
+#define FASTOPT_PREFETCH(at) asm volatile("prefetch.global.L1 [%0];" ::"l"(__cvta_generic_to_global(at)))
+#endif
+
 #define __builtin_memcpy memcpy
 #define __builtin_fmaf ::fmaf
 #define __builtin_fma ::fma

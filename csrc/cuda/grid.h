@@ -29,11 +29,12 @@ FASTOPT_INLINE void for_each_tile(const Launch& launch, const Enter& enter, cons
   int64_t current = -1;
   const auto take = [&](int64_t at) {
     const int64_t place = place_of(launch, at, current), index = index_of(launch, place);
+    const int64_t before = (at - launch.first_tiles[place]) * kBlock, start = before + warp() * kBlock;
+    const int64_t length = launch.tensors[index].length, end = launch.end < length ? launch.end : length;
+    if (before >= end) return;  // padding
     if (place != current) enter(index);
     current = place;
     if (!gradient_of(launch, index)) return;
-    const int64_t start = (at - launch.first_tiles[place] + warp()) * kBlock;
-    const int64_t length = launch.tensors[index].length, end = launch.end < length ? launch.end : length;
     const int64_t first = launch.begin > start ? launch.begin - start : 0;
     const int64_t last = end - start < kBlock ? end - start : kBlock;
     if (first < last) visit(start, Window{static_cast<int>(first), static_cast<int>(last)});

@@ -52,14 +52,21 @@ namespace fastopt::cuda {
 #include "rules.h"
 }
 
+// From Blackwell on the compiler takes a dozen registers more for the same.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+#define FASTOPT_RESIDENT(BLOCKS) ((BLOCKS) > 2 ? (BLOCKS) - 1 : (BLOCKS))
+#else
+#define FASTOPT_RESIDENT(BLOCKS) (BLOCKS)
+#endif
+
 // One kernel: a loop over Launch, of which a multiprocessor runs so many blocks of threads at once, at least.
-#define FASTOPT_KERNEL(BLOCKS, ...)                                                                    \
-  using Parameters = fastopt::cuda::Launch;                                                            \
-  extern "C" __global__ void __launch_bounds__(fastopt::cuda::kLongest* fastopt::cuda::kLanes, BLOCKS) \
-      fastopt_kernel(Parameters launch) {                                                              \
-    using namespace fastopt;                                                                           \
-    using namespace fastopt::cuda;                                                                     \
-    __VA_ARGS__::run(launch);                                                                          \
+#define FASTOPT_KERNEL(BLOCKS, ...)                                                                          \
+  using Parameters = fastopt::cuda::Launch;                                                                  \
+  extern "C" __global__ void __launch_bounds__(fastopt::cuda::kLongest* fastopt::cuda::kLanes,               \
+                                               FASTOPT_RESIDENT(BLOCKS)) fastopt_kernel(Parameters launch) { \
+    using namespace fastopt;                                                                                 \
+    using namespace fastopt::cuda;                                                                           \
+    __VA_ARGS__::run(launch);                                                                                \
   }
 #define FASTOPT_WRITE_KERNEL()             \
   using Parameters = fastopt::cuda::Words; \

@@ -20,7 +20,6 @@ template <class V, class Rule, int kEach, int kSlot = 0, bool kEnd = kSlot == Ru
   static constexpr int kIndex = Rule::slot(kSlot);  // among the rule's
   using First = SlotTile<V, CodecOf<typename V::Element, Rule::format(kSlot)>, kEach>;
   using Rest = SlotTiles<V, Rule, kEach, kSlot + 1>;
-  static constexpr bool kNeedBlocks = First::kNeedsBlock || Rest::kNeedBlocks;
   First first;
   Rest rest;
 
@@ -48,7 +47,6 @@ template <class V, class Rule, int kEach, int kSlot = 0, bool kEnd = kSlot == Ru
 };
 
 template <class V, class Rule, int kEach, int kSlot> struct SlotTiles<V, Rule, kEach, kSlot, true> {
-  static constexpr bool kNeedBlocks = false;
   FASTOPT_INLINE void fetch(const fastopt_tensor&, int64_t, Window) {}
   FASTOPT_INLINE void take(const fastopt_tensor&, int64_t, Window, Exchange&) {}
   FASTOPT_INLINE void load(V*, int) const {}
@@ -66,8 +64,8 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
   using GradData = typename G::Data;
   static constexpr int kRun = kRunOf<V>;
   static constexpr bool kIsDouble = sizeof(T) == sizeof(double);
-  // Elements of a lane at once: few, so that many warps are at work; of blocks all.
-  static constexpr int kAll = kBlock / kLanes, kEach = SlotTiles<V, Rule, kAll>::kNeedBlocks ? kAll : 4;
+  // Elements of a lane at once: a block's, so that enough bytes are under way; of float64 half of them have as many.
+  static constexpr int kAll = kBlock / kLanes, kEach = kIsDouble ? kAll / 2 : kAll;
 
   // What a block of threads knows of the tensor that it is at.  It lies in shared memory, which is read where it is
   // needed: in registers it would leave room for fewer warps.

@@ -20,10 +20,16 @@ FASTOPT_INLINE void add_exactly(uint64_t* limbs, const SumTerm& term) {
   }
 }
 
-// By one thread: what the measurement found, and nothing of it left for the next.
-FASTOPT_INLINE void conclude(const Launch& launch) {
+// By all threads of the last block: what the measurement found, and nothing of it left for the next.
+FASTOPT_INLINE void conclude(const Launch& launch, uint64_t* limbs) {
   Control& control = *launch.control;
-  const double root = sum_root(control.limbs);
+  for (int i = static_cast<int>(threadIdx.x); i < kSumLimbs; i += static_cast<int>(blockDim.x)) {
+    limbs[i] = control.limbs[i];
+    control.limbs[i] = 0;
+  }
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  const double root = sum_root(limbs);
   const double infinity = static_cast<double>(floats_of(U32::broadcast(kInf)).x);
   control.norm = control.nan        ? static_cast<double>(floats_of(U32::broadcast(kNaN)).x)
                  : control.infinite ? infinity
@@ -32,7 +38,6 @@ FASTOPT_INLINE void conclude(const Launch& launch) {
   control.norm_factor = norm_factor(launch.options, control.norm);
   control.skipped = launch.options.skip_nonfinite && !control.finite;
   control.nan = control.infinite = control.not_finite = 0;
-  for (int i = 0; i < kSumLimbs; ++i) control.limbs[i] = 0;
 }
 
 FASTOPT_INLINE StageScalars gradient_scalars(const fastopt_options& options) {
@@ -98,7 +103,7 @@ template <class T, int kGradFormat> struct SweepLoop {
     for (int i = static_cast<int>(threadIdx.x); i < kSumLimbs; i += static_cast<int>(blockDim.x)) {
       if (limbs[i]) atomicAdd(reinterpret_cast<unsigned long long*>(launch.control->limbs + i), limbs[i]);
     }
-    if (is_last(launch.control) && launch.ends && threadIdx.x == 0) conclude(launch);
+    if (is_last(launch.control) && launch.ends) conclude(launch, limbs);
   }
 };
 

@@ -34,7 +34,7 @@ struct Launch {
   Control* control;
   int64_t tensor_count;  // of the launch
   int64_t begin_tile, end_tile;
-  int64_t span;  // tiles that a block of threads takes in a row, a multiple of kLongest; 0: as many as it has warps
+  int64_t span;        // tiles that a block of threads takes in a row, a multiple of its warps; 0: as many
   int64_t begin, end;  // elements of each tensor: of a part alone
   uint64_t seed;
   fastopt_options options;

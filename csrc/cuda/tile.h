@@ -34,7 +34,13 @@ template <class D, int kRun, int kEach> class Tile {
   // Begins to read, so that the reads of several arrays are under way together.
   FASTOPT_INLINE void fetch(const D* from, Window window) {
     fast_ = is_fast(from, window);
-    if (!fast_) return;
+    if (!fast_) {
+#pragma unroll 1
+      for (int i = lane() * kIn; i < kTile; i += kLanes * kIn) {
+        if (window.has(i)) FASTOPT_PREFETCH(from + i);
+      }
+      return;
+    }
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       const int i = r * kLanes + lane();

@@ -24,7 +24,7 @@ from .formats import STORAGE, check_seed
 from .groups import Group
 from .options import Options, PartOptions, StepOptions
 from .parts import Parts
-from .plans import Plan, make_plan, write_group
+from .plans import Plan, make_plan, settle, write_group
 from .rules import OPTIONS, Rule
 from .snapshots import load, snapshot
 from .tensors import Tensor, check_storage
@@ -100,8 +100,8 @@ class Optimizer:
         average = self._options["ema_decay"] is not None
         for tensor in self._tensors:
             tensor.allocate(self._groups[tensor.group], average=average, state_dtype=self._state_dtype, master=self._master)
-        self._plan = make_plan(self.rule, self._rows(), len(self._groups), self._seed)
-        self._plan.set_progress([(0, [scalar.initial for scalar in self.rule.running]) for _ in self._tensors])
+        progress = [(0, [scalar.initial for scalar in self.rule.running]) for _ in self._tensors]
+        self._plan = make_plan(self.rule, self._rows(), len(self._groups), self._seed, progress)
         self._parts = Parts(self._tensors, self._plan)
         for index, group in enumerate(self._groups):
             group.attach(self._writer(index), self._counter())
@@ -111,6 +111,7 @@ class Optimizer:
             self._bound = read_gradients(grads, self._tensors, written=self._options["zero_grad"])
             if not self._plan.bind(self._bound):
                 raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
+        settle(self._plan)
 
     def _formats(self) -> dict[str, str | None]:
         return {"state_dtype": self._state_dtype, "master": self._master}

@@ -6,6 +6,7 @@ ever copied: what cannot be viewed in place is refused.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
@@ -97,7 +98,12 @@ def describe(value: Any) -> str:
 
 
 def dtype_name(array: Any) -> str:
-    return "bfloat16" if array.dtype == BFLOAT16 else array.dtype.newbyteorder("=").name
+    return name_of_dtype(array.dtype)
+
+
+@functools.cache
+def name_of_dtype(dtype: np.dtype[Any]) -> str:
+    return "bfloat16" if dtype == BFLOAT16 else dtype.newbyteorder("=").name
 
 
 def as_array(value: Any, name: str) -> Array:

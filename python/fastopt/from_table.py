@@ -143,9 +143,8 @@ def make_function(rule: Rule) -> Callable[..., None]:
         grad = buffers.check_gradient(given["grad"], "grad", param, "param")
         scale = check_number(given["grad_scale"], "grad_scale")
         buffers.check_disjoint([("param", param), ("grad", grad), *state.items(), *running.items()])
-        plan = make_plan(rule, [row(rule, param, state)], 1, 0)
+        plan = make_plan(rule, [row(rule, param, state)], 1, 0, [(step - 1, [float(array) for array in running.values()])])
         write_group(plan, 0, rule, values)
-        plan.set_progress([(step - 1, [float(array) for array in running.values()])])
         if not plan.step(grad, _core.Options(scale, 0.0, 0.0, 0.0, False, False)):
             raise RuntimeError("grad: the extension refuses what buffers.py accepts; please report this")
         if running:

@@ -11,18 +11,30 @@ from .rules import Rule
 if TYPE_CHECKING:
     from .cuda.plan import CudaPlan
 
-__all__ = ["Plan", "make_plan", "write_group"]
+__all__ = ["Plan", "make_plan", "settle", "write_group"]
 
 Plan: TypeAlias = "_core.Plan | CudaPlan"
 
 
-def make_plan(rule: Rule, rows: list[dict[str, Any]], groups: int, seed: int) -> Plan:
+Progress: TypeAlias = "list[tuple[int, list[float]]]"
+"""Of each tensor its completed steps and the scalars that its rule carries."""
+
+
+def make_plan(rule: Rule, rows: list[dict[str, Any]], groups: int, seed: int, progress: Progress) -> Plan:
     """The extension's for arrays on the CPU, else that of `fastopt.cuda`; `rows` are `Tensor.row`s."""
     if isinstance(rows[0]["param"][0], buffers.DeviceArray):
         from .cuda.plan import CudaPlan
 
-        return CudaPlan(rule, rows, groups, seed)
-    return _core.Plan(rule.arithmetic, rows, groups, seed)
+        return CudaPlan(rule, rows, groups, seed, progress)
+    plan = _core.Plan(rule.arithmetic, rows, groups, seed)
+    plan.set_progress(progress)
+    return plan
+
+
+def settle(plan: Plan) -> None:
+    """Waits, where that takes time, until the plan is ready for a step."""
+    if not isinstance(plan, _core.Plan):
+        plan.settle()
 
 
 def write_group(plan: Plan, index: int, rule: Rule, values: Mapping[str, Any]) -> None:

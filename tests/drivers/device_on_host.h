@@ -21,6 +21,7 @@
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __shared__ static
+#define FASTOPT_PREFETCH(at) static_cast<void>(at)
 
 // All of the emulation's own; so what the linker calls .bss is the shared memory of the kernel.
 #define EMULATED_OWN __attribute__((section("emulated_own"))) static

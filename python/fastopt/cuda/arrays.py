@@ -134,8 +134,10 @@ def as_device_array(value: Any, name: str) -> DeviceArray:
     dtype = BFLOAT16 if bfloat16 else np.dtype(interface["typestr"])
     if type(value).__module__.startswith("jax"):
         read_only = True  # its arrays are immutable, whatever the interface says
+    # The numbers of other libraries may be others than CUDA's; without elements there is no address to ask for.
     found: Any = getattr(value, "device", None)
-    device = found.id if hasattr(found, "id") else device_driver.device_of(pointer)
+    trusted = hasattr(found, "id") and (is_cupy(value) or not pointer)
+    device = found.id if trusted else device_driver.device_of(pointer)
     strides = interface.get("strides")
     array = DeviceArray(
         int(pointer), tuple(interface["shape"]), dtype, int(device), value, strides=strides, writable=not read_only
@@ -163,7 +165,10 @@ def from_torch(value: Any, name: str) -> DeviceArray:
     except TypeError:
         raise TypeError(f"{name}: got dtype {value.dtype}, which NumPy does not have") from None
     strides = tuple(step * dtype.itemsize for step in value.stride())
-    return DeviceArray(value.data_ptr(), tuple(value.shape), dtype, value.device.index, value, strides=strides, torch=True)
+    # An alias: the tensor itself may be given other memory, and would let go of this.
+    return DeviceArray(
+        value.data_ptr(), tuple(value.shape), dtype, value.device.index, value.detach(), strides=strides, torch=True
+    )
 
 
 def stream_of(array: DeviceArray) -> int:

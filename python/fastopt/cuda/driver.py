@@ -41,7 +41,12 @@ class Driver:
         self._kernels: dict[tuple[int, str], Any] = {}
 
     def zeros(self, shape: tuple[int, ...], dtype: Any, device: int, stream: int) -> Any:
-        """A new array of zeros, contiguous, whose memory is ordered by `stream`."""
+        """A new array of zeros, contiguous, whose memory is ordered by `stream`; RuntimeError where that is being captured.
+
+        A graph would fill it again at each replay, and who has the memory then is not known.
+        """
+        if self.is_capturing(stream):
+            raise RuntimeError("a CUDA graph is being captured, and this call needs memory: make one like it before")
         with self._on(device, stream):
             return self._cupy.zeros(shape, dtype)
 
@@ -84,7 +89,9 @@ class Driver:
         return stream != 0 and bool(self._cupy.cuda.runtime.streamIsCapturing(stream))
 
     def follow(self, stream: int, before: int, device: int) -> None:
-        """Lets what comes on `stream` wait, on the device, for all that is on `before` now."""
+        """Lets what comes on `stream` wait, on the device, for all that is on `before` now; a graph has streams of its own."""
+        if self.is_capturing(stream):
+            return
         with self._cupy.cuda.Device(device):
             event = self._cupy.cuda.Event(disable_timing=True)
             event.record(self._cupy.cuda.ExternalStream(before, device))
@@ -96,7 +103,10 @@ class Driver:
         if known is None:
             from . import compiler  # when it is needed: importing fastopt is to be quick
 
-            code = compiler.cubin(kernel, self.arch(device))
+            try:
+                code = compiler.cubin(kernel, self.arch(device))
+            except ImportError as error:
+                raise CudaError(str(error)) from error
             with self._cupy.cuda.Device(device):
                 module = self._cupy.cuda.function.Module()
                 module.load(code)
@@ -118,12 +128,21 @@ class Driver:
 
     def launch(self, kernel: Any, blocks: int, threads: int, parameters: Parameters, device: int, stream: int) -> None:
         """Runs a kernel on a stream; nothing waits."""
-        launch = self._cupy.cuda.driver.launchKernel
-        if self._cupy.cuda.runtime.getDevice() == device:
+        cuda = self._cupy.cuda
+        launch = cuda.driver.launchKernel
+        if cuda.runtime.getDevice() == device:
+            if not cuda.driver.ctxGetCurrent():  # a thread that has not used the device yet
+                cuda.runtime.setDevice(device)
             launch(kernel.pointer, blocks, 1, 1, threads, 1, 1, 0, stream, parameters.address, 0)
         else:
-            with self._cupy.cuda.Device(device):
+            with cuda.Device(device):
+                cuda.runtime.setDevice(device)
                 launch(kernel.pointer, blocks, 1, 1, threads, 1, 1, 0, stream, parameters.address, 0)
+
+    def synchronize(self, device: int, stream: int) -> None:
+        """Waits for a stream."""
+        with self._cupy.cuda.Device(device):
+            self._cupy.cuda.runtime.streamSynchronize(stream)
 
     def _on(self, device: int, stream: int) -> Any:
         """The device, and the stream in whose order CuPy's allocations are."""

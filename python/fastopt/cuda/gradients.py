@@ -60,7 +60,8 @@ class Work:
         """One loop over all."""
         for i, (kind, tiles, parameters) in enumerate(self._launches):
             parameters.value["measured"], parameters.value["ends"] = measured, i + 1 == len(self._launches)
-            launch_gradients(GradientKernel(loop, *kind), tiles, parameters, self._stream)
+            kernel = driver().kernel(GradientKernel(loop, *kind), self._like.device)
+            launch_gradients(kernel, tiles, parameters, self._stream)
 
     def measured(self) -> tuple[Any, Any]:
         self.launch("Sweep", measured=False)

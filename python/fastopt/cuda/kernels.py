@@ -115,7 +115,7 @@ class GradientKernel:
     def source(self) -> str:
         element = {"float32": "float", "float64": "double"}[self.dtype]
         index = FORMATS[self.grad].index if self.grad else 0
-        return f'#include "cuda/kernels.h"\nFASTOPT_KERNEL(4, {self.loop}Loop<{element}, {index}>)\n'
+        return f'#include "cuda/kernels.h"\nFASTOPT_KERNEL(8, {self.loop}Loop<{element}, {index}>)\n'
 
 
 @dataclass(frozen=True)

@@ -55,13 +55,12 @@ class Launch:
         self._whole, self._measuring, self._single = (Parameters(table.LAUNCH) for _ in range(3))
         for parameters in (self._whole, self._measuring, self._single):
             parameters.value[()] = base
-        for parameters in (self._whole, self._measuring):
-            value = parameters.value
-            value["indices"], value["first_tiles"] = tiles.indices, tiles.pointer
-            value["tensor_count"], value["end_tile"], value["end"] = tiles.count, tiles.end, MOST
-            if tiles.count > 1:
-                value["span"] = span(tiles.end, self._blocks)
+        value = self._whole.value
+        value["indices"], value["first_tiles"] = tiles.indices, tiles.pointer
+        value["tensor_count"], value["end_tile"], value["end"] = tiles.count, tiles.end, MOST
         self._whole.value["counts"] = 1
+        if tiles.count > 1:
+            self._whole.value["span"] = span(tiles.end, self._blocks, self._warps)
         self._set: tuple[Any, ...] = ()
 
     def set_gradient(self, pointer: int) -> None:
@@ -74,11 +73,9 @@ class Launch:
             self._sweep = self._driver.kernel(self._sweep_source, self._tiles.device)
 
     def sweep(self, options: _core.Options, *, ends: bool, stream: int) -> None:
-        value = self._measuring.value
-        set_options(value, options)
-        value["ends"] = ends
-        blocks = min(self._blocks, self._sweep.resident * LONGEST // self._warps)
-        self._driver.launch(self._sweep, blocks, WARP * self._warps, self._measuring, self._tiles.device, stream)
+        set_options(self._measuring.value, options)
+        self._measuring.value["ends"] = ends
+        launch_gradients(self._sweep, self._tiles, self._measuring, stream)
 
     def step(self, options: _core.Options, seed: int, *, measured: bool, ends: bool, stream: int) -> None:
         now = (options, seed, measured, ends)
@@ -128,9 +125,9 @@ def shape(work: int, span: int, resident: int, processors: int) -> tuple[int, in
     return warps, -(-chunks // rounds)
 
 
-def span(tiles: int, blocks: int) -> int:
+def span(tiles: int, blocks: int, warps: int) -> int:
     """Tiles of one block in a row, where there are many tensors: it then comes to few of them."""
-    return -(-tiles // (blocks * LONGEST)) * LONGEST
+    return -(-tiles // (blocks * warps)) * warps
 
 
 def set_options(value: Any, options: _core.Options) -> None:
@@ -139,15 +136,14 @@ def set_options(value: Any, options: _core.Options) -> None:
         row[name] = getattr(options, name)
 
 
-def launch_gradients(kernel: GradientKernel, tiles: Tiles, parameters: Parameters, stream: int) -> None:
-    """A loop over gradients alone."""
+def launch_gradients(kernel: Any, tiles: Tiles, parameters: Parameters, stream: int) -> None:
+    """A loaded kernel over gradients alone."""
     value = parameters.value
     value["indices"], value["first_tiles"] = tiles.indices, tiles.pointer
     value["tensor_count"], value["end_tile"], value["end"] = tiles.count, tiles.end, MOST
-    loaded = driver().kernel(kernel, tiles.device)
-    warps, blocks = shape(tiles.work, tiles.end, loaded.resident, driver().processors(tiles.device))
-    value["span"] = span(tiles.end, blocks) if tiles.count > 1 else 0
-    driver().launch(loaded, blocks, WARP * warps, parameters, tiles.device, stream)
+    warps, blocks = shape(tiles.work, tiles.end, kernel.resident, driver().processors(tiles.device))
+    value["span"] = span(tiles.end, blocks, warps) if tiles.count > 1 else 0
+    driver().launch(kernel, blocks, WARP * warps, parameters, tiles.device, stream)
 
 
 def uploaded(like: DeviceArray, values: np.ndarray[Any, Any]) -> DeviceArray:

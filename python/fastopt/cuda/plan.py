@@ -18,7 +18,7 @@ from ..rules import Rule
 from . import table
 from .arrays import DeviceArray, as_device_array, is_on_device, stream_of
 from .driver import driver
-from .given import Gradients, name_of, overlap
+from .given import SIZES, Gradients, Spans, address, name_of, of_torch
 from .kernels import GradientKernel, StepKernel, grad_format
 from .launches import Launch, Tiles, uploaded, write
 from .rows import FORMAT_NAMES, spans, state_dtype, tensor_row
@@ -40,7 +40,9 @@ class Kind:
 class CudaPlan:
     """`_core.Plan`'s methods, over `rows` of DeviceArrays."""
 
-    def __init__(self, rule: Rule, rows: list[dict[str, Any]], groups: int, seed: int) -> None:
+    def __init__(
+        self, rule: Rule, rows: list[dict[str, Any]], groups: int, seed: int, progress: list[tuple[int, list[float]]]
+    ) -> None:
         self._rule = rule
         self._lock = threading.RLock()
         self._params: list[DeviceArray] = [row["param"][0] for row in rows]
@@ -49,8 +51,10 @@ class CudaPlan:
         self.device = first.device
         self._driver = driver()
         self._arrays = rows  # kept alive, and their memory with them
-        self._own = sorted(spans(rows))
+        self._own = Spans(spans(rows))
+        self._lengths = np.array([param.size for param in self._params], np.uint64)
         self._tensors = np.array([tensor_row(row) for row in rows], table.TENSOR)
+        self._note_progress(progress)
         self._state_dtypes = [state_dtype(row) for row in rows]
         self._groups = np.zeros(groups, table.GROUP)
         self._variants = [""] * groups
@@ -62,7 +66,10 @@ class CudaPlan:
         self._grads = uploaded(first, np.zeros(len(rows), np.uint64)) if len(rows) > 1 else None
         self._groups_changed = True
         self._sent: Gradients | None = None  # whose addresses the device has
-        self._launches: dict[tuple[Kind, ...], list[Launch]] = {}
+        self._launches: dict[tuple[tuple[str | None, ...], tuple[str, ...]], list[Launch]] = {}
+        """By the dtypes of the gradients and the variants of the groups."""
+        self._single: dict[tuple[str, int, str | None], Launch] = {}  # for a tensor alone
+        self._kinds: dict[Launch, Kind] = {}  # of those
         self._bound: Gradients | None = None
         self._kept: Any = None  # the bound gradients
         self._last: Gradients | None = None
@@ -137,7 +144,9 @@ class CudaPlan:
                 if array.shape != (end - begin,):
                     return False
                 offset = begin * array.itemsize
-            if not self._fits(array, param.dtype, options.zero_grad) or self._meets_own(array):
+            if not self._fits(array, param.dtype, options.zero_grad):
+                return False
+            if self._own.meet(np.array([array.pointer], np.uint64), np.array([array.nbytes], np.uint64)):
                 return False
             if begin == end:
                 return True
@@ -188,12 +197,21 @@ class CudaPlan:
             return int(row["steps"]), [float(x) for x in row["running"][: len(self._rule.running)]]
 
     def set_progress(self, progress: list[tuple[int, list[float]]]) -> None:
+        """Waits for the stream."""
         with self._lock:
-            for row, (steps, running) in zip(self._tensors, progress, strict=True):
-                row["steps"] = steps
-                row["running"][: len(running)] = running
+            self._note_progress(progress)
             write(self._table.pointer, self._tensors, self.device, self._stream())
+            self.settle()
             self._measured = False
+
+    def _note_progress(self, progress: list[tuple[int, list[float]]]) -> None:
+        for row, (steps, running) in zip(self._tensors, progress, strict=True):
+            row["steps"] = steps
+            row["running"][: len(running)] = running
+
+    def settle(self) -> None:
+        """Waits until the tables are on the device, for steps on whichever stream."""
+        self._driver.synchronize(self.device, self._stream())
 
     @property
     def completed(self) -> int:
@@ -247,18 +265,26 @@ class CudaPlan:
             return None
         last = self._last
         if last is not None and last.is_same(grads) and (last.writable or not written):
-            last.wait(grads)
             return last
+        taken = of_torch(grads, self._params) or self._checked(grads, written)
+        if taken is None:
+            return None
+        widths = np.array([0 if name is None else SIZES[name] for name in taken.dtypes], np.uint64)
+        if self._own.meet(taken.pointers, widths * self._lengths):
+            return None
+        self._last = taken
+        return taken
+
+    def _checked(self, grads: Any, written: bool) -> Gradients | None:
         views = [None if grad is None else self._view(grad) for grad in grads]
         for grad, view, param in zip(grads, views, self._params, strict=True):
             if grad is None:
                 continue
-            if view is None or view.shape != param.shape or not self._fits(view, param.dtype, written) or self._meets_own(view):
+            if view is None or view.shape != param.shape or not self._fits(view, param.dtype, written):
                 return None
-        if overlap([view for view in views if view is not None]):
-            return None
-        self._last = Gradients(grads, views)
-        return self._last
+        pointers = [address(view) for view in views]
+        names = [None if view is None else name_of(view) for view in views]
+        return Gradients(grads, pointers, names, writable=all(view is None or view.flags.writeable for view in views))
 
     def _view(self, grad: Any) -> DeviceArray | None:
         if not isinstance(grad, DeviceArray) and not is_on_device(grad):
@@ -280,11 +306,6 @@ class CudaPlan:
             and (flags.writeable or not written)
         )
 
-    def _meets_own(self, grad: DeviceArray) -> bool:
-        begin, end = grad.pointer, grad.pointer + grad.nbytes
-        at = int(np.searchsorted([span[0] for span in self._own], end))
-        return end > begin and at > 0 and self._own[at - 1][1] > begin
-
     # Launches
 
     def _kind(self, index: int, given: str | None) -> Kind:
@@ -299,11 +320,11 @@ class CudaPlan:
         """One for each kind of tensor."""
         variants = tuple(self._variants)
         if grads.launches is None or grads.variants != variants:
-            kinds = tuple(self._kind(i, dtype) for i, dtype in enumerate(grads.dtypes))
-            known = self._launches.get(kinds)
-            if known is None:
-                self._launches[kinds] = known = [self._launch(kinds, kind) for kind in dict.fromkeys(kinds)]
-            grads.launches, grads.variants = known, variants
+            key = (tuple(grads.dtypes), variants)
+            if key not in self._launches:
+                kinds = tuple(self._kind(i, dtype) for i, dtype in enumerate(grads.dtypes))
+                self._launches[key] = [self._launch(kinds, kind) for kind in dict.fromkeys(kinds)]
+            grads.launches, grads.variants = self._launches[key], variants
         return grads.launches
 
     def _launch(self, kinds: tuple[Kind, ...], kind: Kind) -> Launch:
@@ -324,14 +345,21 @@ class CudaPlan:
         return base
 
     def _launch_of(self, index: int, given: str | None) -> Launch:
-        """For one tensor alone."""
-        kind = self._kind(index, given)
-        for kinds, launches in self._launches.items():
-            if kinds[index] == kind:
-                return launches[list(dict.fromkeys(kinds)).index(kind)]
-        kinds = tuple(kind if i == index else self._kind(i, None) for i in range(len(self._params)))
-        self._launches[kinds] = [self._launch(kinds, each) for each in dict.fromkeys(kinds)]
-        return self._launch_of(index, given)
+        """For one tensor alone; of a gradient of None any that has its rule's variant."""
+        variant = self._variants[self._tensors["group"][index]]
+        if given is None:
+            for (known, _, _), launch in self._single.items():
+                if known == variant:
+                    return launch
+        key = (variant, index, given)
+        if key not in self._single:
+            kind = self._kind(index, given)
+            found = next((launch for launch, known in self._kinds.items() if known == kind), None)
+            if found is None:
+                found = self._launch((kind,) * len(self._params), kind)
+                self._kinds[found] = kind
+            self._single[key] = found
+        return self._single[key]
 
     def _send(self, grads: Gradients, stream: int) -> None:
         """Brings the tables on the device up to date."""
