@@ -255,3 +255,24 @@ print([name for name in ("cupy", "cuda", "torch", "fastopt.cuda.plan", "fastopt.
 """
     done = run_python(code)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+class Doubled:
+    """Another library's array that changes between two places, as double buffers do."""
+
+    def __init__(self, *places: Any) -> None:
+        self.places, self.at, self.stream = places, 0, None
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {**self.places[self.at].__cuda_array_interface__, "stream": self.stream}
+
+
+def test_an_array_that_changed_its_memory_is_seen(device: Any) -> None:
+    p = device.array(np.zeros(300, np.float32))
+    g = Doubled(device.array(np.ones(300, np.float32)), device.array(np.full(300, 100, np.float32)))
+    opt = fastopt.SGD(p, lr=1.0)
+    opt.step(g)
+    g.at = 1
+    opt.step(g)
+    assert (device.host(p) == -101).all()

@@ -202,3 +202,15 @@ def test_updates_below_the_smallest_unit_add_up(name: str, direction: int) -> No
     variance = steps * units * (1 - units)
     assert np.all(np.abs(way - steps * units) <= bernstein(variance))
     assert abs(way.sum() - elements * steps * units) <= bernstein(elements * variance)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.nan])
+def test_the_code_of_a_nan_has_no_sign(value: float) -> None:
+    p, g = np.zeros(256, np.float32), np.ones(256, np.float32)
+    g[3] = value
+    opt = fastopt.AdamW(p, state_dtype="8bit")
+    opt.step(g)
+    for slot in ("exp_avg", "exp_avg_sq"):
+        stored = opt.state[0][slot]
+        assert np.isnan(stored[3])
+        assert stored.raw["codes"].reshape(-1)[3] == (0x7F if slot == "exp_avg" else 0xFF)

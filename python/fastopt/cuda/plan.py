@@ -246,6 +246,11 @@ class CudaPlan:
 
     def _settle(self) -> None:
         if self._unsure or self._captured:
+            if self._driver.is_capturing(self._stream()):
+                raise RuntimeError(
+                    "a CUDA graph is being captured, and the count of steps is on the GPU: it can be read before; for a schedule give "
+                    "lr as an array on the GPU"
+                )
             control = self._read_control()
             self._completed, self._skipped = int(control["completed"]), int(control["skipped_steps"])
             self._unsure = False
