@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastopt
 import reference_formats as reference
 from fastopt import _core
 from helpers import Array, assert_same_bits
