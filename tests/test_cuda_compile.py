@@ -137,7 +137,7 @@ class TestReport:
         is of 16 bytes, and there are as many as the arrays' bytes need; nothing else there is less than 4 bytes wide."""
         found = list(accesses(ptx(kernel.source)))
         tile = Counter((kind, width) for kind, width, file in found if file == "cuda/tile.h")
-        each = 8 if kernel.state_dtype == "8bit" else 4  # elements of a lane at once
+        each = 8  # elements of a lane at once
 
         def vectors(*sizes: int) -> int:
             return sum(-(-size * each // 16) for size in sizes)
