@@ -18,7 +18,7 @@ from rich.console import Console
 from cli_gpu import FakeEvents, FakeGpu, row_of
 from cli_helpers import is_png, status
 from emulated_cuda import EmulatedDriver
-from fastopt.cli import bench, cuda_arms, cuda_bench, cuda_tables, cuda_timing, formats, gpu, info, numpy_steps, optax_steps
+from fastopt.cli import cuda_arms, cuda_bench, cuda_tables, cuda_timing, formats, gpu, info, numpy_steps, optax_steps, timing
 from fastopt.cli.gpu import Gpu
 from fastopt.cli.rows import ROWS, Row
 from fastopt.cuda import driver as cuda_driver
@@ -232,7 +232,7 @@ class TestCommand:
     def test_past_the_time_rows_are_left_out_and_said(
         self, fake: FakeGpu, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(bench, "seconds_allowed", lambda args: -1.0)
+        monkeypatch.setattr(timing, "seconds_allowed", lambda args: -1.0)
         code, out, _ = status([*TINY, "--sizes", "100,200", "--json", str(tmp_path / "late.json")], capsys)
         assert code == 0
         assert "Left out the last 2 of 2 rows: out of time" in out

@@ -127,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
         from . import info as command
     elif args.command == "warmup":
         from . import warmup as command
+    elif args.command == "bench" and args.device == "cuda":
+        from . import cuda_bench as command
     elif args.command == "bench":
         from . import bench as command
     else:

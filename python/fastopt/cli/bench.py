@@ -19,7 +19,7 @@ from . import arms, changes, formats, timing, words
 from .arrays import Array, aligned
 from .info import describe
 from .machine import Neighbours, is_busy, memory_available
-from .rows import ROWS, Row
+from .rows import ADAMW, Row, choose
 from .words import duration, say_files, share, short, times, to_json, warn_of_busy
 
 if TYPE_CHECKING:
@@ -29,11 +29,6 @@ __all__ = ["run"]
 
 SIZES = (10**4, 10**5, 10**6, 10**7, 10**8)
 QUICK_SIZES = SIZES[:3]
-ROUNDS = 25
-ADAMW = next(row for row in ROWS if row.rule.name == "AdamW")
-
-SECONDS, QUICK_SECONDS = 240.0, 20.0
-"""What a whole run may take unless `--seconds` says; sizes that need less leave their share to those that follow."""
 
 PLACEMENTS = 5
 """How often a row's arrays are allocated anew, where caches can hold them."""
@@ -43,10 +38,6 @@ CACHEABLE = 400 * 10**6
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.device == "cuda":
-        from . import cuda_bench
-
-        return cuda_bench.run(args)
     from rich.console import Console
 
     console = Console()
@@ -84,21 +75,6 @@ def threads(count: int | None, torch: ModuleType | None) -> Iterator[None]:
             torch.set_num_threads(before[1])
 
 
-def choose(wanted: Sequence[Row] | None) -> list[Row]:
-    """The wanted rows, or one row for each rule and set of state arrays: others move the same bytes."""
-    if wanted is not None:
-        return list(wanted)
-    first: dict[tuple[str, tuple[str, ...]], Row] = {}
-    for row in ROWS:
-        first.setdefault((row.rule.name, row.slots), row)
-    return list(first.values())
-
-
-def seconds_allowed(args: argparse.Namespace) -> float:
-    """What the whole run may take."""
-    return float(args.seconds or (QUICK_SECONDS if args.quick else SECONDS))
-
-
 def measure_all(
     rows: Sequence[Row], sizes: Sequence[int], args: argparse.Namespace, torch: ModuleType | None, console: Console
 ) -> list[dict[str, Any]]:
@@ -107,8 +83,8 @@ def measure_all(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     results: list[dict[str, Any]] = []
-    rounds = args.rounds or ROUNDS
-    end = perf_counter() + seconds_allowed(args)
+    rounds = args.rounds or timing.ROUNDS
+    end = perf_counter() + timing.seconds_allowed(args)
     cells = [(size, row) for size in sizes for row in rows]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     grad: Array | None = None

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..cuda.driver import CudaError
-from . import bench, changes, cuda_arms, cuda_tables, cuda_timing, formats, timing
+from . import changes, cuda_arms, cuda_tables, cuda_timing, formats, timing
 from .gpu import Gpu
 from .info import describe
 from .optax_steps import Optax, import_optax
-from .rows import Row
+from .rows import ADAMW, Row, choose
 from .words import say_files, short, to_json
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     optax = None if args.formats else import_optax()
     with gpu.current():
-        rows = choose(args, gpu, console)
+        rows = rows_of(args, gpu, console)
         report = describe() | {"gpu": gpu.describe(), "optax": None if optax is None else optax.version}
         report["rows"] = measure_all(rows, args, gpu, optax, console)
         fits = gpu.memory_available() > HOST_ARRAYS * ONE_HOST_ARRAY
@@ -66,10 +66,10 @@ def run(args: argparse.Namespace) -> int:
     return changes.show(console, args.compare, report)
 
 
-def choose(args: argparse.Namespace, gpu: Gpu, console: Console) -> list[Row]:
+def rows_of(args: argparse.Namespace, gpu: Gpu, console: Console) -> list[Row]:
     if not args.formats:
-        return bench.choose(args.rules)
-    return formats.choose(args.rules or [bench.ADAMW], console, None if gpu.torch else "torch with CUDA")
+        return choose(args.rules)
+    return formats.choose(args.rules or [ADAMW], console, None if gpu.torch else "torch with CUDA")
 
 
 def measure_all(
@@ -80,8 +80,8 @@ def measure_all(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     sizes = args.sizes or (QUICK_SIZES if args.quick else SIZES)
-    rounds = args.rounds or bench.ROUNDS
-    end = perf_counter() + bench.seconds_allowed(args)
+    rounds = args.rounds or timing.ROUNDS
+    end = perf_counter() + timing.seconds_allowed(args)
     cells = [(size, row) for size in sizes for row in rows]
     results: list[dict[str, Any]] = []
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()

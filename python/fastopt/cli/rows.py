@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..rules import RULES, Rule
 from .arrays import Array, copy
 from .formats import Formats
 
-__all__ = ["ROWS", "Row"]
+__all__ = ["ADAMW", "ROWS", "Row", "choose"]
 
 CHOICES: dict[str, dict[str, dict[str, Any]]] = {
     "SGD": {
@@ -62,3 +62,15 @@ class Row:
 ROWS = tuple(
     Row(label, rule, arguments) for rule in RULES.values() for label, arguments in CHOICES.get(rule.name, {rule.name: {}}).items()
 )
+
+ADAMW = next(row for row in ROWS if row.rule.name == "AdamW")
+
+
+def choose(wanted: Sequence[Row] | None) -> list[Row]:
+    """The wanted rows, or one row for each rule and set of state arrays: others move the same bytes."""
+    if wanted is not None:
+        return list(wanted)
+    first: dict[tuple[str, tuple[str, ...]], Row] = {}
+    for row in ROWS:
+        first.setdefault((row.rule.name, row.slots), row)
+    return list(first.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -11,7 +12,7 @@ import numpy as np
 
 from .arms import Arm
 
-__all__ = ["compare", "measure"]
+__all__ = ["ROUNDS", "compare", "measure", "seconds_allowed"]
 
 TURN = 5e-3
 """Seconds that a turn lasts at least: long enough that the arm finds its data in cache and its threads awake, as in a loop."""
@@ -20,6 +21,15 @@ COLD = 50e-3
 """Seconds of a step from which on warming up is pointless: no cache holds its data, and threads wake in far less."""
 
 LEAST_ROUNDS = 3
+ROUNDS = 25
+
+SECONDS, QUICK_SECONDS = 240.0, 20.0
+"""What a whole run of a benchmark may take unless `--seconds` says; sizes that need less leave their share to those that follow."""
+
+
+def seconds_allowed(args: argparse.Namespace) -> float:
+    """What the whole run may take."""
+    return float(args.seconds or (QUICK_SECONDS if args.quick else SECONDS))
 
 
 def repeat(step: Callable[[], object], times: int) -> float:
