@@ -264,13 +264,13 @@ class Spans:
 
 class EmulatedKernel:
     def __init__(self, name: str, library: Library, device: int, resident: int) -> None:
-        self.name, self.library, self.device, self.resident = name, library, device, resident
+        self.name, self.loaded, self.device, self.resident = name, library, device, resident
 
     def run(self, blocks: int, threads: int, parameters: bytes, order: int) -> None:
         memory = ctypes.create_string_buffer(parameters, len(parameters))
-        with self.library.lock:
-            self.library.set_order(order)
-            words = self.library.run_kernel(blocks, threads, memory)
+        with self.loaded.lock:
+            self.loaded.set_order(order)
+            words = self.loaded.run_kernel(blocks, threads, memory)
         if words is not None:
             raise RuntimeError(f"{self.name}: {words.decode()}")
 
