@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 import fastopt
+from devices import device_fixture
 from fastopt import _core
+from fastopt.cuda import compiler
+
+__all__ = ["device_fixture"]  # the fixture `device` of all tests
 
 
 @pytest.fixture(autouse=True)
@@ -22,3 +26,12 @@ def restore_settings() -> Iterator[None]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20240613)
+
+
+@pytest.fixture(scope="session")
+def nvrtc() -> None:
+    """Skips where kernels for CUDA cannot be compiled, with the reason."""
+    try:
+        compiler.nvrtc()
+    except ImportError as error:
+        pytest.skip(str(error))

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import platform
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,14 +12,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-import emulated_cuda
 import fastopt
-from emulated_cuda import COMPILER, EmulatedArray, EmulatedDriver
+from emulated_cuda import EmulatedArray, EmulatedDriver
 from fastopt.cuda.driver import CudaError, Driver, use
 from fastopt.stored import Stored
 from helpers import Array
+from kernels_on_host import COMPILER, can_build
 
-__all__ = ["Both", "Claim", "assert_same", "compiled_ahead", "device_fixture", "flat"]
+__all__ = ["Both", "Claim", "assert_same", "device_fixture", "flat"]
 
 STAGGER = (0, 1, 3, 2, 7, 5)
 """How many elements behind a multiple of 16 bytes the arrays begin, in turn."""
@@ -162,7 +158,7 @@ class Real:
 def device_fixture(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Makes fastopt use the device."""
     if request.param == "emulated":
-        if shutil.which(COMPILER) is None or platform.system() != "Linux":
+        if not can_build():
             pytest.skip(f"the emulation needs Linux and {COMPILER}")
         device: Any = Emulated()
     else:
@@ -174,19 +170,6 @@ def device_fixture(request: pytest.FixtureRequest) -> Iterator[Any]:
     yield device
     use(before)
     device.check()
-
-
-@contextlib.contextmanager
-def compiled_ahead(kernels: Iterable[Any]) -> Iterator[None]:
-    """Compiles for the emulation while tests run, unless several processes do so, each for its own."""
-    if "PYTEST_XDIST_WORKER" in os.environ or shutil.which(COMPILER) is None or platform.system() != "Linux":
-        yield
-        return
-    pool = ThreadPoolExecutor(os.cpu_count())
-    for kernel in {each.name: each for each in kernels}.values():
-        pool.submit(emulated_cuda.build, kernel.source, kernel.name)
-    yield
-    pool.shutdown(cancel_futures=True)
 
 
 class Claim:

@@ -20,14 +20,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def nvrtc() -> None:
-    try:
-        compiler.nvrtc()
-    except ImportError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture
 def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """Machine code that is none, at once and without NVRTC."""
 

@@ -54,14 +54,6 @@ FEW = cover([(RULE, RULE), *itertools.combinations((PARAM, GRAD, STATE), 2)])
 """Each rule somewhere, and the formats in pairs: what encodes and decodes is the same for all rules."""
 
 
-@pytest.fixture(scope="session")
-def nvrtc() -> None:
-    try:
-        compiler.nvrtc()
-    except ImportError as error:
-        pytest.skip(str(error))
-
-
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path / "cache"))

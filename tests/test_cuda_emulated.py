@@ -15,7 +15,7 @@ import pytest
 
 import fastopt
 from cuda_launches import GRIDS, Mirror, assert_at_rest, assert_pairs, gradient_launch, kernel_of, on_device
-from emulated_cuda import COMPILER, EmulatedDriver, ahead, array, flags, folder, include_folder
+from emulated_cuda import EmulatedDriver, array
 from fastopt import _core
 from fastopt.cuda import table
 from fastopt.cuda.driver import Parameters
@@ -23,6 +23,7 @@ from fastopt.cuda.kernels import WRITE
 from fastopt.rules import RULES
 from format_helpers import DTYPES, NARROW, random_params
 from helpers import KERNEL_CASES, Arguments, Array, arguments_with_state, case_id, gradients, hostile, same_bits, stage_arguments
+from kernels_on_host import COMPILER, ahead, flags, folder, include_folder
 
 pytestmark = [
     pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"{COMPILER} is not installed"),

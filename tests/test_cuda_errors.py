@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastopt
-from devices import Both, Claim, device_fixture  # noqa: F401
+from devices import Both, Claim
 from fastopt.cuda import driver
 from fastopt.cuda.driver import CudaError
 from helpers import gradients, run_python

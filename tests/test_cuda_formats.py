@@ -12,10 +12,11 @@ import pytest
 
 import fastopt
 from cuda_launches import kernel_of
-from devices import Both, assert_same, compiled_ahead, device_fixture  # noqa: F401
+from devices import Both, assert_same
 from fastopt.rules import RULES
 from format_helpers import DTYPES, MASTERS, NARROW, random_params
 from helpers import Array, arguments_with_state, gradients, hostile
+from kernels_on_host import ahead
 
 LENGTHS = (1, 255, 257, 2600)
 PARAMS = [("float32", None), *itertools.product(("bfloat16", "float16"), MASTERS)]
@@ -38,7 +39,7 @@ def wanted() -> Iterator[Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def compiling() -> Iterator[None]:
-    with compiled_ahead(wanted()):
+    with ahead(wanted()):
         yield
 
 

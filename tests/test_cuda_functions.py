@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastopt
-from devices import Claim, assert_same, device_fixture  # noqa: F401
+from devices import Claim, assert_same
 from fastopt.rules import RULES
 from helpers import Array, arguments_with_state, gradients, hostile
 

@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from cuda_launches import kernel_of
-from devices import Both, assert_same, compiled_ahead, device_fixture  # noqa: F401
+from devices import Both, assert_same
 from fastopt.cuda.kernels import GRADIENTS, GradientKernel
 from fastopt.rules import RULES
 from format_helpers import CASES
 from helpers import Arguments, Array, case_id, combinations, gradients, stage_arguments
+from kernels_on_host import ahead
 from test_whole_step import OPTIONS
 
 SHAPES = ((7, 37), (), (0,), (257,), (2600,))
@@ -38,7 +39,7 @@ def wanted() -> Iterator[Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def compiling() -> Iterator[None]:
-    with compiled_ahead(wanted()):
+    with ahead(wanted()):
         yield
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from devices import Both, Claim, assert_same, device_fixture  # noqa: F401
+from devices import Both, Claim, assert_same
 from helpers import Array, gradients
 
 LENGTHS = (3000, 257, 0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastopt
-from devices import Both, Claim, device_fixture  # noqa: F401
+from devices import Both, Claim
 from helpers import Array, gradients
 
 LENGTHS = (3000, 1, 0, 257)

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "arrays.h"
+#include "grad_format.h"
 #include "plan.h"
 
 namespace fastopt::bindings {
@@ -22,8 +23,7 @@ py::tuple run(const std::vector<py::object>& arrays, const fastopt_options& opti
     tensor.length = view.length();
     const int32_t dtype = view.dtype();
     tensor.dtype = dtype == FASTOPT_FLOAT64 ? FASTOPT_FLOAT64 : FASTOPT_FLOAT32;
-    if (dtype == FASTOPT_BFLOAT16) tensor.grad_format = fastopt_find_format("bfloat16");
-    if (dtype == FASTOPT_FLOAT16) tensor.grad_format = fastopt_find_format("float16");
+    tensor.grad_format = grad_format_of(tensor.dtype, dtype);
     if (dtype < 0) tensor.dtype = dtype;
     tensors.push_back(tensor);
   }

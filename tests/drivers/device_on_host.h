@@ -1,4 +1,4 @@
-// CUDA's words for a C++ compiler, so that a kernel runs on the host: tests/emulated_cuda.py puts this before its
+// CUDA's words for a C++ compiler, so that a kernel runs on the host: tests/kernels_on_host.py puts this before its
 // source.
 //
 // The threads of a block are fibers that take turns.  One runs until a barrier, and then the first that can; blocks run

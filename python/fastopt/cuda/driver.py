@@ -5,7 +5,6 @@ Everything else in `fastopt.cuda` goes through the few functions of `Driver`, so
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,7 @@ class Driver:
             ) from error
         self._cupy = cupy
         self._kernels: dict[tuple[int, str], Any] = {}
+        self._processors: dict[int, int] = {}
 
     def zeros(self, shape: tuple[int, ...], dtype: Any, device: int, stream: int) -> Any:
         """A new array of zeros, contiguous, whose memory is ordered by `stream`; RuntimeError where that is being captured.
@@ -116,15 +116,15 @@ class Driver:
             self._kernels[device, kernel.name] = known
         return known
 
-    @functools.cache  # noqa: B019 - one driver lives as long as the process
     def arch(self, device: int) -> str:
         """Such as "sm_90"."""
         return f"sm_{self._cupy.cuda.Device(device).compute_capability}"
 
-    @functools.cache  # noqa: B019 - as above
     def processors(self, device: int) -> int:
         """Streaming multiprocessors."""
-        return int(self._cupy.cuda.Device(device).attributes["MultiProcessorCount"])
+        if device not in self._processors:
+            self._processors[device] = int(self._cupy.cuda.Device(device).attributes["MultiProcessorCount"])
+        return self._processors[device]
 
     def launch(self, kernel: Any, blocks: int, threads: int, parameters: Parameters, device: int, stream: int) -> None:
         """Runs a kernel on a stream; nothing waits."""

@@ -68,10 +68,10 @@ class Work:
         return self._result("norm", np.float64), self._result("finite", np.bool_)
 
     def _result(self, field: str, dtype: Any) -> Any:
-        offset = table.CONTROL.fields[field][1]  # type: ignore[index]  # it has fields
+        source = self._control.pointer + table.offset_in_control(field)
         result = new(self._like, (), dtype)
         # Of a whole number, which is 0 or 1, the low byte.
-        driver().copy(result.pointer, self._control.pointer + offset, result.nbytes, self._like.device, self._stream)
+        driver().copy(result.pointer, source, result.nbytes, self._like.device, self._stream)
         return result.owner
 
 

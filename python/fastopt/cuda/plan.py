@@ -241,8 +241,7 @@ class CudaPlan:
             self._set("skipped_steps", steps)
 
     def _set(self, field: str, value: int) -> None:
-        offset = table.CONTROL.fields[field][1]  # type: ignore[index]  # it has fields
-        write(self._control.pointer + offset, np.array([value], np.int64), self.device, self._stream())
+        write(self._control.pointer + table.offset_in_control(field), np.array([value], np.int64), self.device, self._stream())
 
     def _settle(self) -> None:
         if self._unsure or self._captured:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["CONTROL", "GROUP", "LAUNCH", "OPTIONS", "TENSOR", "WORDS"]
+__all__ = ["CONTROL", "GROUP", "LAUNCH", "OPTIONS", "TENSOR", "WORDS", "offset_in_control"]
 
 SLOTS, RUNNING, HYPERPARAMETERS, LIMBS = 4, 1, 12, 212
 
@@ -96,3 +96,10 @@ LAUNCH = np.dtype(
     align=True,
 )
 WORDS = np.dtype([("to", np.uint64), ("count", np.int64), ("words", np.uint64, 500)], align=True)
+
+
+def offset_in_control(field: str) -> int:
+    """Bytes before a field of CONTROL."""
+    fields = CONTROL.fields
+    assert fields is not None
+    return int(fields[field][1])
