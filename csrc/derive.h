@@ -38,8 +38,12 @@ FASTOPT_PORTABLE StageScalars derive_stages(const fastopt_group& group, const fa
 FASTOPT_PORTABLE bool is_finite(double x) { return x - x == 0; }
 
 // What max_norm multiplies the gradients by.  A norm that is not finite says nothing of its elements: skip_nonfinite is
-// for that.
+// for that, unless torch's way is asked for.
 FASTOPT_PORTABLE double norm_factor(const fastopt_options& options, double norm) {
+  if (options.max_norm > 0 && options.norm_eps > 0) {
+    const double factor = options.max_norm / (norm + options.norm_eps);
+    return factor > 1 ? 1 : factor;  // and so NaN of NaN
+  }
   return options.max_norm > 0 && norm > options.max_norm && is_finite(norm) ? options.max_norm / norm : 1;
 }
 

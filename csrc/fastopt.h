@@ -160,11 +160,13 @@ typedef struct {
 typedef struct {
   double grad_scale;      /* multiplies every gradient first: 1 for none */
   double clip_value;      /* then holds every element within [-clip_value, clip_value]: 0 for none */
-  double max_norm;        /* then scales a finite norm above it down to it: 0 for none */
+  double max_norm;        /* then scales a finite norm above it down to it, but see norm_eps: 0 for none */
   double ema_decay;       /* ema = ema_decay*ema + (1 - ema_decay)*param, at a tensor's first step ema = param; below 0:
                              averages are left alone */
   int32_t skip_nonfinite; /* where a scaled gradient holds Inf or NaN, nothing is written but zero_grad's zeros */
   int32_t zero_grad;      /* gradients end as zeros */
+  double norm_eps;        /* above 0, max_norm's factor is torch's: max_norm/(norm + norm_eps), also of a norm that is not
+                             finite, where that is not above 1 */
 } fastopt_options;
 
 /* What a step or a sweep saw. */

@@ -15,7 +15,7 @@ from fastopt.rules import Rule
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
-HEADER = struct.Struct("<16s12d4dd3d16i4qQ")  # CaseHeader of replay.cpp
+HEADER = struct.Struct("<16s12d4dd4d16i4qQ")  # CaseHeader of replay.cpp
 DTYPES = (np.float32, np.float64)
 COPIES = {"float32": np.float32, "float64": np.float64, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 
@@ -25,6 +25,7 @@ WHOLE: tuple[dict[str, Any], ...] = (
     {"clip_value": 1.5},
     {"ema_decay": 0.9, "copy_to": "bfloat16"},
     {"zero_grad": True, "copy_to": "float16"},
+    {"max_norm": 2.0, "norm_eps": 0.5},
     {"max_norm": 2.0, "zero_grad": True, "ema_decay": 0.9, "copy_to": "float64"},
     {"skip_nonfinite": True, "clip_value": 0.3, "max_norm": 0.7, "ema_decay": 0.5, "zero_grad": True, "copy_to": "float32"},
 )
@@ -97,7 +98,7 @@ def header(
         values["l1"],
         grad_scale,
         *(running or [0.0]),
-        *(whole.get(name, 0.0) for name in ("clip_value", "max_norm", "ema_decay")),
+        *(whole.get(name, 0.0) for name in ("clip_value", "max_norm", "ema_decay", "norm_eps")),
         *(whole.get(name, False) for name in ("skip_nonfinite", "zero_grad")),
         "ema_decay" in whole,
         -1 if copy_dtype is None else list(COPIES).index(copy_dtype),

@@ -146,6 +146,7 @@ def make_case(
         whole.get("ema_decay", -1.0),
         whole.get("skip_nonfinite", False),
         whole.get("zero_grad", False),
+        whole.get("norm_eps", 0.0),
     )
     for grad in grads:
         assert plan.step(grad, options)

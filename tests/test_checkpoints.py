@@ -33,7 +33,7 @@ ALL_RULES = pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_checkpoint_continues_bit_for_bit(rule: str, dtype: Any, rng: np.random.Generator, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    options: Arguments = {"ema_decay": 0.9, "max_norm": 1.7, "grad_scale": 1 / 3, "skip_nonfinite": True}
+    options: Arguments = {"ema_decay": 0.9, "max_norm": 1.7, "norm_eps": 0.1, "grad_scale": 1 / 3, "skip_nonfinite": True}
     optimizer = stepped(rule, 3, dtype, weight_decay=0.1 + 0.2, **options)
     optimizer.step([np.full(shape, np.nan, dtype) for shape in SHAPES])
     optimizer.step([gradients(SHAPES[0], dtype, rng), None, None, None])

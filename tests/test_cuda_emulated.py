@@ -20,6 +20,7 @@ from fastopt import _core
 from fastopt.cuda import table
 from fastopt.cuda.driver import Parameters
 from fastopt.cuda.kernels import WRITE
+from fastopt.gradients import read
 from fastopt.rules import RULES
 from format_helpers import DTYPES, NARROW, random_params
 from helpers import KERNEL_CASES, Arguments, Array, arguments_with_state, case_id, gradients, hostile, same_bits, stage_arguments
@@ -125,6 +126,7 @@ STAGES: dict[str, Any] = {
     "grad_scale": {"grad_scale": 1 / 1024},
     "clip_value": {"clip_value": 0.7},
     "max_norm": {"max_norm": 0.5},
+    "norm_eps": {"max_norm": 0.5, "norm_eps": 0.25},
     "skip_nonfinite": {"skip_nonfinite": True},
     "zero_grad": {"zero_grad": True},
     "all": {"grad_scale": 3.0, "clip_value": 0.9, "max_norm": 0.5, "skip_nonfinite": True, "zero_grad": True},
@@ -209,20 +211,23 @@ def test_measurement(driver: EmulatedDriver, order: int, rng: np.random.Generato
 
 
 @ORDERS
-@pytest.mark.parametrize(("clip_value", "max_norm"), [(0.7, 0.0), (0.0, 0.5), (0.0, 1e30)])
-def test_clipping(driver: EmulatedDriver, clip_value: float, max_norm: float, order: int, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(
+    ("clip_value", "max_norm", "norm_eps"),
+    [(0.7, 0.0, 0.0), (0.0, 0.5, 0.0), (0.0, 1e30, 0.0), (0.0, 0.5, 1e-6), (0.0, 1e30, 1e30)],
+)
+def test_clipping(
+    driver: EmulatedDriver, clip_value: float, max_norm: float, norm_eps: float, order: int, rng: np.random.Generator
+) -> None:
     driver.order = order
     control = array(np.zeros(1, table.CONTROL))
-    options = _core.Options(1.0, clip_value, max_norm, 0.0, False, False)
+    options = _core.Options(1.0, clip_value, max_norm, 0.0, False, False, norm_eps)
     for i, grads in enumerate(ranges(rng)):
         if max_norm:
             gradient_launch(driver, "Sweep", grads, control, options, GRIDS[i % len(GRIDS)])
         there = gradient_launch(driver, "Clip", grads, control, options, GRIDS[(i + 1) % len(GRIDS)], measured=max_norm > 0)
+        norm, _ = _core.clip(read(grads, written=True), options)
         if max_norm:
-            norm = fastopt.clip_grad_norm(grads, max_norm)
             assert same_bits(np.array([control.host[0]["norm"]]), np.array([norm])), i
-        else:
-            fastopt.clip_grad_value(grads, clip_value)
         assert_pairs([(f"grad {k}", a, b.host) for k, (a, b) in enumerate(zip(grads, there, strict=True))], i)
         driver.check_guards()
 

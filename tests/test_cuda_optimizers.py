@@ -287,6 +287,20 @@ def test_many_tensors(device: Any, rng: np.random.Generator) -> None:
         both.step(arrays("float32", rng, shapes), t)
 
 
+@pytest.mark.parametrize(("dtype", "state_dtype"), [("float32", None), ("float32", "8bit"), ("float64", None)])
+def test_norms_that_are_not_finite(device: Any, dtype: str, state_dtype: Any, rng: np.random.Generator) -> None:
+    """With norm_eps their factor is 0 or NaN, and reaches every tensor; in blocks of 8-bit state the padding too."""
+    for special in (np.inf, -np.inf, np.nan):
+        both = Both(device, "AdamW", arrays(dtype, rng), max_norm=2.0, norm_eps=1e-6, ema_decay=0.9, state_dtype=state_dtype)
+        both.step(arrays(dtype, rng), special)
+        grads = arrays(dtype, rng)
+        grads[3][100] = special
+        both.step(grads, special)
+        assert not np.isfinite(both.gpu.grad_norm)
+        assert np.isnan(device.host(both.params[0])).all() == np.isnan(special)
+        both.step(arrays(dtype, rng), special, norm_eps=0.5)
+
+
 @pytest.mark.parametrize("zero_grad", [False, True])
 def test_a_skipped_step_changes_nothing(device: Any, zero_grad: bool, rng: np.random.Generator) -> None:
     both = Both(device, "Adamax", arrays("float32", rng), skip_nonfinite=True, ema_decay=0.9, zero_grad=zero_grad)

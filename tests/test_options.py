@@ -28,6 +28,7 @@ OUTSIDE: dict[str, tuple[Any, ...]] = {
     "grad_scale": (),
     "clip_value": (0, 0.0, -0.0, -1, Fraction(-1, 3), Fraction(1, 10**400)),
     "max_norm": (0, 0.0, -0.0, -1, np.float32(-2), Fraction(1, 10**400)),
+    "norm_eps": (-1, -1e-300, np.float32(-2), Fraction(-1, 3)),
     "ema_decay": (1, 1.0, -1e-300, 2, math.nextafter(1.0, 2.0)),
 }
 BAD_OPTIONS: list[tuple[str, Any, Any]] = [
@@ -39,7 +40,7 @@ BAD_OPTIONS: list[tuple[str, Any, Any]] = [
         for value in (0, 1, 1.0, np.True_, "True", b"", [True], np.ones(1))
     ),
 ]
-NEVER_NONE = ("grad_scale", *FLAGS)
+NEVER_NONE = ("grad_scale", "norm_eps", *FLAGS)
 
 
 class Whole(Scene):
@@ -295,7 +296,7 @@ def test_traffic_with_every_option(rule: str, dtype: Any) -> None:
     def more(read: int, write: int, **rows: tuple[int, int]) -> dict[str, tuple[int, int]]:
         return bare | rows | {"total": (total[0] + read, total[1] + write)}
 
-    assert traffic(grad_scale=2.0, clip_value=1.0) == bare
+    assert traffic(grad_scale=2.0, clip_value=1.0, norm_eps=1e-6) == bare
     for sweep in ({"max_norm": 1.0}, {"skip_nonfinite": True}, {"max_norm": 1.0, "skip_nonfinite": True}):
         assert traffic(**sweep) == more(size, 0, grads=(2 * size, 0))
     assert traffic(zero_grad=True) == more(0, size, grads=(size, size))
@@ -342,7 +343,7 @@ def test_missing_gradients_have_no_part_in_the_norm() -> None:
 def test_a_snapshot_with_stages_continues_bit_for_bit(rule: str, dtype: Any, rng: np.random.Generator) -> None:
     params = {name: gradients(n, dtype, rng) for name, n in (("a", 20), ("b", 7))}
     words = arguments_with_state(rule)
-    optimizer = getattr(fastopt, rule)(params, **words, ema_decay=0.9, max_norm=2.0, skip_nonfinite=True)
+    optimizer = getattr(fastopt, rule)(params, **words, ema_decay=0.9, max_norm=2.0, norm_eps=0.5, skip_nonfinite=True)
     for last in (1.0, np.nan, 2.0):
         optimizer.step({"a": gradients(20, dtype, rng), "b": np.full(7, last, dtype)})
     optimizer.options.update(clip_value=0.5, grad_scale=2.0, ema_decay=0.5)
@@ -367,6 +368,7 @@ BAD_ENTRIES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "too few options": (("options",), {"max_norm": 1.0}, "state_dict['options']: got"),
     "too many options": (("options", "max_nrom"), 1.0, "state_dict['options']: got"),
     "a bad limit": (("options", "max_norm"), 0, "state_dict['options']: max_norm: got 0"),
+    "a bad norm_eps": (("options", "norm_eps"), -1, "state_dict['options']: norm_eps: got -1"),
     "a bad flag": (("options", "zero_grad"), 1, "state_dict['options']: zero_grad: got 1"),
     "a scale of None": (("options", "grad_scale"), None, "state_dict['options']: grad_scale: got None"),
     "no average": (LAST, None, f"{STATE}['ema']: got None"),

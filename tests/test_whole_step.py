@@ -36,6 +36,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "skip_nonfinite": (False, True),
     "clip_value": (None, 0.3),
     "max_norm": (None, 0.5, 1e6),
+    "norm_eps": (0.0, 1e-6, 0.5),
     "ema_decay": (None, 0.9),
     "zero_grad": (False, True),
 }
@@ -63,8 +64,12 @@ class Reference:
         if o["clip_value"] is not None:
             present = {i: np.clip(grad, -o["clip_value"], o["clip_value"]) for i, grad in present.items()}
         self.norm = float(np.sqrt(sum(float((grad**2).sum()) for grad in present.values())))
-        if o["max_norm"] is not None and o["max_norm"] < self.norm < np.inf:
-            present = {i: grad * (o["max_norm"] / self.norm) for i, grad in present.items()}
+        factor = 1.0
+        if o["max_norm"] is not None and o["norm_eps"] > 0:
+            factor = min(o["max_norm"] / (self.norm + o["norm_eps"]), 1.0)
+        elif o["max_norm"] is not None and o["max_norm"] < self.norm < np.inf:
+            factor = o["max_norm"] / self.norm
+        present = {i: grad * factor for i, grad in present.items()}
         for i, grad in present.items():
             self.steps[i] += 1
             self.params[i] = self.step_of(self.params[i], grad, self.state[i], self.steps[i], **self.arguments[i])

@@ -27,9 +27,22 @@ class ArrayView {
   int dimensions() const { return array_.nd; }
   const Py_intptr_t* shape() const { return array_.dimensions; }
   bool writable() const { return array_.flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_; }
-  bool contiguous() const {
-    constexpr int needed = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-    return (array_.flags & needed) == needed;
+  bool aligned() const { return array_.flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_; }
+  bool contiguous() const { return array_.flags & py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_; }
+  int64_t stride(int dimension) const { return array_.strides[dimension] / element_size(); }  // in elements
+
+  // Whether the elements lie side by side, in whatever order of the dimensions, from data() on.
+  bool dense() const {
+    if (contiguous() || length() == 0) return true;
+    int left = 0;
+    for (int i = 0; i < array_.nd; ++i) left += array_.dimensions[i] != 1;
+    for (int64_t expected = element_size(); left > 0; --left) {
+      int i = 0;
+      while (i < array_.nd && (array_.dimensions[i] == 1 || array_.strides[i] != expected)) ++i;
+      if (i == array_.nd) return false;
+      expected *= array_.dimensions[i];
+    }
+    return true;
   }
 
   int64_t length() const {
@@ -42,6 +55,16 @@ class ArrayView {
     if (array_.nd != other.array_.nd) return false;
     for (int i = 0; i < array_.nd; ++i) {
       if (array_.dimensions[i] != other.array_.dimensions[i]) return false;
+    }
+    return true;
+  }
+
+  // Of the same shape, with elements in the same order in memory.
+  bool same_layout(const ArrayView& other) const {
+    if (!same_shape(other)) return false;
+    if ((contiguous() && other.contiguous()) || length() == 0) return true;
+    for (int i = 0; i < array_.nd; ++i) {
+      if (array_.dimensions[i] != 1 && stride(i) != other.stride(i)) return false;
     }
     return true;
   }

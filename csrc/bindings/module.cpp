@@ -5,6 +5,7 @@
 #include "gradients.h"
 #include "introspection.h"
 #include "plan.h"
+#include "tensors.h"
 
 PYBIND11_MODULE(_core, module) {
   module.doc() = "The update kernels behind fastopt; private.";
@@ -13,5 +14,6 @@ PYBIND11_MODULE(_core, module) {
   fastopt::bindings::register_plan(module);
   fastopt::bindings::register_formats(module);
   fastopt::bindings::register_gradients(module);
+  fastopt::bindings::register_tensors(module);
   fastopt::bindings::register_introspection(module);
 }

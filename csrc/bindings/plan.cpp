@@ -55,8 +55,9 @@ void* Plan::take_array(const py::object& object, const ArrayView& like, int64_t 
   if (object.is_none()) return nullptr;
   if (!ArrayView::is_array(object.ptr())) throw py::type_error("expected ndarrays");
   const ArrayView view(object.ptr());
-  if (!view.contiguous() || !view.writable() || view.element_size() != element_size || !view.same_shape(like)) {
-    throw py::value_error("expected contiguous, writable arrays of one shape and dtype");
+  if (!view.dense() || !view.aligned() || !view.writable() || view.element_size() != element_size ||
+      !view.same_layout(like)) {
+    throw py::value_error("expected dense, writable arrays of one shape, layout and dtype");
   }
   arrays_.push_back(object);
   if (view.length()) own_.push_back(memory(view.data(), view.length() * element_size));
@@ -68,8 +69,8 @@ void* Plan::take_extra(const py::object& object, int64_t length, const fastopt_f
   const int64_t bytes = (length + format->extra_span - 1) / format->extra_span * format->extra_size;
   if (!ArrayView::is_array(object.ptr())) throw py::type_error("expected ndarrays");
   const ArrayView view(object.ptr());
-  if (!view.contiguous() || !view.writable() || view.element_size() * view.length() != bytes) {
-    throw py::value_error("expected a contiguous, writable array beside the elements");
+  if (!view.dense() || !view.aligned() || !view.writable() || view.element_size() * view.length() != bytes) {
+    throw py::value_error("expected a dense, writable array beside the elements");
   }
   arrays_.push_back(object);
   if (bytes) own_.push_back(memory(view.data(), bytes));
@@ -125,23 +126,31 @@ bool Plan::overlaps_own(Interval memory) const {
   return next != own_.begin() && std::prev(next)->end > memory.begin;
 }
 
-bool Plan::take_dtype(fastopt_tensor& tensor, const ArrayView& grad) {
-  const int32_t format = grad_format_of(tensor.dtype, grad.dtype());
-  if (format < 0 || (tensor.dtype == FASTOPT_FLOAT32 && grad.dtype() == FASTOPT_FLOAT64)) return false;
+bool Plan::take_dtype(fastopt_tensor& tensor, int32_t dtype) {
+  const int32_t format = grad_format_of(tensor.dtype, dtype);
+  if (format < 0 || (tensor.dtype == FASTOPT_FLOAT32 && dtype == FASTOPT_FLOAT64)) return false;
   tensor.grad_format = format;
   return true;
 }
 
-bool Plan::take_one(size_t index, PyObject* grad, bool written) {
+bool Plan::take_one(size_t index, PyObject* grad, bool written, TensorReader& reader) {
   fastopt_tensor& tensor = tensors_[index];
   tensor.grad = nullptr;
   if (grad == Py_None) return true;
-  if (!ArrayView::is_array(grad)) return false;
-  const ArrayView view(grad);
-  if (!take_dtype(tensor, view) || !view.contiguous() || (written && !view.writable())) return false;
-  if (!view.same_shape(ArrayView(params_[index].ptr()))) return false;
-  if (tensor.length && overlaps_own(memory(view.data(), tensor.length * grad_size(tensor)))) return false;
-  tensor.grad = view.data();
+  const ArrayView param(params_[index].ptr());
+  void* data;
+  if (ArrayView::is_array(grad)) {
+    const ArrayView view(grad);
+    if (!take_dtype(tensor, view.dtype()) || !view.aligned() || (written && !view.writable())) return false;
+    if (!view.same_layout(param)) return false;
+    data = view.data();
+  } else {
+    TensorView view;
+    if (!view.look(reader, grad) || !take_dtype(tensor, view.dtype()) || !view.same_layout(param)) return false;
+    data = tensor.length ? view.data() : &tensor;  // torch's memory of no elements is null, which is no gradient
+  }
+  if (tensor.length && overlaps_own(memory(data, tensor.length * grad_size(tensor)))) return false;
+  tensor.grad = data;
   return true;
 }
 
@@ -167,19 +176,20 @@ bool Plan::disjoint() {
 // Points the tensors at `grads`, which `held` keeps alive.
 bool Plan::take(const py::object& grads, std::vector<py::object>& held, bool written) {
   const size_t count = tensors_.size();
+  TensorReader reader;
   if (PyList_Check(grads.ptr()) || PyTuple_Check(grads.ptr())) {
     if (static_cast<size_t>(PySequence_Fast_GET_SIZE(grads.ptr())) != count) return false;
     PyObject** items = PySequence_Fast_ITEMS(grads.ptr());
     held.reserve(count);
     for (size_t i = 0; i < count; ++i) {
       held.push_back(py::reinterpret_borrow<py::object>(items[i]));
-      if (!take_one(i, items[i], written)) return false;
+      if (!take_one(i, items[i], written, reader)) return false;
     }
     return disjoint();
   }
   if (count != 1 || grads.is_none()) return false;
   held.push_back(grads);
-  return take_one(0, grads.ptr(), written);
+  return take_one(0, grads.ptr(), written, reader);
 }
 
 bool Plan::bind(const py::object& grads) {
@@ -215,12 +225,14 @@ bool Plan::step(const py::object& grads, const fastopt_options& options) {
       tensors_[i].grad_format = bound_[i].format;
     }
   }
+  if (!load_progress()) return false;
   const fastopt_plan all = plan();
   fastopt_status status;
   {
     const py::gil_scoped_release release;
     status = fastopt_step(&all, &options, &report_);
     if (status == FASTOPT_OK) ++(report_.skipped ? skipped_ : completed_);
+    store_progress();
     guard.unlock();  // before waiting for the GIL
   }
   raise_on(status);
@@ -230,17 +242,21 @@ bool Plan::step(const py::object& grads, const fastopt_options& options) {
 bool Plan::step_part(const py::object& grad, size_t index, int64_t begin, int64_t end, const fastopt_options& options) {
   const auto guard = lock();
   fastopt_tensor& tensor = tensors_.at(index);
-  if (begin < 0 || begin > end || end > tensor.length || !ArrayView::is_array(grad.ptr())) return false;
-  const ArrayView view(grad.ptr());
-  if (view.same_shape(ArrayView(params_[index].ptr()))) {
-    if (!take_one(index, grad.ptr(), options.zero_grad)) return false;
+  if (begin < 0 || begin > end || end > tensor.length || grad.is_none()) return false;
+  if (!ArrayView::is_array(grad.ptr()) || ArrayView(grad.ptr()).same_shape(ArrayView(params_[index].ptr()))) {
+    TensorReader reader;
+    if (!take_one(index, grad.ptr(), options.zero_grad, reader)) return false;
   } else {
-    if (!take_dtype(tensor, view) || !view.contiguous() || (options.zero_grad && !view.writable())) return false;
+    const ArrayView view(grad.ptr());
+    if (!view.aligned() || !take_dtype(tensor, view.dtype()) || !view.contiguous() ||
+        (options.zero_grad && !view.writable()))
+      return false;
     if (view.dimensions() != 1 || view.length() != end - begin) return false;
     if (begin < end && overlaps_own(memory(view.data(), (end - begin) * grad_size(tensor)))) return false;
     tensor.grad = static_cast<char*>(view.data()) - begin * grad_size(tensor);
   }
   if (begin == end) return true;
+  if (shared_ && !shared_->load(index, tensor)) return false;
   const fastopt_plan all = plan();
   fastopt_status status;
   {
@@ -256,6 +272,7 @@ void Plan::count(size_t index) {
   const auto guard = lock();
   const fastopt_plan all = plan();
   raise_on(fastopt_count(&all, static_cast<int64_t>(index)));
+  if (shared_) shared_->store(index, tensors_[index]);
 }
 
 void Plan::end() {
@@ -289,6 +306,23 @@ void Plan::set_progress(const std::vector<Progress>& progress) {
     std::copy(running.begin(), running.end(), tensors_[i].running);
   }
   report_ = {-1, 1, 0};
+}
+
+void Plan::share_progress(const SharedProgress::Arrays& arrays) {
+  const auto guard = lock();
+  if (arrays.size() != tensors_.size()) throw py::value_error("expected an entry for each tensor");
+  shared_.emplace(arrays);
+}
+
+bool Plan::load_progress() {
+  for (size_t i = 0; shared_ && i < tensors_.size(); ++i) {
+    if (!shared_->load(i, tensors_[i])) return false;
+  }
+  return true;
+}
+
+void Plan::store_progress() const {
+  for (size_t i = 0; shared_ && i < tensors_.size(); ++i) shared_->store(i, tensors_[i]);
 }
 
 int64_t Plan::completed() {
@@ -347,18 +381,19 @@ void Plan::floor(const fastopt_options& options) {
 void register_plan(py::module_& module) {
   py::class_<fastopt_options>(module, "Options", "The stages that hold for all tensors of a step; 0 is none.")
       .def(py::init([](double grad_scale, double clip_value, double max_norm, double ema_decay, bool skip_nonfinite,
-                       bool zero_grad) {
-             return fastopt_options{grad_scale, clip_value, max_norm, ema_decay, skip_nonfinite, zero_grad};
+                       bool zero_grad, double norm_eps) {
+             return fastopt_options{grad_scale, clip_value, max_norm, ema_decay, skip_nonfinite, zero_grad, norm_eps};
            }),
            py::arg("grad_scale"), py::arg("clip_value"), py::arg("max_norm"), py::arg("ema_decay"),
-           py::arg("skip_nonfinite"), py::arg("zero_grad"))
+           py::arg("skip_nonfinite"), py::arg("zero_grad"), py::arg("norm_eps") = 0.0)
       .def_readonly("grad_scale", &fastopt_options::grad_scale)
       .def_readonly("clip_value", &fastopt_options::clip_value)
       .def_readonly("max_norm", &fastopt_options::max_norm)
       .def_readonly("ema_decay", &fastopt_options::ema_decay)
       .def_property_readonly("skip_nonfinite",
                              [](const fastopt_options& options) { return options.skip_nonfinite != 0; })
-      .def_property_readonly("zero_grad", [](const fastopt_options& options) { return options.zero_grad != 0; });
+      .def_property_readonly("zero_grad", [](const fastopt_options& options) { return options.zero_grad != 0; })
+      .def_readonly("norm_eps", &fastopt_options::norm_eps);
   py::class_<Plan>(module, "Plan", "The tensors, groups and counts that a step runs over.")
       .def(py::init<const std::string&, const py::list&, int64_t, uint64_t>(), py::arg("rule"), py::arg("tensors"),
            py::arg("groups"), py::arg("seed"))
@@ -374,6 +409,7 @@ void register_plan(py::module_& module) {
       .def("floor", &Plan::floor, py::arg("options"))
       .def("progress_of", &Plan::progress_of, py::arg("index"))
       .def("set_progress", &Plan::set_progress, py::arg("progress"))
+      .def("share_progress", &Plan::share_progress, py::arg("arrays"))
       .def_property("completed", &Plan::completed, &Plan::set_completed)
       .def_property("skipped", &Plan::skipped, &Plan::set_skipped)
       .def_property("seed", &Plan::seed, &Plan::set_seed);

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "arrays.h"
+#include "progress.h"
+#include "tensors.h"
 
 namespace fastopt::bindings {
 
@@ -20,7 +22,8 @@ class Plan {
   // Rows for tensors, dicts of: "param" and each of "state" (None, or an entry for each slot of the rule) as (array,
   // array of what its format has beside it or None, index of the format); "dtype" of the arithmetic; "stochastic";
   // "ema", "copy": array or None; "copy_dtype"; "group"; "offset".  All are under one rule.  Python has worded the
-  // errors of these arrays; what is wrong here all the same is refused without ceremony.
+  // errors of these arrays; what is wrong here all the same is refused without ceremony.  The arrays of a tensor are
+  // dense and have their elements in one order, whatever the order of their dimensions.
   Plan(const std::string& rule, const py::list& tensors, int64_t groups, uint64_t seed);
 
   void set_group(int64_t index, double lr, double weight_decay, bool decoupled, double l1, bool maximize,
@@ -46,6 +49,8 @@ class Plan {
   using Progress = std::pair<int64_t, std::vector<double>>;
   Progress progress_of(size_t index);
   void set_progress(const std::vector<Progress>& progress);
+  // From now on they live in these arrays: a step begins with what it finds there.
+  void share_progress(const SharedProgress::Arrays& arrays);
   int64_t completed();
   void set_completed(int64_t steps);
   int64_t skipped();
@@ -68,8 +73,10 @@ class Plan {
   void* take_coded(const py::object& entry, const ArrayView& like, int32_t dtype, void*& extra, int32_t& format);
   int32_t running_count() const;
   bool take(const py::object& grads, std::vector<py::object>& held, bool written);
-  bool take_one(size_t index, PyObject* grad, bool written);
-  static bool take_dtype(fastopt_tensor& tensor, const ArrayView& grad);
+  bool take_one(size_t index, PyObject* grad, bool written, TensorReader& reader);
+  static bool take_dtype(fastopt_tensor& tensor, int32_t dtype);
+  bool load_progress();
+  void store_progress() const;
   bool disjoint();
   bool overlaps_own(Interval memory) const;
   static Interval memory(void* data, int64_t bytes);
@@ -89,6 +96,7 @@ class Plan {
     void* data;
     int32_t format;
   };
+  std::optional<SharedProgress> shared_;
   std::vector<Gradient> bound_;  // gradients for steps that are given none
   std::vector<py::object> bound_arrays_;
   std::vector<Gradient> disjoint_;   // the last gradients that were found not to overlap each other

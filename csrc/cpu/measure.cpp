@@ -111,7 +111,8 @@ Measurement measure(const Line& line, const fastopt_options& options) {
 
 bool are_valid(const fastopt_options& options) {
   return isfinite(options.grad_scale) && options.clip_value >= 0 && isfinite(options.clip_value) &&
-         options.max_norm >= 0 && isfinite(options.max_norm) && options.ema_decay < 1;
+         options.max_norm >= 0 && isfinite(options.max_norm) && options.ema_decay < 1 && options.norm_eps >= 0 &&
+         isfinite(options.norm_eps);
 }
 
 namespace {

@@ -81,7 +81,7 @@ class Optimizer:
         self._scheduled: list[Group] = []  # whose lr is a schedule
         self._tensors: list[Tensor] = []
         for index, (name, entries, overrides) in enumerate(read_groups(params, self.rule)):
-            self._tensors += [Tensor(array, label, key, index) for array, label, key in entries]
+            self._tensors += [Tensor(buffers.check_parameter(array, label), label, key, index) for array, label, key in entries]
             arrays = [array for array, _, _ in entries]
             self._groups.append(Group(self.rule, arrays, given | overrides, name, self._state_dtype))
         self._keys = [tensor.key for tensor in self._tensors if tensor.key is not None]
@@ -96,7 +96,9 @@ class Optimizer:
         for tensor in self._tensors:
             buffers.check_place(tensor.param, tensor.name, self._tensors[0].param, self._tensors[0].name)
         buffers.check_disjoint([entry for tensor in self._tensors for entry in tensor.arrays()])
-        check_storage(self._tensors, self._groups, self._state_dtype, self._master)
+        named = [(tensor.name, tensor.dtype) for tensor in self._tensors]
+        slots = [self.rule.slot(name) for group in self._groups for name in group.slots]
+        check_storage(named, self.rule.name, slots, self._state_dtype, self._master)
         average = self._options["ema_decay"] is not None
         for tensor in self._tensors:
             tensor.allocate(self._groups[tensor.group], average=average, state_dtype=self._state_dtype, master=self._master)
@@ -146,7 +148,7 @@ class Optimizer:
         gradients that were bound when the optimizer was built are read.  Each has the shape of its parameter,
         its dtype or another that the arithmetic holds without loss, is C-contiguous, and only read unless `zero_grad`.
 
-        `grad_scale`, `skip_nonfinite`, `clip_value`, `max_norm`, `ema_decay` and `zero_grad`, by name, hold for this step
+        `grad_scale`, `skip_nonfinite`, `clip_value`, `max_norm`, `norm_eps`, `ema_decay` and `zero_grad`, by name, hold for this step
         in place of those in `opt.options`; None keeps those.
 
         A call counts in `steps`, and for schedules, even where every gradient is None; or in `skipped_steps`.

@@ -13,7 +13,7 @@ from .formats import STORAGE, param_format
 from .plans import make_plan, write_group
 from .rules import OPTIONS, Hyperparameter, Rule, Running, Slot, check_number
 
-__all__ = ["class_signature", "function_signature", "make_class", "make_function"]
+__all__ = ["class_signature", "described", "function_signature", "make_class", "make_function", "parameter"]
 
 
 def parameter(hyperparameter: Hyperparameter, kind: Any) -> inspect.Parameter:
@@ -33,6 +33,11 @@ def class_signature(rule: Rule) -> inspect.Signature:
     )
 
 
+def described(h: Hyperparameter) -> str:
+    """A line on an argument."""
+    return f"  {h.name}: {h.doc}; in {h.expected}, default {h.default!r}"
+
+
 def docstring(rule: Rule) -> str:
     """The class's documentation, from its row."""
     lines = [rule.summary, "", f"    {rule.formula}", "", f"Source: {rule.paper}.", "", "Arguments:"]
@@ -40,10 +45,7 @@ def docstring(rule: Rule) -> str:
     lines.append(
         '    {"params": arrays, "lr": ...}; float32, float64, bfloat16 or float16, any shape, C-contiguous, writable, not overlapping'
     )
-    for h in rule.arguments:
-        lines.append(f"  {h.name}: {h.doc}; in {h.expected}, default {h.default!r}")
-    lines += [f"  {o.name}: {o.doc}; in {o.expected}, default {o.default!r}" for o in OPTIONS]
-    lines += [f"  {each.name}: {each.doc}; in {each.expected}, default {each.default!r}" for each in STORAGE]
+    lines += [described(h) for h in (*rule.arguments, *OPTIONS, *STORAGE)]
     lines.append(
         "  copy_to: arrays, given as the parameters are, that take a copy of each new parameter, rounded to nearest even:"
     )

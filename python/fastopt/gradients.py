@@ -35,15 +35,18 @@ def all_finite(grads: Any) -> Any:
     return run("measure", read(grads), _core.Options(1.0, 0.0, 0.0, 0.0, False, False))[1]
 
 
-def clip_grad_norm(grads: Any, max_norm: float) -> Any:
+def clip_grad_norm(grads: Any, max_norm: float, norm_eps: float = 0.0) -> Any:
     """Scales `grads` in place by max_norm/norm where their norm is above `max_norm`; returns the norm before.
 
-    `grads` as for `global_norm`, writable and not overlapping.  A norm that is not finite leaves them as they are.
+    `grads` as for `global_norm`, writable and not overlapping.  A norm that is not finite leaves them as they are.  With `norm_eps`, torch's
+    1e-6, the factor is torch's: max_norm/(norm + norm_eps) where that is below 1, also of a norm that is not finite.
 
     Raises TypeError or ValueError, with nothing written, where an argument is not that.
     """
     limit = check("max_norm", max_norm)
-    return run("clip", read(grads, written=True), _core.Options(1.0, 0.0, limit, 0.0, False, False))[0]
+    return run("clip", read(grads, written=True), _core.Options(1.0, 0.0, limit, 0.0, False, False, check("norm_eps", norm_eps)))[
+        0
+    ]
 
 
 def clip_grad_value(grads: Any, clip_value: float) -> None:

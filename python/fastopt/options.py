@@ -26,6 +26,7 @@ class StepOptions(PartOptions, total=False):
 
     skip_nonfinite: bool | None
     max_norm: float | None
+    norm_eps: float | None
 
 
 BY_NAME = {option.name: option for option in OPTIONS}

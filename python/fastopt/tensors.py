@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from . import buffers
 from .formats import param_format, state_format
 from .groups import Group
 from .memory import BLOCK
+from .rules import Slot
 from .stored import Stored, stored
 
 __all__ = ["Tensor", "check_storage"]
@@ -21,11 +23,11 @@ MASTER = "master"
 class Tensor:
     """One parameter: its view, its names, its arrays."""
 
-    def __init__(self, param: Any, name: str, key: str | None, group: int) -> None:
+    def __init__(self, param: buffers.Array, name: str, key: str | None, group: int) -> None:
         self.name = name  # in messages
         self.key = key  # the caller's, in a dict
         self.group = group
-        self.param = buffers.check_parameter(param, name)
+        self.param = param
         self.dtype = buffers.dtype_name(self.param)
         self.state: dict[str, buffers.Array | Stored] = {}
         self.ema: buffers.Array | None = None
@@ -140,25 +142,24 @@ class Tensor:
         return named
 
 
-def check_storage(tensors: list[Tensor], groups: list[Group], state_dtype: str | None, master: str | None) -> None:
-    """ValueError where the tensors cannot have these formats, with those that they can."""
-    for tensor in tensors:
-        own = tensor.arithmetic.name
-        possible = ("float64",) if own == "float64" else ("float32", "bfloat16", "8bit")
+def check_storage(
+    params: Iterable[tuple[str, str]], rule: str, slots: Iterable[Slot], state_dtype: str | None, master: str | None
+) -> None:
+    """ValueError where parameters, given by name and dtype, cannot have these formats, or state of these slots; with those that they can."""
+    params = list(params)
+    for name, dtype in params:
+        possible = ("float64",) if dtype == "float64" else ("float32", "bfloat16", "8bit")
         if state_dtype is not None and state_dtype not in possible:
             words = ", ".join(map(repr, possible))
-            raise ValueError(
-                f"state_dtype: got {state_dtype!r}, expected None or one of {words} for {tensor.name}, which is {tensor.dtype}"
-            )
+            raise ValueError(f"state_dtype: got {state_dtype!r}, expected None or one of {words} for {name}, which is {dtype}")
     if state_dtype in ("bfloat16", "8bit"):
-        slots = [group.rule.slot(name) for group in groups for name in group.slots]
+        slots = list(slots)
         if not any(state_format(state_dtype, slot) for slot in slots):
             kept = "keeps no state" if not slots else f"keeps {', '.join(slot.name for slot in slots)} in full precision"
-            raise ValueError(
-                f"state_dtype: got {state_dtype!r}, expected None, since {groups[0].rule.name} {kept} with these arguments"
-            )
-    if master is not None and not any(tensor.format for tensor in tensors):
+            raise ValueError(f"state_dtype: got {state_dtype!r}, expected None, since {rule} {kept} with these arguments")
+    if master is not None and not any(param_format(dtype, None)[0] for _, dtype in params):
+        name, dtype = params[0]
         raise ValueError(
-            f"master: got {master!r}, expected None for {tensors[0].name} of {tensors[0].dtype}; "
+            f"master: got {master!r}, expected None for {name} of {dtype}; "
             "bfloat16 and float16 parameters can have '24bit', '32bit', 'float32', 'stochastic'"
         )

@@ -239,7 +239,7 @@ void check_sweeps_of(int32_t dtype, int32_t format, int64_t length) {
   tensor.length = length;
   tensor.dtype = dtype;
   tensor.grad_format = format;
-  const fastopt_options options{0.5, 0, 1e3, 0, 0, 0};
+  const fastopt_options options{0.5, 0, 1e3, 0, 0, 0, 0};
   fastopt_report report{};
   must(fastopt_measure(&tensor, 1, &options, &report));
   expect(report.grad_norm == sqrt(static_cast<double>(length) / 4), "the norm of a gradient in a format");
@@ -267,7 +267,7 @@ void check_floor_of(const char* param, const char* grad, const char* state, int6
   void* none = nullptr;
   tensor.grad_format = take(grad, tensor.grad, none);
   for (int32_t k = 0; k < 2; ++k) tensor.state_format[k] = take(state, tensor.state[k], tensor.state_extra[k]);
-  const fastopt_options options{1, 0, 0, -1, 0, 0};
+  const fastopt_options options{1, 0, 0, -1, 0, 0, 0};
   must(fastopt_floor(&tensor, 2, &options));
   for (const Guarded& array : kept) array.check_padding();
 }

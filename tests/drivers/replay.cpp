@@ -31,7 +31,7 @@ struct CaseHeader {
   double hyperparameters[FASTOPT_MAX_HYPERPARAMETERS];
   double lr, weight_decay, l1, grad_scale;
   double running[FASTOPT_MAX_RUNNING];
-  double clip_value, max_norm, ema_decay;
+  double clip_value, max_norm, ema_decay, norm_eps;
   int32_t skip_nonfinite, zero_grad, averages, copy_dtype;  // whether there is an average; -1: no copy
   int32_t decoupled, maximize, dtype, slots;
   int32_t shift;                                                                   // elements past a cache line
@@ -39,7 +39,7 @@ struct CaseHeader {
   int64_t before, steps, length, offset;                                           // steps before these
   uint64_t seed;
 };
-static_assert(sizeof(CaseHeader) == 16 + 8 * (FASTOPT_MAX_HYPERPARAMETERS + 7 + FASTOPT_MAX_RUNNING) +
+static_assert(sizeof(CaseHeader) == 16 + 8 * (FASTOPT_MAX_HYPERPARAMETERS + 8 + FASTOPT_MAX_RUNNING) +
                                         4 * (12 + FASTOPT_MAX_SLOTS) + 8 * 5,
               "no padding: it is a file's");
 
@@ -141,8 +141,8 @@ void replay_case(File& cases, File& results, const Mode& mode) {
   tensor.steps = header.before;
   std::copy(std::begin(header.running), std::end(header.running), tensor.running);
   const fastopt_plan plan{&tensor, 1, &group, 1, header.seed};
-  const fastopt_options options{header.grad_scale, header.clip_value,     header.max_norm,
-                                header.ema_decay,  header.skip_nonfinite, header.zero_grad};
+  const fastopt_options options{header.grad_scale,     header.clip_value, header.max_norm, header.ema_decay,
+                                header.skip_nonfinite, header.zero_grad,  header.norm_eps};
   const bool needs_all = header.max_norm > 0 || header.skip_nonfinite;
   for (int64_t t = 1; t <= header.steps; ++t) {
     const Layout layout(header.grad_format, size_of(header.dtype));

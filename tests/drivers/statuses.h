@@ -17,7 +17,7 @@ struct Scene {
   fastopt_group group{};
   fastopt_tensor tensors[2]{};
   fastopt_plan plan{tensors, 2, &group, 1, 0};
-  fastopt_options options{1, 0, 0, 0, 0, 0};
+  fastopt_options options{1, 0, 0, 0, 0, 0, 0};
 
   Scene() {
     group.rule = fastopt_find_rule("adam");
@@ -94,6 +94,8 @@ void check_plans() {
   refuses(FASTOPT_BAD_OPTION, "clip_value -1", [](Scene& s) { s.options.clip_value = -1; });
   refuses(FASTOPT_BAD_OPTION, "max_norm NaN", [](Scene& s) { s.options.max_norm = NAN; });
   refuses(FASTOPT_BAD_OPTION, "ema_decay 1", [](Scene& s) { s.options.ema_decay = 1; });
+  for (const double bad : {-1.0, -5e-324, double{INFINITY}, double{NAN}})
+    refuses(FASTOPT_BAD_OPTION, "a bad norm_eps", [bad](Scene& s) { s.options.norm_eps = bad; });
   refuses(FASTOPT_BAD_DTYPE, "a copy of dtype 4", [](Scene& s) {
     s.tensors[1].copy = s.tensors[1].grad;
     s.tensors[1].copy_dtype = 4;

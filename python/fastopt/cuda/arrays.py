@@ -72,6 +72,13 @@ class DeviceArray:
         contiguous = self.size == 0 or all(length == 1 or step == expected for length, step, expected in steps)
         return Flags(contiguous, self.pointer % self.itemsize == 0, self._writable)
 
+    def same_layout(self, other: DeviceArray) -> bool:
+        """Whether both have one shape and their elements in one order in memory."""
+        if self.shape != other.shape:
+            return False
+        steps = zip(self.shape, self.strides, other.strides, strict=True)
+        return self.size == 0 or all(n == 1 or a // self.itemsize == b // other.itemsize for n, a, b in steps)
+
     @property
     def place(self) -> str:
         """Where it is, in messages."""

@@ -68,15 +68,18 @@ def weak(grad: Any) -> Any:
         return object
 
 
-def of_torch(grads: Any, params: list[DeviceArray]) -> Gradients | None:
-    """Gradients that are all plain tensors of torch as a step takes them, quickly; None where one is not, or is not sure to be."""
+def of_torch(grads: Any, params: list[DeviceArray], in_order: list[bool]) -> Gradients | None:
+    """Gradients that are all plain tensors of torch as a step takes them, quickly; None where one is not, or is not sure to be.
+
+    `in_order`: which of the parameters are C-contiguous.
+    """
     torch = sys.modules.get("torch")
     if torch is None:
         return None
     tensor, strided, names = torch.Tensor, torch.strided, torch_names()
     pointers: list[int] = []
     dtypes: list[str | None] = []
-    for grad, param in zip(grads, params, strict=True):
+    for grad, param, contiguous in zip(grads, params, in_order, strict=True):
         if grad is None:
             pointers.append(0)
             dtypes.append(None)
@@ -88,7 +91,7 @@ def of_torch(grads: Any, params: list[DeviceArray]) -> Gradients | None:
             name is None
             or (name == "float64" and param.dtype != np.float64)
             or grad.layout is not strided
-            or not grad.is_contiguous()
+            or not (grad.is_contiguous() if contiguous else same_layout(grad, param))
         ):
             return None
         if grad.requires_grad or grad.is_neg():
@@ -96,6 +99,12 @@ def of_torch(grads: Any, params: list[DeviceArray]) -> Gradients | None:
         pointers.append(grad.data_ptr() or NON_NULL)
         dtypes.append(name)
     return Gradients(grads, pointers, dtypes)
+
+
+def same_layout(grad: Any, param: DeviceArray) -> bool:
+    """A tensor's elements stand in the order of the parameter's."""
+    steps = zip(param.shape, grad.stride(), param.strides, strict=True)
+    return param.size == 0 or all(n == 1 or a == b // param.itemsize for n, a, b in steps)
 
 
 @functools.cache

@@ -68,7 +68,7 @@ class Work:
         return self._result("norm", np.float64), self._result("finite", np.bool_)
 
     def _result(self, field: str, dtype: Any) -> Any:
-        source = self._control.pointer + table.offset_in_control(field)
+        source = self._control.pointer + table.offset_of(table.CONTROL, field)
         result = new(self._like, (), dtype)
         # Of a whole number, which is 0 or 1, the low byte.
         driver().copy(result.pointer, source, result.nbytes, self._like.device, self._stream)

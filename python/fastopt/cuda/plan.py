@@ -46,6 +46,7 @@ class CudaPlan:
         self._rule = rule
         self._lock = threading.RLock()
         self._params: list[DeviceArray] = [row["param"][0] for row in rows]
+        self._in_order = [param.flags.c_contiguous for param in self._params]
         first = self._params[0]
         self._like = first
         self.device = first.device
@@ -141,9 +142,11 @@ class CudaPlan:
                 return False
             offset = 0
             if array.shape != param.shape:
-                if array.shape != (end - begin,):
+                if array.shape != (end - begin,) or not array.flags.c_contiguous:
                     return False
                 offset = begin * array.itemsize
+            elif not array.same_layout(param):
+                return False
             if not self._fits(array, param.dtype, options.zero_grad):
                 return False
             if self._own.meet(np.array([array.pointer], np.uint64), np.array([array.nbytes], np.uint64)):
@@ -204,6 +207,18 @@ class CudaPlan:
             self.settle()
             self._measured = False
 
+    def progress_arrays(self) -> list[tuple[DeviceArray, list[DeviceArray]]]:
+        """Of each tensor its count of steps and its running scalars where they live."""
+        counts = [self._number(i, "steps", np.int64, 0) for i in range(len(self._params))]
+        running = [
+            [self._number(i, "running", np.float64, k) for k in range(len(self._rule.running))] for i in range(len(self._params))
+        ]
+        return list(zip(counts, running, strict=True))
+
+    def _number(self, index: int, field: str, dtype: Any, k: int) -> DeviceArray:
+        pointer = self._table.pointer + index * table.TENSOR.itemsize + table.offset_of(table.TENSOR, field) + 8 * k
+        return DeviceArray(pointer, (), np.dtype(dtype), self.device, self._table, torch=self._like.torch)
+
     def _note_progress(self, progress: list[tuple[int, list[float]]]) -> None:
         for row, (steps, running) in zip(self._tensors, progress, strict=True):
             row["steps"] = steps
@@ -241,7 +256,12 @@ class CudaPlan:
             self._set("skipped_steps", steps)
 
     def _set(self, field: str, value: int) -> None:
-        write(self._control.pointer + table.offset_in_control(field), np.array([value], np.int64), self.device, self._stream())
+        write(
+            self._control.pointer + table.offset_of(table.CONTROL, field),
+            np.array([value], np.int64),
+            self.device,
+            self._stream(),
+        )
 
     def _settle(self) -> None:
         if self._unsure or self._captured:
@@ -270,7 +290,7 @@ class CudaPlan:
         last = self._last
         if last is not None and last.is_same(grads) and (last.writable or not written):
             return last
-        taken = of_torch(grads, self._params) or self._checked(grads, written)
+        taken = of_torch(grads, self._params, self._in_order) or self._checked(grads, written)
         if taken is None:
             return None
         widths = np.array([0 if name is None else SIZES[name] for name in taken.dtypes], np.uint64)
@@ -284,7 +304,7 @@ class CudaPlan:
         for grad, view, param in zip(grads, views, self._params, strict=True):
             if grad is None:
                 continue
-            if view is None or view.shape != param.shape or not self._fits(view, param.dtype, written):
+            if view is None or not view.same_layout(param) or not self._fits(view, param.dtype, written):
                 return None
         pointers = [address(view) for view in views]
         names = [None if view is None else name_of(view) for view in views]
@@ -305,7 +325,6 @@ class CudaPlan:
             grad.device == self.device
             and grad.dtype.isnative
             and name_of(grad) in buffers.WIDER[dtype]
-            and flags.c_contiguous
             and flags.aligned
             and (flags.writeable or not written)
         )

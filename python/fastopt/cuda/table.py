@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-__all__ = ["CONTROL", "GROUP", "LAUNCH", "OPTIONS", "TENSOR", "WORDS", "offset_in_control"]
+__all__ = ["CONTROL", "GROUP", "LAUNCH", "OPTIONS", "TENSOR", "WORDS", "offset_of"]
 
 SLOTS, RUNNING, HYPERPARAMETERS, LIMBS = 4, 1, 12, 212
 
@@ -53,6 +55,7 @@ OPTIONS = np.dtype(
         ("ema_decay", np.float64),
         ("skip_nonfinite", np.int32),
         ("zero_grad", np.int32),
+        ("norm_eps", np.float64),
     ],
     align=True,
 )
@@ -98,8 +101,8 @@ LAUNCH = np.dtype(
 WORDS = np.dtype([("to", np.uint64), ("count", np.int64), ("words", np.uint64, 500)], align=True)
 
 
-def offset_in_control(field: str) -> int:
-    """Bytes before a field of CONTROL."""
-    fields = CONTROL.fields
+def offset_of(struct: np.dtype[Any], field: str) -> int:
+    """Bytes before a field."""
+    fields = struct.fields
     assert fields is not None
     return int(fields[field][1])

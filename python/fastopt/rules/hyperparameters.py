@@ -183,6 +183,12 @@ OPTIONS: tuple[Hyperparameter, ...] = (
         "max_norm", None, "scales all gradients by max_norm/norm where their norm together is above it", "(0, inf)", optional=True
     ),
     Hyperparameter(
+        "norm_eps",
+        0.0,
+        "above 0, max_norm's factor is torch's max_norm/(norm + norm_eps) where that is below 1, also of a norm that is not finite",
+        "[0, inf)",
+    ),
+    Hyperparameter(
         "ema_decay",
         None,
         "keeps an average of each parameter: ema = ema_decay*ema + (1-ema_decay)*p, at first p",

@@ -1,0 +1,81 @@
+#include "tensors.h"
+
+#include <pybind11/stl.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace fastopt::bindings {
+namespace {
+
+// Whether parameters and their state are still the same tensors over the same memory.  It holds no references, which
+// would hide circles from the garbage collector: whoever has it keeps what it was made of.
+class Watch {
+ public:
+  // `state` maps parameters to dicts; `keys` are those of a dict's entries that matter.
+  Watch(const py::list& params, const py::dict& state, std::vector<py::object> keys) : keys_(std::move(keys)) {
+    walk(params, state, known_);
+  }
+
+  bool holds(const py::list& params, const py::dict& state) {
+    walk(params, state, seen_);
+    return seen_ == known_;
+  }
+
+ private:
+  using Places = std::vector<const void*>;
+
+  void walk(const py::list& params, const py::dict& state, Places& places) {
+    places.clear();
+    TensorReader reader;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(params.ptr()); ++i)
+      note(reader, PyList_GET_ITEM(params.ptr(), i), places);
+    PyObject *param, *entry;
+    for (Py_ssize_t i = 0; PyDict_Next(state.ptr(), &i, &param, &entry);) {
+      places.push_back(param);
+      places.push_back(entry);
+      if (!PyDict_Check(entry)) continue;
+      for (const py::object& key : keys_) note(reader, PyDict_GetItemWithError(entry, key.ptr()), places);
+    }
+    PyErr_Clear();
+  }
+
+  static void note(TensorReader& reader, PyObject* object, Places& places) {
+    dlpack::Tensor tensor;
+    places.push_back(object);
+    const bool found = object && object != Py_None && reader.read(object, tensor);
+    places.push_back(found ? static_cast<char*>(tensor.data) + tensor.byte_offset : nullptr);
+  }
+
+  std::vector<py::object> keys_;
+  Places known_, seen_;
+};
+
+// The attribute `grad` of each, and how many are not None.
+std::pair<py::list, size_t> gradients_of(const py::list& params) {
+  const auto count = static_cast<size_t>(PyList_GET_SIZE(params.ptr()));
+  const py::str name("grad");
+  py::list grads(count);
+  size_t given = 0;
+  for (size_t i = 0; i < count; ++i) {
+    PyObject* const grad = PyObject_GetAttr(PyList_GET_ITEM(params.ptr(), i), name.ptr());
+    if (!grad) throw py::error_already_set();
+    given += grad != Py_None;
+    PyList_SET_ITEM(grads.ptr(), i, grad);
+  }
+  return {grads, given};
+}
+
+}  // namespace
+
+void register_tensors(py::module_& module) {
+  py::class_<Watch>(module, "Watch",
+                    "Whether parameters and their state are still the same tensors over the same memory.")
+      .def(py::init<const py::list&, const py::dict&, std::vector<py::object>>(), py::arg("params"), py::arg("state"),
+           py::arg("keys"))
+      .def("holds", &Watch::holds, py::arg("params"), py::arg("state"));
+  module.def("gradients_of", gradients_of, py::arg("params"));
+}
+
+}  // namespace fastopt::bindings

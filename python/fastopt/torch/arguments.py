@@ -1,0 +1,75 @@
+"""The arguments of the classes: torch's in torch's order, then those of fastopt by name."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+
+from ..formats import STORAGE
+from ..from_table import parameter
+from ..rules import OPTIONS, Rule
+
+__all__ = ["FLAGS", "check_flags", "class_signature", "number"]
+
+FLAGS: dict[str, tuple[str, ...]] = {
+    "SGD": ("foreach", "differentiable", "fused"),
+    "Adam": ("foreach", "capturable", "differentiable", "fused"),
+    "AdamW": ("foreach", "capturable", "differentiable", "fused"),
+    "Adagrad": ("foreach", "differentiable", "fused"),
+}
+"""What torch's class takes beside the rule's hyperparameters."""
+USUAL = ("foreach", "capturable", "differentiable")
+BY_POSITION = {
+    "Adagrad": ("foreach",),
+    "Adadelta": ("foreach",),
+    "Adamax": ("foreach",),
+    "RMSprop": ("capturable", "foreach", "maximize", "differentiable"),
+}
+"""Those of torch's arguments behind the rule's hyperparameters that may come by position."""
+NORM_EPS = 1e-6
+"""torch.nn.utils.clip_grad_norm_'s."""
+
+
+def flags_of(rule: Rule) -> tuple[str, ...]:
+    return FLAGS.get(rule.name, USUAL)
+
+
+def class_signature(rule: Rule) -> inspect.Signature:
+    """As torch's class of that name, with more by name only."""
+    positional, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    first = BY_POSITION.get(rule.name, ())
+    unset = {name: None if name in ("foreach", "fused") else False for name in (*flags_of(rule), "maximize")}
+    stages = [parameter(h, by_name) for h in rule.options + rule.stages if h.name not in first]
+    options = [parameter(option, by_name) for option in OPTIONS]
+    return inspect.Signature(
+        [inspect.Parameter("params", positional)]
+        + [parameter(h, positional) for h in rule.hyperparameters]
+        + [inspect.Parameter(name, positional, default=unset[name]) for name in first]
+        + [inspect.Parameter(name, by_name, default=unset[name]) for name in flags_of(rule) if name not in first]
+        + stages
+        + [option.replace(default=NORM_EPS) if option.name == "norm_eps" else option for option in options]
+        + [parameter(each, by_name) for each in STORAGE]
+        + [inspect.Parameter("copy_to", by_name, default=None)]
+    )
+
+
+def check_flags(values: dict[str, Any]) -> None:
+    """RuntimeError, as torch's, for what the kernels cannot do; TypeError for what is no flag."""
+    for name in ("foreach", "capturable", "differentiable", "fused"):
+        if not isinstance(values.get(name), (bool, type(None))):
+            raise TypeError(f"{name}: got {values[name]!r}, expected True, False or None")
+    if values.get("differentiable"):
+        raise RuntimeError("differentiable: got True, expected False, since a fused step leaves autograd no history")
+    if values.get("fused") and values.get("foreach"):
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+
+
+def number(value: Any) -> Any:
+    """A hyperparameter's value with tensors of one element as numbers."""
+    if isinstance(value, torch.Tensor):
+        if value.numel() != 1:
+            raise ValueError(f"got a tensor of {value.numel()} elements, expected one of 1")
+        return value.item()
+    return type(value)(map(number, value)) if isinstance(value, (tuple, list)) else value

@@ -1,0 +1,46 @@
+"""A class for each row of the table of rules."""
+
+from __future__ import annotations
+
+from ..formats import STORAGE
+from ..from_table import described
+from ..rules import OPTIONS, RULES, Rule
+from .arguments import class_signature, flags_of
+from .optimizer import Optimizer
+
+__all__ = [*RULES]
+
+
+def docstring(rule: Rule) -> str:
+    """The class's documentation, from its row."""
+    lines = [rule.summary, "", f"    {rule.formula}", "", f"Source: {rule.paper}.", "", "Arguments:"]
+    lines.append(
+        "  params: parameters, (name, parameter) pairs or groups, as torch.optim takes them; float32, float64, bfloat16 or float16,"
+    )
+    lines.append("    of any layout without gaps, on the CPU or CUDA devices")
+    lines += [described(h) for h in rule.arguments]
+    lines.append(f"  {', '.join(flags_of(rule))}: torch's; every step is one call for all tensors, and can be captured on a GPU;")
+    lines.append("    differentiable=True is refused")
+    lines += [described(each) for each in OPTIONS + STORAGE]
+    lines.append(
+        "  copy_to: a tensor or None for each parameter, which takes a copy of the new parameter, rounded to nearest even"
+    )
+    lines += ["", "`lr` and other numbers may be tensors of one element; schedules are torch.optim.lr_scheduler's."]
+    lines += [
+        "",
+        "State: torch's keys, `optimizer.state[p]`: " + "; ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots) + ".",
+    ]
+    lines += [
+        "",
+        "Raises TypeError or ValueError where an argument is not what is expected here, RuntimeError as torch's optimizers.",
+    ]
+    return "\n".join(lines)
+
+
+def make_class(rule: Rule) -> type[Optimizer]:
+    """The optimizer class of a row."""
+    members = {"rule": rule, "__doc__": docstring(rule), "__signature__": class_signature(rule), "__module__": "fastopt.torch"}
+    return type(rule.name, (Optimizer,), members)
+
+
+globals().update({rule.name: make_class(rule) for rule in RULES.values()})

@@ -1,0 +1,123 @@
+"""`Coded`: a state tensor that is kept in 8 bits an element and is float32 to whoever reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._pytree import tree_map_only
+
+from ..formats import FORMATS
+
+__all__ = ["Coded"]
+
+
+class Coded(torch.Tensor):
+    """What `optimizer.state[p]["exp_avg"]` is with `state_dtype="8bit"`.
+
+    Operators take its values now, as a new float32 tensor; one that writes to it rounds to nearest.  `codes` (uint8, blocks of
+    256 in the order of the memory) and `blocks` (a word of 32 bits each) are the live memory, of which docs/formats.md has the bits.
+    torch.save and copy.deepcopy keep both as they are; `to` and `float` give an ordinary tensor, which is how torch's own optimizers
+    load it.
+    """
+
+    format: str
+    codes: torch.Tensor
+    blocks: torch.Tensor
+
+    @staticmethod
+    def __new__(
+        cls, format: str, codes: torch.Tensor, blocks: torch.Tensor, shape: tuple[int, ...], strides: tuple[int, ...]
+    ) -> Coded:
+        made: Coded = torch.Tensor._make_wrapper_subclass(cls, shape, strides=strides, dtype=torch.float32, device=codes.device)
+        made.format, made.codes, made.blocks = format, codes, blocks
+        return made
+
+    @classmethod
+    def zeros(cls, format: str, like: torch.Tensor) -> Coded:
+        """A new one with the layout of `like`."""
+        row = FORMATS[format]
+        blocks = row.extras(like.numel())
+        codes = torch.zeros((blocks, row.extra_span), dtype=torch.uint8, device=like.device)
+        return cls(format, codes, codes.new_zeros(blocks, dtype=torch.int32), tuple(like.shape), like.stride())
+
+    def decoded(self) -> torch.Tensor:
+        """The values, in this layout."""
+        values = FORMATS[self.format].decode(*self._raw())
+        flat = torch.from_numpy(values[: self.numel()]).to(self.device)
+        return flat.as_strided(self.shape, self.stride())
+
+    def encode_(self, values: torch.Tensor) -> None:
+        """Takes on values of the same shape, rounded to nearest."""
+        if self.format.endswith("non-negative") and bool((values < 0).any()):
+            raise ValueError(f"value: got {values.min().item()}, expected no value below 0 in a non-negative slot")
+        codes, blocks = self._raw()
+        padded = np.zeros(codes.size, np.float32)
+        laid_out = torch.from_numpy(padded[: self.numel()]).as_strided(self.shape, self.stride())
+        laid_out.copy_(values.detach())
+        FORMATS[self.format].encode(padded, codes, blocks)
+        if self.device.type != "cpu":
+            self.codes.copy_(torch.from_numpy(codes))
+            self.blocks.copy_(torch.from_numpy(blocks.view(np.int32)))
+
+    def twin(self) -> Coded:
+        """A copy, bit for bit."""
+        return Coded(self.format, self.codes.clone(), self.blocks.clone(), tuple(self.shape), self.stride())
+
+    def _raw(self) -> tuple[Any, Any]:
+        """Of codes and words the live memory, or copies of what is on a GPU."""
+        return self.codes.cpu().numpy(), self.blocks.cpu().numpy().view(np.uint32)
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.aten.detach.default:
+            return Coded(args[0].format, args[0].codes, args[0].blocks, tuple(args[0].shape), args[0].stride())
+        if func is torch.ops.aten.clone.default:
+            return args[0].twin()
+        values: dict[int, torch.Tensor] = {}
+
+        def value(coded: Coded) -> torch.Tensor:
+            return values.setdefault(id(coded), coded.decoded())
+
+        plain_args, plain_kwargs = tree_map_only(Coded, value, (args, kwargs))
+        result = func(*plain_args, **plain_kwargs)
+        written: list[Coded] = []
+        for argument, given in zip(func._schema.arguments, args, strict=False):
+            if argument.alias_info is not None and argument.alias_info.is_write and isinstance(given, Coded):
+                written.append(given)
+        for name, given in kwargs.items():
+            if isinstance(given, Coded) and any(
+                a.name == name and a.alias_info and a.alias_info.is_write for a in func._schema.arguments
+            ):
+                written.append(given)
+        for coded in written:
+            coded.encode_(values[id(coded)])
+        return written[0] if len(written) == 1 and result is values[id(written[0])] else result
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return f"Coded({self.format!r}, shape {tuple(self.shape)}, {self.codes.nbytes + self.blocks.nbytes} bytes)"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Coded:
+        return memo.setdefault(id(self), self.twin())
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., Coded], tuple[Any, ...]]:
+        return rebuild, (self.format, self.codes, self.blocks, tuple(self.shape), self.stride())
+
+
+def rebuild(format: str, codes: torch.Tensor, blocks: torch.Tensor, shape: tuple[int, ...], strides: tuple[int, ...]) -> Coded:
+    """What torch.load calls; a file that is not of torch.save's is refused."""
+    row = FORMATS.get(format)
+    elements = torch.Size(shape).numel()
+    if row is None or row.extra_span == 1 or tuple(codes.shape) != (row.extras(elements), row.extra_span):
+        raise ValueError(f"Coded: got the format {format!r} with {tuple(codes.shape)} codes for {elements} elements")
+    if codes.dtype != torch.uint8 or blocks.dtype != torch.int32 or blocks.numel() != len(codes):
+        raise ValueError(
+            f"Coded: got codes of {codes.dtype} and blocks of {blocks.dtype}, expected uint8 and int32, one for each block"
+        )
+    return Coded(format, codes.contiguous(), blocks.contiguous(), shape, strides)
+
+
+torch.serialization.add_safe_globals([rebuild])  # so that torch.load(weights_only=True) takes checkpoints

@@ -1,0 +1,210 @@
+"""A parameter's entry in `optimizer.state`: torch's keys, and tensors that the kernels update in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .. import buffers
+from ..formats import FORMATS, Format, param_format, state_format
+from ..rules import Rule
+from ..stored import Stored
+from ..tensors import CORRECTIONS, MASTER, Tensor
+from .coded import Coded
+from .views import arithmetic, array_of, like, same_layout, words
+
+__all__ = ["EMA", "STEP", "Layout"]
+
+STEP, EMA = "step", "ema"
+MASTERS = {"24bit": torch.int8, "32bit": torch.int16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What entries of one optimizer hold."""
+
+    rule: Rule
+    state_dtype: str | None
+    master: str | None
+    average: bool
+
+    def counts(self, values: Mapping[str, Any]) -> bool:
+        """Whether an entry has its count of steps.  torch's SGD has none; of these only the first step of dampened momentum differs."""
+        if self.rule.name != "SGD" or self.average or self.master or values["dampening"] > 0:
+            return True
+        return self.state_dtype not in (None, "float32", "float64")
+
+    @property
+    def keys(self) -> list[str]:
+        """All that an entry may hold."""
+        return [STEP, *self.rule.carried, *(slot.name for slot in self.rule.slots), EMA, MASTER]
+
+    def format(self, slot: str) -> Format | None:
+        return state_format(self.state_dtype, self.rule.slot(slot))
+
+    def completed(self, entry: Mapping[str, Any], param: torch.Tensor, values: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """The entry's tensors as a step with these hyperparameters takes them: those that will do as they are, the others anew."""
+        made: dict[str, Any] = {}
+        if self.counts(values):
+            made[STEP] = scalar(entry[STEP] if STEP in entry else self.uncounted(entry, name), f"{name}: {STEP}")
+        for running in self.rule.running:
+            made[running.name] = scalar(entry.get(running.name, running.initial), f"{name}: {running.name}", exact=True)
+        for slot in self.rule.variant(values).slots:
+            value = entry.get(slot)
+            if value is None:
+                made[slot] = self.new(slot, param, float(self.rule.evaluate(self.rule.slot(slot).initial, values)))
+            else:
+                made[slot] = value if self.fits(value, slot, param) else self.taken(value, slot, param, name)
+        if self.average:
+            made[EMA] = entry.get(EMA)
+            if made[EMA] is None or not is_plain(made[EMA], param, arithmetic(param)):
+                made[EMA] = copied(param if made[EMA] is None else made[EMA], param, arithmetic(param), f"{name}: {EMA}")
+        if self.has_extra(param):
+            made[MASTER] = self.master_of(entry.get(MASTER), param, name)
+        return made
+
+    def uncounted(self, entry: Mapping[str, Any], name: str) -> float:
+        """The count of steps of an entry without one; of SGD's all from the first on are the same."""
+        kept = [slot.name for slot in self.rule.slots if entry.get(slot.name) is not None]
+        if kept and self.rule.name != "SGD":
+            raise RuntimeError(f"{name}: its state has {', '.join(kept)}, expected {STEP!r} too")
+        return 1.0 if kept else 0.0
+
+    def has_extra(self, param: torch.Tensor) -> bool:
+        """Whether a master is kept beside the parameter."""
+        return self.master in MASTERS and param.dtype in (torch.bfloat16, torch.float16)
+
+    def fits(self, value: Any, slot: str, param: torch.Tensor) -> bool:
+        format = self.format(slot)
+        if format is None:
+            return is_plain(value, param, arithmetic(param))
+        if format.extra_size == 0:
+            return is_plain(value, param, torch.bfloat16)
+        return (
+            isinstance(value, Coded)
+            and value.format == format.name
+            and same_layout(value, param)
+            and value.device == param.device
+        )
+
+    def new(self, slot: str, param: torch.Tensor, initial: float) -> torch.Tensor:
+        format = self.format(slot)
+        if format is None:
+            return like(param, arithmetic(param)).fill_(initial)
+        made = Coded.zeros(format.name, param) if format.extra_size else like(param, torch.bfloat16)
+        if initial != 0:
+            encode(format, made, like(param, torch.float32).fill_(initial))
+        return made
+
+    def taken(self, value: Any, slot: str, param: torch.Tensor, name: str) -> torch.Tensor:
+        """Another optimizer's state in the form of this one's, as a copy."""
+        format = self.format(slot)
+        if isinstance(value, Coded) and self.fits(value, slot, param):
+            return value.twin()
+        dtype = arithmetic(param) if format is None or value.dtype != torch.bfloat16 else torch.bfloat16
+        values = copied(value, param, dtype, f"{name}: {slot}")
+        if format is None or (format.extra_size == 0 and dtype == torch.bfloat16):
+            return values
+        made = Coded.zeros(format.name, param) if format.extra_size else like(param, torch.bfloat16)
+        encode(format, made, values.to(torch.float32))
+        return made
+
+    def master_of(self, value: Any, param: torch.Tensor, name: str) -> torch.Tensor:
+        """The master beside the parameter; without one yet, that of the parameter as it is."""
+        dtype = MASTERS[str(self.master)]
+        if value is None:
+            return copied(param, param, dtype, name) if dtype == torch.float32 else like(param, dtype)
+        if not isinstance(value, torch.Tensor) or value.dtype != dtype:
+            raise ValueError(f"{name}: {MASTER}: got {words(value)}, expected {dtype} of master={self.master!r}")
+        return value if is_plain(value, param, dtype) else copied(value, param, dtype, f"{name}: {MASTER}")
+
+    def loaded(self, entry: Mapping[str, Any], param: torch.Tensor, values: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """A copy of a checkpoint's entry, which may be torch's, in the form of this optimizer's."""
+        if not isinstance(entry, Mapping):
+            raise TypeError(f"{name}: got {buffers.describe(entry)}, expected a dict")
+        if not entry:
+            return {}
+        if self.rule.name != "SGD":  # whose buffer comes with the first gradient
+            for key in [STEP, *self.rule.carried, *self.rule.variant(values).slots]:
+                if entry.get(key) is None:
+                    raise ValueError(f"{name}: got {', '.join(map(str, entry))}, expected {key!r} too, as {self.rule.name} has")
+        made = {
+            key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in entry.items() if value is not None
+        }
+        slots = {slot.name for slot in self.rule.slots}
+        for key in slots & made.keys():
+            if not isinstance(made[key], torch.Tensor):
+                raise TypeError(f"{name}: {key}: got {buffers.describe(made[key])}, expected a tensor")
+            made[key] = self.taken(entry[key], key, param, name)
+        return {**made, **self.completed(made, param, values, name)} if made.keys() & slots or STEP in made else made
+
+    def tensor(self, entry: Mapping[str, Any], param: torch.Tensor, name: str, group: int) -> Tensor:
+        """What the plan takes of a completed entry."""
+        made = Tensor(array_of(param, name), name, None, group)
+        for slot in self.rule.slots:
+            value = entry.get(slot.name)
+            if value is not None:
+                made.state[slot.name] = held(value, self.format(slot.name), f"{name}: {slot.name}")
+        if made.format is not None:
+            made.format, made.stochastic = param_format(made.dtype, self.master)
+        if self.has_extra(param):
+            made.extra = array_of(entry[MASTER], f"{name}: {MASTER}")
+        if self.average:
+            made.ema = array_of(entry[EMA], f"{name}: {EMA}")
+        return made
+
+
+def held(value: torch.Tensor, format: Format | None, name: str) -> Any:
+    if isinstance(value, Coded):
+        codes, blocks = array_of(value.codes, name), array_of(value.blocks, name)
+        return Stored(FORMATS[value.format], tuple(value.shape), codes, blocks, {"codes": codes, "blocks": blocks})
+    array = array_of(value, name)
+    return array if format is None else Stored(format, tuple(value.shape), array, None, {"bits": array})
+
+
+def encode(format: Format, to: torch.Tensor, values: torch.Tensor) -> None:
+    """float32 values of the same layout into a state tensor of a storage format, rounded to nearest."""
+    if isinstance(to, Coded):
+        to.encode_(values)
+        return
+    bits = torch.empty(to.numel(), dtype=torch.int16)
+    flat = values.cpu().as_strided((values.numel(),), (1,))
+    format.encode(flat.numpy(), bits.numpy().view("uint16"), None)
+    to.view(torch.int16).as_strided((to.numel(),), (1,)).copy_(bits)
+
+
+def is_plain(value: Any, param: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether a state tensor lies as the parameter does, in this dtype."""
+    return (
+        isinstance(value, torch.Tensor)
+        and not isinstance(value, Coded)
+        and value.dtype == dtype
+        and value.device == param.device
+        and same_layout(value, param)
+    )
+
+
+def copied(value: Any, param: torch.Tensor, dtype: torch.dtype, name: str) -> torch.Tensor:
+    """A copy with the layout of `param`."""
+    if not isinstance(value, torch.Tensor) or value.shape != param.shape:
+        raise ValueError(f"{name}: got {words(value)}, expected the shape {tuple(param.shape)} of the parameter")
+    values = value.decoded() if isinstance(value, Coded) else value.detach()
+    return like(param, dtype).copy_(values)
+
+
+def scalar(value: Any, name: str, *, exact: bool = False) -> torch.Tensor:
+    """A number that steps carry on, on the CPU; a tensor that will do as it is.  Counts have torch's dtype."""
+    kinds = (torch.float64,) if exact else (torch.float32, torch.float64)
+    if isinstance(value, torch.Tensor) and value.device.type == "cpu" and value.dim() == 0 and value.dtype in kinds:
+        return value
+    dtype = torch.float64 if exact or torch.get_default_dtype() == torch.float64 else torch.float32
+    try:
+        return torch.tensor(float(value), dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: got {buffers.describe(value)}, expected a number") from error
+
+
+assert MASTERS.keys() == CORRECTIONS.keys()

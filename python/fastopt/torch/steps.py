@@ -1,0 +1,123 @@
+"""`Steps`: what steps are bound to, for as long as the optimizer's state and groups and the tensors' memory are what they were."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+
+from .. import _core
+from .arguments import number
+from .binding import Bound, Counts, check_gradient, check_parameter
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+
+__all__ = ["Steps"]
+
+Gradients: TypeAlias = "list[torch.Tensor | None]"
+
+
+class Steps:
+    """The plans over those of `params` that have a gradient or state, one for each device.
+
+    What holds is in the optimizer's `state` and `param_groups`, which programs write to as they like: `serves` tells whether these are
+    still what the plans were made of.
+    """
+
+    @torch.no_grad()
+    def __init__(self, optimizer: Optimizer, params: list[torch.Tensor], grads: Gradients, counts: Counts) -> None:
+        known = optimizer.members()
+        members = [known[param] for param in params]
+        self._groups = sorted({member.group for member in members})
+        values = [optimizer.check_group(optimizer.param_groups[i]) for i in self._groups]
+        devices: dict[torch.device, list[int]] = {}
+        for i, (member, grad) in enumerate(zip(members, grads, strict=True)):
+            if grad is not None:
+                check_parameter(member.param, member.name)
+                check_gradient(member.param, grad, optimizer.rule, member.name)
+            if grad is not None or optimizer.state.get(member.param):
+                devices.setdefault(member.param.device, []).append(i)
+        self._indices = list(devices.values())  # of each plan its parameters
+        rows = {group: row for row, group in enumerate(self._groups)}
+        self._bounds = [
+            Bound(optimizer.layout, [members[i] for i in own], rows, optimizer.state, values, optimizer.seed, counts)
+            for own in self._indices
+        ]
+        active = set(itertools.chain.from_iterable(self._indices))
+        self._active = len(active)
+        self._idle = [i for i in range(len(params)) if i not in active]
+        # Of each group the hyperparameters as they were written to the plans, and what they made of them.
+        self._known = [known_of(optimizer.param_groups[i], optimizer.names) for i in self._groups]
+        self._variants = [optimizer.rule.variant(each) for each in values]
+        state = state_of(optimizer, params)
+        self._watch = _core.Watch(params, state, optimizer.layout.keys)
+        # The watch holds no references: these do.
+        entries = list(state.values())
+        self._kept = [list(params), entries, [dict(entry) for entry in entries if isinstance(entry, dict)]]
+
+    @property
+    def counts(self) -> Counts:
+        return self._bounds[0].counts
+
+    @property
+    def grad_norm(self) -> float | None:
+        return self._bounds[0].plan.grad_norm
+
+    def serves(self, optimizer: Optimizer, params: list[torch.Tensor], grads: Gradients, given: int) -> bool:
+        """Whether a step of `params`, of which `given` have a gradient, can be taken; hyperparameters that have changed are written.
+
+        TypeError or ValueError where one is out of its range.
+        """
+        if given > self._active or (given < len(params) and any(grads[i] is not None for i in self._idle)):
+            return False
+        return self._watch.holds(params, state_of(optimizer, params)) and self._follow(optimizer)
+
+    def _follow(self, optimizer: Optimizer) -> bool:
+        """Writes changed hyperparameters to the plans; False where they ask for other state."""
+        groups = optimizer.param_groups
+        if self._groups[-1] >= len(groups):
+            return False
+        changed = {}
+        for row, (i, known) in enumerate(zip(self._groups, self._known, strict=True)):
+            if known != tuple(map(groups[i].__getitem__, optimizer.names)):
+                changed[row] = optimizer.check_group(groups[i])
+                if optimizer.rule.variant(changed[row]) != self._variants[row]:
+                    return False
+        for row, values in changed.items():
+            self._known[row] = known_of(groups[self._groups[row]], optimizer.names)
+            for bound in self._bounds:
+                bound.write(row, values)
+        return True
+
+    def step(self, grads: Gradients, given: int, options: _core.Options) -> None:
+        """A step of those parameters whose gradient, `given` in number, is not None."""
+        if len(self._bounds) == 1 and not self._idle:
+            self._bounds[0].step(grads, options, whole=given == len(grads))
+            return
+        own = [[grads[i] for i in indices] for indices in self._indices]
+        if len(self._bounds) > 1:
+            if options.max_norm > 0 or options.skip_nonfinite:
+                raise RuntimeError(
+                    "max_norm, skip_nonfinite: got parameters on several devices, expected one device for such a step"
+                )
+            for bound, some in zip(self._bounds, own, strict=True):
+                bound.check(some)
+        for bound, some in zip(self._bounds, own, strict=True):
+            bound.step(some, options, whole=False)
+
+
+def state_of(optimizer: Optimizer, params: list[torch.Tensor]) -> dict[Any, Any]:
+    """The part of the optimizer's state that steps of `params`, all or one, look at."""
+    state: dict[Any, Any] = optimizer.state
+    if len(params) > 1:
+        return state
+    return {params[0]: state[params[0]]} if params[0] in state else {}
+
+
+def known_of(group: dict[str, Any], names: list[str]) -> tuple[Any, ...]:
+    """Hyperparameters for the next step to compare with: numbers, but an `lr` on a GPU, which is not to be waited for, as it is."""
+    lr = group["lr"]
+    on_gpu = isinstance(lr, torch.Tensor) and lr.is_cuda
+    return tuple(lr if name == "lr" and on_gpu else number(group[name]) for name in names)

@@ -1,0 +1,57 @@
+"""torch's tensors as the plan takes them: views of their memory, in whatever order it has their elements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .. import buffers
+
+__all__ = ["arithmetic", "array_of", "is_dense", "like", "same_layout", "words"]
+
+
+def arithmetic(param: torch.Tensor) -> torch.dtype:
+    """What a rule computes in."""
+    return torch.float64 if param.dtype == torch.float64 else torch.float32
+
+
+def array_of(tensor: torch.Tensor, name: str) -> buffers.Array:
+    """Its memory, with its strides."""
+    tensor = tensor.detach()
+    if tensor.device.type != "cpu":
+        return buffers.as_array(tensor, name)
+    array: buffers.Array = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array.view(buffers.BFLOAT16) if tensor.dtype == torch.bfloat16 else array
+
+
+def like(param: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Zeros with the layout of `param`."""
+    return torch.zeros_like(param.detach(), dtype=dtype, memory_format=torch.preserve_format)
+
+
+def same_layout(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether both have one shape and their elements in one order in memory."""
+    if a.shape != b.shape:
+        return False
+    if a.stride() == b.stride() or a.numel() == 0:
+        return True
+    return all(n == 1 or x == y for n, x, y in zip(a.shape, a.stride(), b.stride(), strict=True))
+
+
+def is_dense(tensor: torch.Tensor) -> bool:
+    """Whether the elements lie side by side, in whatever order of the dimensions."""
+    if tensor.is_contiguous() or tensor.numel() == 0:
+        return True
+    expected = 1
+    for step, length in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if length != 1:
+            if step != expected:
+                return False
+            expected *= length
+    return True
+
+
+def words(tensor: Any) -> str:
+    """A few words on a tensor in a message."""
+    return f"a {type(tensor).__name__} of {tensor.dtype}, shape {tuple(tensor.shape)}, on {tensor.device}"
