@@ -101,7 +101,10 @@ class Coded(torch.Tensor):
         return f"Coded({self.format!r}, shape {tuple(self.shape)}, {self.codes.nbytes + self.blocks.nbytes} bytes)"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Coded:
-        return memo.setdefault(id(self), self.twin())
+        if id(self) not in memo:
+            memo[id(self)] = self.twin()
+        copied: Coded = memo[id(self)]
+        return copied
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., Coded], tuple[Any, ...]]:
         return rebuild, (self.format, self.codes, self.blocks, tuple(self.shape), self.stride())

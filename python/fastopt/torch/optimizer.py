@@ -34,6 +34,10 @@ class Optimizer(torch.optim.Optimizer):
     """What the rules' classes have in common.  Use the classes: `SGD`, `Adam`, `AdamW` and the others."""
 
     rule: ClassVar[Rule]
+    param_groups: list[dict[str, Any]]
+    state: defaultdict[Any, Any]
+    grad_scale: Any  # these two are there while a GradScaler makes a step
+    found_inf: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if type(self) is Optimizer:
