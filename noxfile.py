@@ -56,6 +56,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Formatting, static types, the stub of the extension, and what follows from the table of rules."""
+    session.install("torch==2.13.0")  # first, as above; the stub of fastopt.torch is made with it
     session.install("pre-commit", "mypy==2.4.1", "nox")
     session.install(".[cli,checkpoints]", env={"CMAKE_ARGS": "-DFASTOPT_WARNINGS_AS_ERRORS=ON"})
     session.run("mypy")

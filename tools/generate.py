@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from fastopt.buffers import BFLOAT16
 from fastopt.formats import STORAGE
 from fastopt.from_table import class_signature, function_signature
 from fastopt.rules import OPTIONS, RULES, Hyperparameter, Rule
+from fastopt.torch.arguments import FLAGS
+from fastopt.torch.arguments import class_signature as torch_signature
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "<!-- rules: made by tools/generate.py -->"
@@ -57,7 +60,9 @@ def annotation(name: str, rule: Rule) -> str:
     return "float | _Schedule" if name == "lr" else "float"
 
 
-def arguments(signature: inspect.Signature, rule: Rule, first: tuple[str, ...] = ()) -> str:
+def arguments(
+    signature: inspect.Signature, rule: Rule, first: tuple[str, ...] = (), typed: Callable[[str, Rule], str] = annotation
+) -> str:
     """A parameter list for a stub, one argument a line."""
     lines, starred = list(first), False
     for parameter in signature.parameters.values():
@@ -65,7 +70,7 @@ def arguments(signature: inspect.Signature, rule: Rule, first: tuple[str, ...] =
             lines.append("*")
             starred = True
         default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}".replace("'", '"')
-        lines.append(f"{parameter.name}: {annotation(parameter.name, rule)}{default}")
+        lines.append(f"{parameter.name}: {typed(parameter.name, rule)}{default}")
     return ",\n".join(lines)
 
 
@@ -107,6 +112,32 @@ def function_stub() -> str:
         )
         + "\n"
     )
+
+
+def torch_annotation(name: str, rule: Rule) -> str:
+    """The same of an argument of torch's class."""
+    fixed = {"params": "ParamsT", "copy_to": "Tensor | Sequence[Tensor | None] | None"}
+    if name in FLAGS:
+        return "bool | None" if FLAGS[name] is None else "bool"
+    if name in fixed:
+        return fixed[name]
+    number = "float | Tensor"
+    own = annotation(name, rule).replace("float | _Schedule", number)
+    return number if name == "weight_decay" else own.replace("tuple[float, float]", f"tuple[{number}, {number}]")
+
+
+def torch_stub() -> str:
+    bodies = []
+    for rule in RULES.values():
+        inside = indent(arguments(torch_signature(rule), rule, ("self",), torch_annotation), 8)
+        bodies.append(
+            f'class {rule.name}(Optimizer):\n    """{rule.summary}"""\n\n    def __init__(\n{inside},\n    ) -> None: ...\n'
+        )
+    imports = (
+        "from collections.abc import Sequence\nfrom typing import Literal\n\nfrom torch import Tensor\n"
+        "from torch.optim.optimizer import ParamsT\n\nfrom .optimizer import Optimizer"
+    )
+    return stub("The classes for torch, one for each row of the table of rules.", imports, list(RULES), bodies)
 
 
 def short_table() -> str:
@@ -216,6 +247,7 @@ def main() -> int:
     wanted = {
         "python/fastopt/optimizers.pyi": class_stub(),
         "python/fastopt/functional.pyi": function_stub(),
+        "python/fastopt/torch/classes.pyi": torch_stub(),
         "docs/rules.md": rules_page(),
         "docs/forms.md": forms_page(),
         "docs/formats.md": filled("docs/formats.md", BYTES_MARK, bytes_table()),

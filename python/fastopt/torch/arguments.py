@@ -11,16 +11,17 @@ from ..formats import STORAGE
 from ..from_table import parameter
 from ..rules import OPTIONS, Rule
 
-__all__ = ["FLAGS", "check_flags", "class_signature", "number"]
+__all__ = ["FLAGS", "check_flags", "class_signature", "flags_of", "number"]
 
-FLAGS: dict[str, tuple[str, ...]] = {
+FLAGS = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
+"""What torch's classes take beside a rule's hyperparameters, and its defaults."""
+OWN = {
     "SGD": ("foreach", "differentiable", "fused"),
-    "Adam": ("foreach", "capturable", "differentiable", "fused"),
-    "AdamW": ("foreach", "capturable", "differentiable", "fused"),
+    "Adam": tuple(FLAGS),
+    "AdamW": tuple(FLAGS),
     "Adagrad": ("foreach", "differentiable", "fused"),
 }
-"""What torch's class takes beside the rule's hyperparameters."""
-USUAL = ("foreach", "capturable", "differentiable")
+"""Of each class; of the others all but `fused`."""
 BY_POSITION = {
     "Adagrad": ("foreach",),
     "Adadelta": ("foreach",),
@@ -33,14 +34,14 @@ NORM_EPS = 1e-6
 
 
 def flags_of(rule: Rule) -> tuple[str, ...]:
-    return FLAGS.get(rule.name, USUAL)
+    return OWN.get(rule.name, ("foreach", "capturable", "differentiable"))
 
 
 def class_signature(rule: Rule) -> inspect.Signature:
     """As torch's class of that name, with more by name only."""
     positional, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     first = BY_POSITION.get(rule.name, ())
-    unset = {name: None if name in ("foreach", "fused") else False for name in (*flags_of(rule), "maximize")}
+    unset = {**FLAGS, "maximize": False}
     stages = [parameter(h, by_name) for h in rule.options + rule.stages if h.name not in first]
     options = [parameter(option, by_name) for option in OPTIONS]
     return inspect.Signature(
@@ -57,7 +58,7 @@ def class_signature(rule: Rule) -> inspect.Signature:
 
 def check_flags(values: dict[str, Any]) -> None:
     """RuntimeError, as torch's, for what the kernels cannot do; TypeError for what is no flag."""
-    for name in ("foreach", "capturable", "differentiable", "fused"):
+    for name in FLAGS:
         if not isinstance(values.get(name), (bool, type(None))):
             raise TypeError(f"{name}: got {values[name]!r}, expected True, False or None")
     if values.get("differentiable"):

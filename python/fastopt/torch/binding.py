@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .. import _core, buffers
 from ..plans import make_plan, settle, write_group
@@ -36,6 +37,8 @@ class Member:
 
 def check_parameter(param: torch.Tensor, name: str) -> None:
     """RuntimeError for a parameter that the kernels cannot update in place."""
+    if is_traceable_wrapper_subclass(param):
+        raise RuntimeError(f"{name}: got a {type(param).__name__}, which has no memory of its own, expected an ordinary tensor")
     if param.layout != torch.strided or param.device.type not in ("cpu", "cuda"):
         raise RuntimeError(f"{name}: got {param.layout} on {param.device}, expected a strided tensor on the CPU or a CUDA device")
     if param.dtype not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
@@ -105,7 +108,7 @@ class Bound:
             self.write(index, each)
         self._share(entries)
         for member, entry in zip(members, entries, strict=True):
-            state[member.param].update(entry)
+            state.setdefault(member.param, {}).update(entry)
         self._written = [written(member, entry) for member, entry in zip(members, entries, strict=True)]
         self._all_written = list(itertools.chain.from_iterable(self._written))
         settle(self.plan)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..formats import FORMATS
 
@@ -66,6 +66,27 @@ class Coded(torch.Tensor):
         """A copy, bit for bit."""
         return Coded(self.format, self.codes.clone(), self.blocks.clone(), tuple(self.shape), self.stride())
 
+    def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """An ordinary tensor, also where torch's own would give back this one as of that dtype and device."""
+        return self.decoded().to(*args, **kwargs)
+
+    def float(self) -> torch.Tensor:
+        return self.decoded()
+
+    def share_memory_(self) -> Coded:
+        """Moves codes and words to shared memory; torch's own would look for memory of this tensor itself."""
+        self.codes.share_memory_()
+        self.blocks.share_memory_()
+        return self
+
+    def is_shared(self) -> bool:
+        return bool(self.codes.is_shared())
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        values = self.decoded()
+        values[index] = value
+        self.copy_(values)
+
     def _raw(self) -> tuple[Any, Any]:
         """Of codes and words the live memory, or copies of what is on a GPU."""
         return self.codes.cpu().numpy(), self.blocks.cpu().numpy().view(np.uint32)
@@ -84,15 +105,9 @@ class Coded(torch.Tensor):
 
         plain_args, plain_kwargs = tree_map_only(Coded, value, (args, kwargs))
         result = func(*plain_args, **plain_kwargs)
-        written: list[Coded] = []
-        for argument, given in zip(func._schema.arguments, args, strict=False):
-            if argument.alias_info is not None and argument.alias_info.is_write and isinstance(given, Coded):
-                written.append(given)
-        for name, given in kwargs.items():
-            if isinstance(given, Coded) and any(
-                a.name == name and a.alias_info and a.alias_info.is_write for a in func._schema.arguments
-            ):
-                written.append(given)
+        given = {**{a.name: each for a, each in zip(func._schema.arguments, args, strict=False)}, **kwargs}
+        writes = [given.get(a.name) for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+        written = [each for each in tree_leaves(writes) if isinstance(each, Coded)]
         for coded in written:
             coded.encode_(values[id(coded)])
         return written[0] if len(written) == 1 and result is values[id(written[0])] else result

@@ -34,6 +34,7 @@ class Optimizer(torch.optim.Optimizer):
     """What the rules' classes have in common.  Use the classes: `SGD`, `Adam`, `AdamW` and the others."""
 
     rule: ClassVar[Rule]
+    __signature__: ClassVar[inspect.Signature]
     param_groups: list[dict[str, Any]]
     state: defaultdict[Any, Any]
     grad_scale: Any  # these two are there while a GradScaler makes a step
@@ -42,7 +43,7 @@ class Optimizer(torch.optim.Optimizer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if type(self) is Optimizer:
             raise TypeError("Optimizer: expected one of the rules' classes, such as AdamW")
-        given = bind_arguments(type(self).__name__, inspect.signature(type(self)), args, kwargs)
+        given = bind_arguments(type(self).__name__, type(self).__signature__, args, kwargs)
         params, copies = given.pop("params"), given.pop("copy_to")
         seed = check_seed(given.pop("seed"))
         formats = {each.name: each.check(given.pop(each.name)) for each in STORAGE if each.choices}
@@ -135,15 +136,17 @@ class Optimizer(torch.optim.Optimizer):
             return only
         return [param for group in self.param_groups for param in group["params"]]
 
-    def members(self) -> dict[torch.Tensor, Member]:
-        """Every parameter with its place among the others."""
-        members: dict[torch.Tensor, Member] = {}
+    def members(self, params: list[torch.Tensor]) -> list[Member]:
+        """These parameters, all or some, with their place among all of them."""
+        wanted = set(map(id, params))
+        members: dict[int, Member] = {}
         offset = 0
         for index, group in enumerate(self.param_groups):
-            for param, name in zip(group["params"], names_of(group, index), strict=True):
-                members[param] = Member(param, name, index, offset, self._copies.get(param))
+            for i, param in enumerate(group["params"]):
+                if id(param) in wanted:
+                    members[id(param)] = Member(param, name_of(group, index, i), index, offset, self._copies.get(param))
                 offset += -(-param.numel() // BLOCK) * BLOCK
-        return members
+        return [members[id(param)] for param in params]
 
     # The step
 
@@ -344,11 +347,9 @@ class Optimizer(torch.optim.Optimizer):
         self._step_supports_amp_scaling = bool(self.defaults.get("fused"))
 
 
-def names_of(group: Mapping[str, Any], index: int) -> list[str]:
-    """The names of a group's parameters in messages."""
-    if "param_names" in group:
-        return [f"parameter {name!r}" for name in group["param_names"]]
-    return [f"param_groups[{index}]['params'][{i}]" for i in range(len(group["params"]))]
+def name_of(group: Mapping[str, Any], index: int, i: int) -> str:
+    """Of a group's parameter in messages."""
+    return f"parameter {group['param_names'][i]!r}" if "param_names" in group else f"param_groups[{index}]['params'][{i}]"
 
 
 def exported(step: Any, group: Mapping[str, Any]) -> Any:

@@ -170,7 +170,7 @@ def encode(format: Format, to: torch.Tensor, values: torch.Tensor) -> None:
     if isinstance(to, Coded):
         to.encode_(values)
         return
-    bits = torch.empty(to.numel(), dtype=torch.int16)
+    bits = torch.empty(to.numel(), dtype=torch.int16, device="cpu")
     flat = values.cpu().as_strided((values.numel(),), (1,))
     format.encode(flat.numpy(), bits.numpy().view("uint16"), None)
     to.view(torch.int16).as_strided((to.numel(),), (1,)).copy_(bits)
@@ -202,7 +202,7 @@ def scalar(value: Any, name: str, *, exact: bool = False) -> torch.Tensor:
         return value
     dtype = torch.float64 if exact or torch.get_default_dtype() == torch.float64 else torch.float32
     try:
-        return torch.tensor(float(value), dtype=dtype)
+        return torch.tensor(float(value), dtype=dtype, device="cpu")
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: got {buffers.describe(value)}, expected a number") from error
 

@@ -28,8 +28,7 @@ class Steps:
 
     @torch.no_grad()
     def __init__(self, optimizer: Optimizer, params: list[torch.Tensor], grads: Gradients, counts: Counts) -> None:
-        known = optimizer.members()
-        members = [known[param] for param in params]
+        members = optimizer.members(params)
         self._groups = sorted({member.group for member in members})
         values = [optimizer.check_group(optimizer.param_groups[i]) for i in self._groups]
         devices: dict[torch.device, list[int]] = {}
