@@ -66,6 +66,18 @@ def test_the_page_on_the_whole_step_runs() -> None:
     assert known["opt"].steps == 1
 
 
+def test_the_page_on_torch_runs() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    known: dict[str, Any] = {}
+    for block in blocks(ROOT / "docs" / "torch.md", "python"):
+        exec(block, known)
+    assert len(known["hooks"]) == 4
+    assert all(param.grad is None for param in known["model"].parameters())
+    readme = next(block for block in blocks(ROOT / "README.md", "python") if "fastopt.torch" in block)
+    exec(readme, known)
+    assert all(torch.isfinite(param).all() for param in known["model"].parameters())
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
