@@ -214,7 +214,8 @@ def test_counts_are_live_and_can_be_written(device: Any) -> None:
         ours.step()
         theirs.step()
     step = theirs.state[there[0]]["step"]
-    assert step.dtype == torch.int64 and int(step) == 2
+    assert step.dtype == torch.int64
+    assert int(step) == 2
     assert float(theirs.state[there[0]]["mu_product"]) == float(ours.state[here[0]]["mu_product"])
     device.host(step).fill_(7) if device.is_emulated else step.fill_(7)
     ours.state[here[0]]["step"].fill_(7)

@@ -41,13 +41,24 @@ class Watch {
     PyErr_Clear();
   }
 
-  static void note(TensorReader& reader, PyObject* object, Places& places) {
+  // A tensor that is kept in others has them as `parts`.
+  void note(TensorReader& reader, PyObject* object, Places& places) {
     dlpack::Tensor tensor;
     places.push_back(object);
-    const bool found = object && object != Py_None && reader.read(object, tensor);
-    places.push_back(found ? static_cast<char*>(tensor.data) + tensor.byte_offset : nullptr);
+    if (!object || object == Py_None) return;
+    if (reader.read(object, tensor)) {
+      places.push_back(static_cast<char*>(tensor.data) + tensor.byte_offset);
+      return;
+    }
+    PyObject* const parts = PyObject_GetAttr(object, parts_.ptr());
+    PyErr_Clear();
+    for (Py_ssize_t i = 0; parts && PyTuple_Check(parts) && i < PyTuple_GET_SIZE(parts); ++i) {
+      places.push_back(reader.read(PyTuple_GET_ITEM(parts, i), tensor) ? tensor.data : nullptr);
+    }
+    Py_XDECREF(parts);
   }
 
+  py::str parts_{"parts"};
   std::vector<py::object> keys_;
   Places known_, seen_;
 };

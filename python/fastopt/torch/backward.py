@@ -45,7 +45,7 @@ def fused_in_backward(model: torch.nn.Module, optimizer: Optimizer) -> Hooks:
         raise TypeError(f"model: got {type(model).__name__}, expected a torch.nn.Module")
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer: got {type(optimizer).__name__}, expected one of fastopt.torch's")
-    optimizer.check_single_steps()
+    optimizer._check_single_steps()
     own = {param for group in optimizer.param_groups for param in group["params"]}
     params = [param for param in model.parameters() if param in own and param.requires_grad]
     if not params:

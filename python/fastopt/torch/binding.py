@@ -14,11 +14,10 @@ from .. import _core, buffers
 from ..plans import make_plan, settle, write_group
 from ..rules import Rule
 from ..tensors import Tensor
-from .coded import Coded
-from .state import STEP, Layout
+from .state import STEP, Layout, whole_steps
 from .views import array_of, is_dense, like, same_layout
 
-__all__ = ["Bound", "Counts", "Member", "check_gradient", "check_parameter"]
+__all__ = ["Bound", "Member", "check_gradient", "check_parameter"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,8 @@ class Member:
     name: str
     """In messages."""
     group: int
+    position: int
+    """Among the group's."""
     offset: int
     """Elements of the parameters before it, padded to blocks."""
     copy: torch.Tensor | None
@@ -42,8 +43,8 @@ def check_parameter(param: torch.Tensor, name: str) -> None:
     if param.layout != torch.strided or param.device.type not in ("cpu", "cuda"):
         raise RuntimeError(f"{name}: got {param.layout} on {param.device}, expected a strided tensor on the CPU or a CUDA device")
     if param.dtype not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
-        kind = "complex parameters are not supported, view them by torch.view_as_real" if param.is_complex() else "got"
-        raise RuntimeError(f"{name}: {kind} {param.dtype}, expected float32, float64, bfloat16 or float16")
+        hint = "; torch.view_as_real views a complex parameter as real" if param.is_complex() else ""
+        raise RuntimeError(f"{name}: got {param.dtype}, expected float32, float64, bfloat16 or float16{hint}")
     if not is_dense(param) or param.is_neg():
         raise RuntimeError(
             f"{name}: got strides {param.stride()} for shape {tuple(param.shape)}, expected memory without gaps and overlaps, in any order"
@@ -63,14 +64,6 @@ def check_gradient(param: torch.Tensor, grad: torch.Tensor, rule: Rule, name: st
         raise RuntimeError(f"{name}: got a gradient of {grad.dtype} for a parameter of {param.dtype}, expected one that it holds")
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Steps of an optimizer."""
-
-    completed: int = 0
-    skipped: int = 0
-
-
 class Bound:
     """A plan, the parameters that it is over, and their entries in the optimizer's state, which are completed here."""
 
@@ -82,7 +75,7 @@ class Bound:
         state: dict[Any, Any],
         values: list[dict[str, Any]],
         seed: int,
-        counts: Counts,
+        skipped: int,
     ) -> None:
         """`groups`: a group's index to that of its hyperparameters in `values`."""
         self._layout, self._members = layout, members
@@ -103,21 +96,19 @@ class Bound:
         except ValueError:
             buffers.check_disjoint([array for tensor in tensors for array in tensor.arrays()])  # with its names
             raise
-        self.plan.completed, self.plan.skipped = counts.completed, counts.skipped
+        self.plan.skipped = skipped
         for index, each in enumerate(values):
             self.write(index, each)
         self._share(entries)
         for member, entry in zip(members, entries, strict=True):
-            state.setdefault(member.param, {}).update(entry)
+            if entry:  # SGD without momentum has none, nor has torch's
+                state.setdefault(member.param, {}).update(entry)
         self._written = [written(member, entry) for member, entry in zip(members, entries, strict=True)]
         self._all_written = list(itertools.chain.from_iterable(self._written))
         settle(self.plan)
 
     def _steps(self, old: Mapping[str, Any], entry: Mapping[str, Any], name: str) -> int:
-        steps = float(entry[STEP]) if STEP in entry else self._layout.uncounted(old, name)
-        if not (0 <= steps < 2**53 and steps == int(steps)):
-            raise ValueError(f"{name}: {STEP}: got {steps}, expected a number of steps from 0")
-        return int(steps)
+        return whole_steps(entry[STEP] if STEP in entry else self._layout.uncounted(old, name), name)
 
     def _share(self, entries: list[dict[str, Any]]) -> None:
         """Lets counts and running scalars live in the entries on the CPU; on a GPU they live in the plan, and entries look there."""
@@ -141,10 +132,6 @@ class Bound:
         if isinstance(lr, torch.Tensor):
             values = {**values, "lr": array_of(lr, "lr") if lr.device == self.params[0].device else lr.item()}
         write_group(self.plan, index, self._layout.rule, values)
-
-    @property
-    def counts(self) -> Counts:
-        return Counts(self.plan.completed, self.plan.skipped)
 
     def step(self, grads: list[torch.Tensor | None], options: _core.Options, *, whole: bool) -> None:
         """A step of the parameters that have a gradient; `whole`: all have one."""
@@ -200,7 +187,7 @@ def numbers_of(layout: Layout, entry: Mapping[str, Any]) -> list[float]:
 def written(member: Member, entry: Mapping[str, Any]) -> list[torch.Tensor]:
     """What a step changes that autograd may have kept."""
     tensors = [member.param, member.copy, *(value for name, value in entry.items() if name != STEP)]
-    return [t for t in tensors if isinstance(t, torch.Tensor) and not isinstance(t, Coded) and not t.is_inference()]
+    return [t for t in tensors if isinstance(t, torch.Tensor) and not t.is_inference()]
 
 
 def with_layout(grad: torch.Tensor, param: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..formats import FORMATS
+from .views import is_dense
 
 __all__ = ["Coded"]
 
@@ -24,16 +26,24 @@ class Coded(torch.Tensor):
     """
 
     format: str
-    codes: torch.Tensor
-    blocks: torch.Tensor
+    parts: tuple[torch.Tensor, torch.Tensor]
+    """`codes` and `blocks`; under this name the extension looks whether their memory is where it was."""
 
     @staticmethod
     def __new__(
         cls, format: str, codes: torch.Tensor, blocks: torch.Tensor, shape: tuple[int, ...], strides: tuple[int, ...]
     ) -> Coded:
         made: Coded = torch.Tensor._make_wrapper_subclass(cls, shape, strides=strides, dtype=torch.float32, device=codes.device)
-        made.format, made.codes, made.blocks = format, codes, blocks
+        made.format, made.parts = format, (codes, blocks)
         return made
+
+    @property
+    def codes(self) -> torch.Tensor:
+        return self.parts[0]
+
+    @property
+    def blocks(self) -> torch.Tensor:
+        return self.parts[1]
 
     @classmethod
     def zeros(cls, format: str, like: torch.Tensor) -> Coded:
@@ -61,6 +71,8 @@ class Coded(torch.Tensor):
         if self.device.type != "cpu":
             self.codes.copy_(torch.from_numpy(codes))
             self.blocks.copy_(torch.from_numpy(blocks.view(np.int32)))
+        if not self.is_inference():
+            torch.autograd.graph.increment_version([self])  # of a list of tensors torch leaves that to the one who writes
 
     def twin(self) -> Coded:
         """A copy, bit for bit."""
@@ -126,16 +138,26 @@ class Coded(torch.Tensor):
 
 
 def rebuild(format: str, codes: torch.Tensor, blocks: torch.Tensor, shape: tuple[int, ...], strides: tuple[int, ...]) -> Coded:
-    """What torch.load calls; a file that is not of torch.save's is refused."""
-    row = FORMATS.get(format)
-    elements = torch.Size(shape).numel()
-    if row is None or row.extra_span == 1 or tuple(codes.shape) != (row.extras(elements), row.extra_span):
-        raise ValueError(f"Coded: got the format {format!r} with {tuple(codes.shape)} codes for {elements} elements")
-    if codes.dtype != torch.uint8 or blocks.dtype != torch.int32 or blocks.numel() != len(codes):
+    """What torch.load calls; TypeError or ValueError for a file that is not of torch.save's."""
+    row = FORMATS.get(format) if isinstance(format, str) else None
+    if row is None or row.size != 1 or row.extra_span == 1:
+        raise ValueError(f"Coded: got the format {format!r}, expected one of 8 bits with blocks")
+    for name, tensor, dtype in (("codes", codes, torch.uint8), ("blocks", blocks, torch.int32)):
+        if not isinstance(tensor, torch.Tensor) or tensor.dtype != dtype or tensor.layout != torch.strided:
+            raise TypeError(
+                f"Coded: got {name} of {getattr(tensor, 'dtype', type(tensor).__name__)}, expected a tensor of {dtype}"
+            )
+    for name, numbers in (("shape", shape), ("strides", strides)):
+        if not isinstance(numbers, (tuple, list)) or any(type(n) is not int or n < 0 for n in numbers):
+            raise TypeError(f"Coded: got {name} {numbers!r}, expected whole numbers from 0")
+    spans = (row.extras(math.prod(shape)),)
+    if tuple(codes.shape) != (*spans, row.extra_span) or tuple(blocks.shape) != spans:
+        raise ValueError(f"Coded: got {tuple(codes.shape)} codes and {tuple(blocks.shape)} blocks for the shape {tuple(shape)}")
+    if len(strides) != len(shape) or not is_dense(torch.empty_strided(shape, strides, device="meta")):
         raise ValueError(
-            f"Coded: got codes of {codes.dtype} and blocks of {blocks.dtype}, expected uint8 and int32, one for each block"
+            f"Coded: got the strides {tuple(strides)} for the shape {tuple(shape)}, expected neither gaps nor overlaps"
         )
-    return Coded(format, codes.contiguous(), blocks.contiguous(), shape, strides)
+    return Coded(format, codes.contiguous(), blocks.contiguous(), tuple(shape), tuple(strides))
 
 
 torch.serialization.add_safe_globals([rebuild])  # so that torch.load(weights_only=True) takes checkpoints

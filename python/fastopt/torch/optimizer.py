@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -18,9 +17,10 @@ from ..memory import BLOCK
 from ..options import Options, StepOptions
 from ..rules import OPTIONS, Rule
 from ..tensors import check_storage
+from . import checkpoints
 from .arguments import check_flags, number
-from .binding import Counts, Member
-from .state import EMA, STEP, Layout
+from .binding import Member
+from .state import EMA, Layout
 from .steps import Steps
 from .views import same_layout, words
 
@@ -57,10 +57,10 @@ class Optimizer(torch.optim.Optimizer):
 
     def _set_up(self, formats: Mapping[str, Any], options: Options, seed: int) -> None:
         """What is not torch's."""
-        self.layout = Layout(self.rule, formats["state_dtype"], formats["master"], average=options["ema_decay"] is not None)
-        self.names = [h.name for h in self.rule.arguments]
-        self._options, self.seed = options, seed
-        self._counts = Counts()
+        self._layout = Layout(self.rule, formats["state_dtype"], formats["master"], average=options["ema_decay"] is not None)
+        self._names = [h.name for h in self.rule.arguments]
+        self._options, self._seed = options, seed
+        self._skipped = 0  # before the present plans
         self._forget()
 
     def _forget(self) -> None:
@@ -75,7 +75,7 @@ class Optimizer(torch.optim.Optimizer):
         if isinstance(param_group, dict):
             merged = {**self.defaults, **param_group}
             with naming(f"param_groups[{len(self.param_groups)}]" if self.param_groups else ""):
-                values = self.check_group(merged)
+                values = self._check_group(merged)
             super().add_param_group(param_group)
             try:
                 self._check_params(self.param_groups[-1]["params"], values)
@@ -87,10 +87,10 @@ class Optimizer(torch.optim.Optimizer):
         if self.rule.name == "Adagrad":  # whose state torch makes at once
             self._allocate(self.param_groups[-1], values)
 
-    def check_group(self, group: Mapping[str, Any]) -> dict[str, Any]:
+    def _check_group(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """The hyperparameters of a group, checked, with tensors as numbers; but `lr` stays a tensor where it is on a GPU."""
         check_flags(dict(group))
-        given = {name: group[name] for name in self.names}
+        given = {name: group[name] for name in self._names}
         lr = given["lr"]
         if callable(lr) and not isinstance(lr, torch.Tensor):
             raise TypeError("lr: got a callable, expected a number or a tensor; torch.optim.lr_scheduler has schedules")
@@ -99,17 +99,17 @@ class Optimizer(torch.optim.Optimizer):
         for name, value in given.items():
             with naming(name if isinstance(value, torch.Tensor) and value.numel() != 1 else ""):
                 values[name] = 0.0 if name == "lr" and on_gpu else number(value)
-        checked = self.rule.check(with_variance_floor(values, self.layout.state_dtype))
+        checked = self.rule.check(with_variance_floor(values, self._layout.state_dtype))
         return {**checked, "lr": lr} if on_gpu else checked
 
     def _check_params(self, params: list[torch.Tensor], values: Mapping[str, Any]) -> None:
         slots = [self.rule.slot(name) for name in self.rule.variant(values).slots]
         named = [(f"params[{i}]", str(param.dtype).removeprefix("torch.")) for i, param in enumerate(params)]
-        check_storage(named, self.rule.name, slots, self.layout.state_dtype, self.layout.master)
+        check_storage(named, self.rule.name, slots, self._layout.state_dtype, self._layout.master)
 
     def _allocate(self, group: dict[str, Any], values: Mapping[str, Any]) -> None:
         for i, param in enumerate(group["params"]):
-            self.state[param].update(self.layout.completed({}, param, values, f"params[{i}]"))
+            self.state[param].update(self._layout.completed({}, param, values, f"params[{i}]"))
 
     def _checked_copies(self, copies: Any) -> dict[torch.Tensor, torch.Tensor]:
         """Of `copy_to` by parameter."""
@@ -136,7 +136,7 @@ class Optimizer(torch.optim.Optimizer):
             return only
         return [param for group in self.param_groups for param in group["params"]]
 
-    def members(self, params: list[torch.Tensor]) -> list[Member]:
+    def _members(self, params: list[torch.Tensor]) -> list[Member]:
         """These parameters, all or some, with their place among all of them."""
         wanted = set(map(id, params))
         members: dict[int, Member] = {}
@@ -144,8 +144,10 @@ class Optimizer(torch.optim.Optimizer):
         for index, group in enumerate(self.param_groups):
             for i, param in enumerate(group["params"]):
                 if id(param) in wanted:
-                    members[id(param)] = Member(param, name_of(group, index, i), index, offset, self._copies.get(param))
+                    members[id(param)] = Member(param, name_of(group, index, i), index, i, offset, self._copies.get(param))
                 offset += -(-param.numel() // BLOCK) * BLOCK
+        if len(members) != len(wanted):
+            raise RuntimeError("param_groups: got a step of a parameter that is in none of the groups, expected one that is")
         return [members[id(param)] for param in params]
 
     # The step
@@ -164,6 +166,11 @@ class Optimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._step(options)
+        return loss
+
+    @torch._disable_dynamo  # type: ignore[untyped-decorator]  # torch.compile has nothing to trace here, and would warn of it
+    def _step(self, options: StepOptions) -> None:
         bound = self._options.overridden(options, StepOptions) if options else self._options.bound
         params = self._params()
         grads, given = _core.gradients_of(params)
@@ -171,14 +178,13 @@ class Optimizer(torch.optim.Optimizer):
             if hasattr(self, "found_inf"):
                 amp = self._unscaled(grads, options)
                 if amp is None:
-                    return loss
+                    return
                 bound = amp
             if self._steps is None or not self._steps.serves(self, params, grads, given):
-                self._steps = Steps(self, params, grads, self.counts)
+                self._steps = Steps(self, params, grads, self.skipped_steps)
             self._steps.step(grads, given, bound)
-        return loss
 
-    def check_single_steps(self) -> None:
+    def _check_single_steps(self) -> None:
         for name in ("max_norm", "skip_nonfinite"):
             if self._options[name]:
                 raise RuntimeError(
@@ -190,11 +196,11 @@ class Optimizer(torch.optim.Optimizer):
 
         RuntimeError with `max_norm` or `skip_nonfinite`, which need all gradients at once.
         """
-        self.check_single_steps()
+        self._check_single_steps()
         if param.grad is not None:
             steps, grads = self._single.get(param), [param.grad]
             if steps is None or not steps.serves(self, [param], grads, 1):
-                steps = self._single[param] = Steps(self, [param], grads, self.counts)
+                steps = self._single[param] = Steps(self, [param], grads, self.skipped_steps)
             steps.step(grads, 1, self._options.bound)
 
     def _unscaled(self, grads: list[torch.Tensor | None], options: StepOptions) -> _core.Options | None:
@@ -228,18 +234,14 @@ class Optimizer(torch.optim.Optimizer):
     @property
     def skipped_steps(self) -> int:
         """Steps that `skip_nonfinite` skipped."""
-        return self.counts.skipped
+        return self._skipped if self._steps is None else self._steps.skipped
 
     @property
     def ema_params(self) -> list[torch.Tensor] | None:
         """The averages of the parameters (`state[p]["ema"]`), in order: of one that had no step yet the parameter itself; None without."""
-        if not self.layout.average:
+        if not self._layout.average:
             return None
         return [self.state[param].get(EMA, param.detach()) if param in self.state else param.detach() for param in self._params()]
-
-    @property
-    def counts(self) -> Counts:
-        return self._counts if self._steps is None else self._steps.counts
 
     def reset_masters(self) -> None:
         """Takes 16-bit parameters as they are for their masters: to be called after writing to them where `master` keeps something."""
@@ -257,31 +259,11 @@ class Optimizer(torch.optim.Optimizer):
     # Checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """torch's, which torch's class of this name loads, with one entry more, `"fastopt"`: formats, options, seed and counts.
+        """torch's, which torch's class of this name loads, with one entry more, `"fastopt"`: formats, options, seed, skipped steps.
 
         8-bit state is in it as `Coded`, which torch's class decodes.  With the parameters, it resumes bit for bit.
         """
-        state_dict: dict[str, Any] = super().state_dict()
-        groups = {i: group for group in state_dict["param_groups"] for i in group["params"]}
-        state_dict["state"] = {
-            key: {**entry, STEP: exported(entry[STEP], groups.get(key, {}))}
-            if isinstance(entry, dict) and STEP in entry
-            else entry
-            for key, entry in state_dict["state"].items()
-        }
-        state_dict["fastopt"] = self._own()
-        return state_dict
-
-    def _own(self) -> dict[str, Any]:
-        counts = self.counts
-        return {
-            "state_dtype": self.layout.state_dtype,
-            "master": self.layout.master,
-            "options": dict(self._options),
-            "seed": self.seed,
-            "steps": counts.completed,
-            "skipped_steps": counts.skipped,
-        }
+        return checkpoints.state_dict(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes on a checkpoint of this class, of torch's of this name, or of this one with other formats, as a copy.
@@ -289,72 +271,25 @@ class Optimizer(torch.optim.Optimizer):
         State comes in the formats of this optimizer, whatever it was kept in.  Raises TypeError or ValueError, with nothing changed,
         where it is of another rule, or of other parameters in number or shape.
         """
-        state_dict = state_dict.copy()
-        for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
-            replaced = pre_hook(self, state_dict)
-            if replaced is not None:
-                state_dict = replaced
-        saved = copy.deepcopy(state_dict["param_groups"])
-        if len(saved) != len(self.param_groups):
-            raise ValueError("loaded state dict has a different number of parameter groups")
-        if any(len(new["params"]) != len(old["params"]) for new, old in zip(saved, self.param_groups, strict=True)):
-            raise ValueError("loaded state dict contains a parameter group that doesn't match the size of optimizer's group")
-        groups = []
-        for i, (new, old) in enumerate(zip(saved, self.param_groups, strict=True)):
-            names = {"param_names": old["param_names"]} if "param_names" in old else {}
-            groups.append({**self.defaults, **names, **new, "params": old["params"]})
-            with naming(f"state_dict['param_groups'][{i}]"):
-                self.check_group(groups[-1])
-        own = state_dict.get("fastopt", {})
-        options = self._options.accept(own.get("options", {}))
-        seed = check_seed(own.get("seed", self.seed))
-        state = self._loaded(state_dict["state"], saved, groups)
-        self.state, self.param_groups = state, groups
-        self._options.assign(options)
-        self.seed, self._counts = seed, Counts(own.get("steps", 0), own.get("skipped_steps", 0))
-        self._forget()
-        for post_hook in self._optimizer_load_state_dict_post_hooks.values():
-            post_hook(self)
-
-    def _loaded(self, entries: Mapping[Any, Any], saved: list[Any], groups: list[Any]) -> defaultdict[Any, Any]:
-        """The entries by parameter, each as a copy in the formats of this optimizer."""
-        params = {
-            key: (p, i)
-            for i, (old, new) in enumerate(zip(saved, groups, strict=True))
-            for key, p in zip(old["params"], new["params"], strict=True)
-        }
-        values = [self.check_group(group) for group in groups]
-        state: defaultdict[Any, Any] = defaultdict(dict)
-        with torch.no_grad():
-            for key, entry in entries.items():
-                if key not in params:
-                    state[key] = entry
-                    continue
-                param, group = params[key]
-                state[param] = self.layout.loaded(entry, param, values[group], f"state_dict['state'][{key!r}]")
-        return state
+        checkpoints.load(self, state_dict)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_own": self._own(), "_copies": list(self._copies.items())}
+        return {**super().__getstate__(), "fastopt": checkpoints.own(self), "copies": list(self._copies.items())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        own, copies = state.pop("_own"), state.pop("_copies")
-        super().__setstate__(state)
-        options = Options(own["options"])
-        self._set_up(own, options, own["seed"])
-        self._copies = dict(copies)
-        self._counts = Counts(own["steps"], own["skipped_steps"])
-        self._step_supports_amp_scaling = bool(self.defaults.get("fused"))
+        super().__setstate__({name: value for name, value in state.items() if name not in ("fastopt", "copies")})
+        if "fastopt" in state:  # else it is a part of the state, as torch's load_state_dict sets it
+            own = state["fastopt"]
+            self._set_up(own, Options(own["options"]), own["seed"])
+            self._copies = dict(state["copies"])
+            self._skipped = own["skipped_steps"]
+            self._step_supports_amp_scaling = bool(self.defaults.get("fused"))
+        self._forget()
 
 
 def name_of(group: Mapping[str, Any], index: int, i: int) -> str:
     """Of a group's parameter in messages."""
-    return f"parameter {group['param_names'][i]!r}" if "param_names" in group else f"param_groups[{index}]['params'][{i}]"
-
-
-def exported(step: Any, group: Mapping[str, Any]) -> Any:
-    """A count as torch's optimizers keep it: in floating point, on the GPU only where they are to run there without the host."""
-    if not isinstance(step, torch.Tensor) or step.is_floating_point():
-        return step
-    step = step.to(torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32)
-    return step if group.get("capturable") or group.get("fused") else step.cpu()
+    names = group.get("param_names")  # which a checkpoint may have brought
+    if isinstance(names, list) and i < len(names):
+        return f"parameter {names[i]!r}"
+    return f"param_groups[{index}]['params'][{i}]"

@@ -10,13 +10,14 @@ import torch
 
 from .. import buffers
 from ..formats import FORMATS, Format, param_format, state_format
+from ..groups import naming
 from ..rules import Rule
 from ..stored import Stored
 from ..tensors import CORRECTIONS, MASTER, Tensor
 from .coded import Coded
 from .views import arithmetic, array_of, like, same_layout, words
 
-__all__ = ["EMA", "STEP", "Layout"]
+__all__ = ["EMA", "STEP", "Layout", "whole_steps"]
 
 STEP, EMA = "step", "ema"
 MASTERS = {"24bit": torch.int8, "32bit": torch.int16, "float32": torch.float32}
@@ -48,11 +49,16 @@ class Layout:
     def completed(self, entry: Mapping[str, Any], param: torch.Tensor, values: Mapping[str, Any], name: str) -> dict[str, Any]:
         """The entry's tensors as a step with these hyperparameters takes them: those that will do as they are, the others anew."""
         made: dict[str, Any] = {}
+        slots = self.rule.variant(values).slots
         if self.counts(values):
-            made[STEP] = scalar(entry[STEP] if STEP in entry else self.uncounted(entry, name), f"{name}: {STEP}")
+            # torch's SGD takes the first gradient whole whenever momentum begins, which may be later than at the first step; the
+            # average, which begins with the count too, has to go on.
+            begins = self.rule.name == "SGD" and not self.average and any(entry.get(slot) is None for slot in slots)
+            known = STEP in entry and not (begins and values["dampening"] > 0)
+            made[STEP] = scalar(entry[STEP] if known else self.uncounted(entry, name), f"{name}: {STEP}")
         for running in self.rule.running:
             made[running.name] = scalar(entry.get(running.name, running.initial), f"{name}: {running.name}", exact=True)
-        for slot in self.rule.variant(values).slots:
+        for slot in slots:
             value = entry.get(slot)
             if value is None:
                 made[slot] = self.new(slot, param, float(self.rule.evaluate(self.rule.slot(slot).initial, values)))
@@ -109,7 +115,8 @@ class Layout:
         if format is None or (format.extra_size == 0 and dtype == torch.bfloat16):
             return values
         made = Coded.zeros(format.name, param) if format.extra_size else like(param, torch.bfloat16)
-        encode(format, made, values.to(torch.float32))
+        with naming(f"{name}: {slot}"):
+            encode(format, made, values.to(torch.float32))
         return made
 
     def master_of(self, value: Any, param: torch.Tensor, name: str) -> torch.Tensor:
@@ -134,6 +141,12 @@ class Layout:
         made = {
             key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in entry.items() if value is not None
         }
+        if not self.average:  # nor is what would not be kept up to date
+            made.pop(EMA, None)
+        if not self.has_extra(param) or getattr(made.get(MASTER), "dtype", None) == param.dtype:
+            made.pop(MASTER, None)  # torch's class casts it to the parameter's dtype, and has trained the parameter without it
+        if STEP in made:
+            whole_steps(made[STEP], name)
         slots = {slot.name for slot in self.rule.slots}
         for key in slots & made.keys():
             if not isinstance(made[key], torch.Tensor):
@@ -191,8 +204,18 @@ def copied(value: Any, param: torch.Tensor, dtype: torch.dtype, name: str) -> to
     """A copy with the layout of `param`."""
     if not isinstance(value, torch.Tensor) or value.shape != param.shape:
         raise ValueError(f"{name}: got {words(value)}, expected the shape {tuple(param.shape)} of the parameter")
+    if value.is_complex() or value.layout != torch.strided or value.device.type == "meta":
+        raise TypeError(f"{name}: got {words(value)}, expected a dense tensor of real numbers")
     values = value.decoded() if isinstance(value, Coded) else value.detach()
     return like(param, dtype).copy_(values)
+
+
+def whole_steps(value: Any, name: str) -> int:
+    """A count as a number."""
+    steps = float(scalar(value, f"{name}: {STEP}"))
+    if not (0 <= steps < 2**53 and steps == int(steps)):
+        raise ValueError(f"{name}: {STEP}: got {steps}, expected a number of steps from 0")
+    return int(steps)
 
 
 def scalar(value: Any, name: str, *, exact: bool = False) -> torch.Tensor:
@@ -202,6 +225,8 @@ def scalar(value: Any, name: str, *, exact: bool = False) -> torch.Tensor:
         return value
     dtype = torch.float64 if exact or torch.get_default_dtype() == torch.float64 else torch.float32
     try:
+        if isinstance(value, str):
+            raise TypeError
         return torch.tensor(float(value), dtype=dtype, device="cpu")
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: got {buffers.describe(value)}, expected a number") from error

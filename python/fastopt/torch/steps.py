@@ -9,7 +9,7 @@ import torch
 
 from .. import _core
 from .arguments import number
-from .binding import Bound, Counts, check_gradient, check_parameter
+from .binding import Bound, check_gradient, check_parameter
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -27,10 +27,11 @@ class Steps:
     """
 
     @torch.no_grad()
-    def __init__(self, optimizer: Optimizer, params: list[torch.Tensor], grads: Gradients, counts: Counts) -> None:
-        members = optimizer.members(params)
+    def __init__(self, optimizer: Optimizer, params: list[torch.Tensor], grads: Gradients, skipped: int) -> None:
+        members = optimizer._members(params)
         self._groups = sorted({member.group for member in members})
-        values = [optimizer.check_group(optimizer.param_groups[i]) for i in self._groups]
+        self._position = members[0].position
+        values = [optimizer._check_group(optimizer.param_groups[i]) for i in self._groups]
         devices: dict[torch.device, list[int]] = {}
         for i, (member, grad) in enumerate(zip(members, grads, strict=True)):
             if grad is not None:
@@ -41,24 +42,25 @@ class Steps:
         self._indices = list(devices.values())  # of each plan its parameters
         rows = {group: row for row, group in enumerate(self._groups)}
         self._bounds = [
-            Bound(optimizer.layout, [members[i] for i in own], rows, optimizer.state, values, optimizer.seed, counts)
+            Bound(optimizer._layout, [members[i] for i in own], rows, optimizer.state, values, optimizer._seed, skipped)
             for own in self._indices
         ]
         active = set(itertools.chain.from_iterable(self._indices))
         self._active = len(active)
         self._idle = [i for i in range(len(params)) if i not in active]
+        self._sizes = sizes_of(optimizer)
         # Of each group the hyperparameters as they were written to the plans, and what they made of them.
-        self._known = [known_of(optimizer.param_groups[i], optimizer.names) for i in self._groups]
+        self._known = [known_of(optimizer.param_groups[i], optimizer._names) for i in self._groups]
         self._variants = [optimizer.rule.variant(each) for each in values]
         state = state_of(optimizer, params)
-        self._watch = _core.Watch(params, state, optimizer.layout.keys)
+        self._watch = _core.Watch(params, state, optimizer._layout.keys)
         # The watch holds no references: these do.
         entries = list(state.values())
         self._kept = [list(params), entries, [dict(entry) for entry in entries if isinstance(entry, dict)]]
 
     @property
-    def counts(self) -> Counts:
-        return self._bounds[0].counts
+    def skipped(self) -> int:
+        return self._bounds[0].plan.skipped
 
     @property
     def grad_norm(self) -> float | None:
@@ -69,7 +71,11 @@ class Steps:
 
         TypeError or ValueError where one is out of its range.
         """
-        if given > self._active or (given < len(params) and any(grads[i] is not None for i in self._idle)):
+        if given > self._active or sizes_of(optimizer) != self._sizes:
+            return False
+        if optimizer.param_groups[self._groups[0]]["params"][self._position] is not params[0]:
+            return False
+        if given < len(params) and any(grads[i] is not None for i in self._idle):
             return False
         return self._watch.holds(params, state_of(optimizer, params)) and self._follow(optimizer)
 
@@ -80,12 +86,12 @@ class Steps:
             return False
         changed = {}
         for row, (i, known) in enumerate(zip(self._groups, self._known, strict=True)):
-            if known != tuple(map(groups[i].__getitem__, optimizer.names)):
-                changed[row] = optimizer.check_group(groups[i])
+            if known != tuple(map(groups[i].__getitem__, optimizer._names)):
+                changed[row] = optimizer._check_group(groups[i])
                 if optimizer.rule.variant(changed[row]) != self._variants[row]:
                     return False
         for row, values in changed.items():
-            self._known[row] = known_of(groups[self._groups[row]], optimizer.names)
+            self._known[row] = known_of(groups[self._groups[row]], optimizer._names)
             for bound in self._bounds:
                 bound.write(row, values)
         return True
@@ -105,6 +111,11 @@ class Steps:
                 bound.check(some)
         for bound, some in zip(self._bounds, own, strict=True):
             bound.step(some, options, whole=False)
+
+
+def sizes_of(optimizer: Optimizer) -> list[int]:
+    """Parameters of each group: the same ones may come to be others' group."""
+    return [len(group["params"]) for group in optimizer.param_groups]
 
 
 def state_of(optimizer: Optimizer, params: list[torch.Tensor]) -> dict[Any, Any]:

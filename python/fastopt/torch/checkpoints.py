@@ -1,0 +1,138 @@
+"""Checkpoints: what an optimizer's `state_dict` gives and `load_state_dict` takes, in torch's shape."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .. import buffers
+from ..arguments import check_count
+from ..formats import check_seed
+from ..groups import naming
+from .state import STEP
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+
+__all__ = ["load", "own", "state_dict"]
+
+
+def state_dict(optimizer: Optimizer) -> dict[str, Any]:
+    """`Optimizer.state_dict`."""
+    for pre_hook in optimizer._optimizer_state_dict_pre_hooks.values():
+        pre_hook(optimizer)
+    groups: list[dict[str, Any]] = []
+    keys: dict[torch.Tensor, int] = {}
+    group_of: dict[int, dict[str, Any]] = {}
+    for group in optimizer.param_groups:
+        keys.update({param: i for i, param in enumerate(group["params"], len(keys))})
+        groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": [keys[p] for p in group["params"]]})
+        group_of.update(dict.fromkeys(groups[-1]["params"], group))
+    state = {}
+    for key, entry in optimizer.state.items():
+        i = keys[key] if isinstance(key, torch.Tensor) else key
+        counted = isinstance(entry, dict) and STEP in entry
+        state[i] = {**entry, STEP: exported(entry[STEP], group_of.get(i, {}))} if counted else entry
+    result: dict[str, Any] = {"state": state, "param_groups": groups, "fastopt": own(optimizer)}
+    for post_hook in optimizer._optimizer_state_dict_post_hooks.values():
+        replaced = post_hook(optimizer, result)
+        if replaced is not None:
+            result = replaced
+    return result
+
+
+def own(optimizer: Optimizer) -> dict[str, Any]:
+    """What torch's have no place for."""
+    return {
+        "state_dtype": optimizer._layout.state_dtype,
+        "master": optimizer._layout.master,
+        "options": dict(optimizer.options),
+        "seed": optimizer._seed,
+        "skipped_steps": optimizer.skipped_steps,
+    }
+
+
+def exported(step: Any, group: Mapping[str, Any]) -> Any:
+    """A count as torch's optimizers keep it: in floating point, on the GPU only where they are to run there without the host."""
+    if not isinstance(step, torch.Tensor) or step.is_floating_point():
+        return step
+    step = step.to(torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32)
+    return step if group.get("capturable") or group.get("fused") else step.cpu()
+
+
+def load(optimizer: Optimizer, given: Any) -> None:
+    """`Optimizer.load_state_dict`: first every check, then every change."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"state_dict: got {buffers.describe(given)}, expected a dict from state_dict()")
+    given = dict(given)
+    for pre_hook in optimizer._optimizer_load_state_dict_pre_hooks.values():
+        replaced = pre_hook(optimizer, given)
+        if replaced is not None:
+            given = replaced
+    check_parts(given)
+    saved = copy.deepcopy(given["param_groups"])
+    groups, values = groups_of(optimizer, saved)
+    more = given.get("fastopt", {})
+    with naming("state_dict['fastopt']"):
+        options = optimizer.options.accept(without_averages(more.get("options", {}), average=optimizer._layout.average))
+        seed = check_seed(more.get("seed", optimizer._seed))
+        skipped = check_count(more.get("skipped_steps", 0), "skipped_steps")
+    params = {
+        key: (param, row)
+        for old, new, row in zip(saved, groups, values, strict=True)
+        for key, param in zip(old["params"], new["params"], strict=True)
+    }
+    state: defaultdict[Any, Any] = defaultdict(dict)
+    with torch.no_grad():
+        for key, entry in given["state"].items():
+            if key in params:
+                param, row = params[key]
+                state[param] = optimizer._layout.loaded(entry, param, row, f"state_dict['state'][{key!r}]")
+            else:
+                state[key] = entry
+    optimizer.options.assign(options)
+    optimizer._seed, optimizer._skipped = seed, skipped
+    optimizer.__setstate__({"state": state, "param_groups": groups})
+    for post_hook in optimizer._optimizer_load_state_dict_post_hooks.values():
+        post_hook(optimizer)
+
+
+def check_parts(given: Mapping[str, Any]) -> None:
+    """KeyError, as torch's, for what has no state or groups; TypeError where they are none."""
+    for name, value in (("state", given["state"]), ("fastopt", given.get("fastopt", {}))):
+        if not isinstance(value, Mapping):
+            raise TypeError(f"state_dict[{name!r}]: got {buffers.describe(value)}, expected a dict")
+    groups = given["param_groups"]
+    if not isinstance(groups, list) or not all(isinstance(g, Mapping) and isinstance(g.get("params"), list) for g in groups):
+        raise TypeError(
+            f"state_dict['param_groups']: got {buffers.describe(groups)}, expected a list of dicts, each with a list of params"
+        )
+
+
+def groups_of(optimizer: Optimizer, saved: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The saved groups with the optimizer's parameters, and their hyperparameters, checked; ValueError, as torch's, where they do not fit."""
+    present = optimizer.param_groups
+    if len(saved) != len(present):
+        raise ValueError("loaded state dict has a different number of parameter groups")
+    if any(len(new["params"]) != len(old["params"]) for new, old in zip(saved, present, strict=True)):
+        raise ValueError("loaded state dict contains a parameter group that doesn't match the size of optimizer's group")
+    groups, values = [], []
+    for i, (new, old) in enumerate(zip(saved, present, strict=True)):
+        kept = {name: old[name] for name in (*optimizer.defaults, "param_names") if name in old}
+        groups.append({**kept, **new, "params": old["params"]})
+        with naming(f"state_dict['param_groups'][{i}]"):
+            values.append(optimizer._check_group(groups[-1]))
+    return groups, values
+
+
+def without_averages(options: Any, *, average: bool) -> Mapping[str, Any]:
+    """Options of a checkpoint; without `ema_decay` where only one of it and the optimizer has averages, which are a format."""
+    if not isinstance(options, Mapping):
+        raise TypeError(f"options: got {buffers.describe(options)}, expected a dict")
+    if (options.get("ema_decay") is not None) != average:
+        return {name: value for name, value in options.items() if name != "ema_decay"}
+    return options
