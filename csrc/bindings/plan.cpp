@@ -146,7 +146,8 @@ bool Plan::take_one(size_t index, PyObject* grad, bool written, TensorReader& re
     data = view.data();
   } else {
     TensorView view;
-    if (!view.look(reader, grad) || !take_dtype(tensor, view.dtype()) || !view.same_layout(param)) return false;
+    if (!view.look(reader, grad, strict_) || !take_dtype(tensor, view.dtype()) || !view.same_layout(param))
+      return false;
     data = tensor.length ? view.data() : &tensor;  // torch's memory of no elements is null, which is no gradient
   }
   if (tensor.length && overlaps_own(memory(data, tensor.length * grad_size(tensor)))) return false;
@@ -379,21 +380,6 @@ void Plan::floor(const fastopt_options& options) {
 }
 
 void register_plan(py::module_& module) {
-  py::class_<fastopt_options>(module, "Options", "The stages that hold for all tensors of a step; 0 is none.")
-      .def(py::init([](double grad_scale, double clip_value, double max_norm, double ema_decay, bool skip_nonfinite,
-                       bool zero_grad, double norm_eps) {
-             return fastopt_options{grad_scale, clip_value, max_norm, ema_decay, skip_nonfinite, zero_grad, norm_eps};
-           }),
-           py::arg("grad_scale"), py::arg("clip_value"), py::arg("max_norm"), py::arg("ema_decay"),
-           py::arg("skip_nonfinite"), py::arg("zero_grad"), py::arg("norm_eps") = 0.0)
-      .def_readonly("grad_scale", &fastopt_options::grad_scale)
-      .def_readonly("clip_value", &fastopt_options::clip_value)
-      .def_readonly("max_norm", &fastopt_options::max_norm)
-      .def_readonly("ema_decay", &fastopt_options::ema_decay)
-      .def_property_readonly("skip_nonfinite",
-                             [](const fastopt_options& options) { return options.skip_nonfinite != 0; })
-      .def_property_readonly("zero_grad", [](const fastopt_options& options) { return options.zero_grad != 0; })
-      .def_readonly("norm_eps", &fastopt_options::norm_eps);
   py::class_<Plan>(module, "Plan", "The tensors, groups and counts that a step runs over.")
       .def(py::init<const std::string&, const py::list&, int64_t, uint64_t>(), py::arg("rule"), py::arg("tensors"),
            py::arg("groups"), py::arg("seed"))
@@ -409,6 +395,7 @@ void register_plan(py::module_& module) {
       .def("floor", &Plan::floor, py::arg("options"))
       .def("progress_of", &Plan::progress_of, py::arg("index"))
       .def("set_progress", &Plan::set_progress, py::arg("progress"))
+      .def("ignore_history", &Plan::ignore_history)
       .def("share_progress", &Plan::share_progress, py::arg("arrays"))
       .def_property("completed", &Plan::completed, &Plan::set_completed)
       .def_property("skipped", &Plan::skipped, &Plan::set_skipped)

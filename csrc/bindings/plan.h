@@ -32,6 +32,9 @@ class Plan {
   // Takes over gradients for the steps that are given none; false as step().
   bool bind(const py::object& grads);
 
+  // Gradients that require grad are taken for their values from now on, as torch's optimizers do.
+  void ignore_history() { strict_ = false; }
+
   // One step.  False where `grads` are not what the plan expects: nothing was done then, and it is for Python to say
   // why.
   bool step(const py::object& grads, const fastopt_options& options);
@@ -87,6 +90,7 @@ class Plan {
   std::vector<fastopt_tensor> tensors_;
   int64_t completed_ = 0, skipped_ = 0;
   uint64_t seed_;
+  bool strict_ = true;
   fastopt_report report_{-1, 1, 0};
   std::vector<fastopt_group> groups_;
   std::vector<py::object> arrays_;  // what the pointers point into

@@ -47,11 +47,9 @@ class TensorReader {
     return false;
   }
 
-  // Whether it carries autograd's history, or stands for minus its memory, as torch's may: for Python to see to.
-  bool is_plain(PyObject* object) const {
-    return !is_true(PyObject_GetAttr(object, requires_grad_.ptr())) &&
-           !is_true(PyObject_CallMethodNoArgs(object, is_neg_.ptr()));
-  }
+  // Whether autograd has it in hand, or it stands for minus its memory, as torch's may: for Python to see to.
+  bool requires_grad(PyObject* object) const { return is_true(PyObject_GetAttr(object, requires_grad_.ptr())); }
+  bool is_negative(PyObject* object) const { return is_true(PyObject_CallMethodNoArgs(object, is_neg_.ptr())); }
 
  private:
   static bool is_true(PyObject* value) {
@@ -81,10 +79,11 @@ class TensorReader {
 // A gradient that came as a tensor on the CPU.
 class TensorView {
  public:
-  // False where it is none that a step can take as it is.
-  bool look(TensorReader& reader, PyObject* object) {
+  // False where it is none that a step can take as it is; `strict`: nor where it requires grad.
+  bool look(TensorReader& reader, PyObject* object, bool strict) {
     return reader.read(object, tensor_) && tensor_.device_type == dlpack::kCpu && tensor_.lanes == 1 && dtype() >= 0 &&
-           reinterpret_cast<uintptr_t>(data()) % (tensor_.bits / 8) == 0 && reader.is_plain(object);
+           reinterpret_cast<uintptr_t>(data()) % (tensor_.bits / 8) == 0 && !reader.is_negative(object) &&
+           !(strict && reader.requires_grad(object));
   }
 
   void* data() const { return static_cast<char*>(tensor_.data) + tensor_.byte_offset; }

@@ -119,6 +119,7 @@ class Bound:
                 (None if count is None else count.numpy(), [each.numpy() for each in running]) for count, running in numbers
             ]
             self.plan.share_progress(arrays)
+            self.plan.ignore_history()
             self._counts = [count for count, _ in numbers]
             return
         for entry, (count, running) in zip(entries, self.plan.progress_arrays(), strict=True):

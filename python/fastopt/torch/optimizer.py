@@ -169,7 +169,7 @@ class Optimizer(torch.optim.Optimizer):
         self._step(options)
         return loss
 
-    @torch._disable_dynamo  # type: ignore[untyped-decorator]  # torch.compile has nothing to trace here, and would warn of it
+    @torch._disable_dynamo  # torch.compile has nothing to trace here, and would warn of it
     def _step(self, options: StepOptions) -> None:
         bound = self._options.overridden(options, StepOptions) if options else self._options.bound
         params = self._params()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,10 +38,11 @@ class Layout:
             return True
         return self.state_dtype not in (None, "float32", "float64")
 
-    @property
-    def keys(self) -> list[str]:
-        """All that an entry may hold."""
-        return [STEP, *self.rule.carried, *(slot.name for slot in self.rule.slots), EMA, MASTER]
+    def keys(self, groups: Iterable[Mapping[str, Any]]) -> list[str]:
+        """All that a step with these hyperparameters has to do with in entries."""
+        slots = dict.fromkeys(slot for values in groups for slot in self.rule.variant(values).slots)
+        counts = any(self.counts(values) for values in groups)
+        return [*[STEP] * counts, *self.rule.carried, *slots, *[EMA] * self.average, *[MASTER] * (self.master in MASTERS)]
 
     def format(self, slot: str) -> Format | None:
         return state_format(self.state_dtype, self.rule.slot(slot))

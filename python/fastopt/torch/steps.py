@@ -53,7 +53,7 @@ class Steps:
         self._known = [known_of(optimizer.param_groups[i], optimizer._names) for i in self._groups]
         self._variants = [optimizer.rule.variant(each) for each in values]
         state = state_of(optimizer, params)
-        self._watch = _core.Watch(params, state, optimizer._layout.keys)
+        self._watch = _core.Watch(params, state, optimizer._layout.keys(values))
         # The watch holds no references: these do.
         entries = list(state.values())
         self._kept = [list(params), entries, [dict(entry) for entry in entries if isinstance(entry, dict)]]
