@@ -82,10 +82,16 @@ def pair(rule: str, dtype: torch.dtype = torch.float32, **arguments: Any) -> Any
 
 
 def assert_same(one: tuple[Net, Any], other: tuple[Net, Any]) -> None:
-    """But for the optimizers' counts of steps of all parameters, which there are none of in backward."""
+    """Parameters and their state; one that has never had a step may have state already, as it begins."""
     assert bits(list(one[0].parameters())) == bits(list(other[0].parameters()))
-    for a, b in zip(one[0].parameters(), other[0].parameters(), strict=True):
-        assert bits(one[1].state.get(a, {})) == bits(other[1].state.get(b, {}))
+    for name, a in one[0].named_parameters():
+        b = other[0].get_parameter(name)
+        if name != "unused":
+            assert bits(one[1].state.get(a, {})) == bits(other[1].state.get(b, {}))
+    assert all(
+        not float(entry.get("step", 0))
+        for entry in (one[1].state.get(one[0].unused, {}), other[1].state.get(other[0].unused, {}))
+    )
 
 
 FORMATS: list[tuple[torch.dtype, dict[str, Any]]] = [
@@ -357,3 +363,17 @@ def test_stepping_twice_in_one_pass_is_asked_for_twice() -> None:
     train(model, first, range(2), fused=True)
     train(twin, third, range(2), fused=False)
     assert bits(list(model.parameters())) == bits(list(twin.parameters()))
+
+
+@pytest.mark.parametrize("master", ["24bit", "float32"])
+def test_parameters_may_be_loaded_after_it_is_set_up(master: str) -> None:
+    """State is made at once, but masters are the parameters' at their first step."""
+    one, other = pair("Adagrad", torch.bfloat16, master=master, ema_decay=0.9)
+    torch.manual_seed(99)
+    values = {name: torch.randn_like(value) for name, value in one[0].state_dict().items()}
+    fused_in_backward(*one)
+    for model, _ in (one, other):
+        model.load_state_dict(values)
+    train(*one, range(3), fused=True)
+    train(*other, range(3), fused=False)
+    assert_same(one, other)

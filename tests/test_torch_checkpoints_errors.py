@@ -293,7 +293,7 @@ def test_a_file_of_somebody_elses_is_refused(bad: str) -> None:
 
 def test_a_file_with_a_bad_tensor_is_refused() -> None:
     coded = Coded.zeros("8bit", torch.zeros(300))
-    coded.blocks = coded.blocks[:1]
+    coded.parts = (coded.codes, coded.blocks[:1])
     file = io.BytesIO()
     torch.save(coded, file)
     file.seek(0)

@@ -32,7 +32,7 @@ class Hooks:
 def fused_in_backward(model: torch.nn.Module, optimizer: Optimizer) -> Hooks:
     """Lets `loss.backward()` step each parameter of `model` that `optimizer` has, as its gradient arrives, and free the gradient.
 
-    At no time are there more than a few gradients: a model's gradients need no memory of their own.  The numbers are those of `step()`, to
+    At no time are there more than a few gradients: a model's gradients need no memory of their own.  State that there is not yet is made at once.  The numbers are those of `step()`, to
     the bit.  `optimizer.step()` then has nothing left to do but for parameters that are not the model's, and may stay
     in the program for its hooks and schedulers.  Each backward pass is a step: gradients are not accumulated over several, and a
     `GradScaler`, which looks at all of them, has nothing to see.
@@ -50,6 +50,7 @@ def fused_in_backward(model: torch.nn.Module, optimizer: Optimizer) -> Hooks:
     params = [param for param in model.parameters() if param in own and param.requires_grad]
     if not params:
         raise ValueError("optimizer: got one that has none of the model's parameters, expected some")
+    optimizer._allocate(params)  # now: between gradients that come and go it would leave gaps in the heap
     hook = hook_of(weakref.ref(optimizer))
     return Hooks([param.register_post_accumulate_grad_hook(hook) for param in params])
 

@@ -16,7 +16,7 @@ from ..groups import naming
 from ..memory import BLOCK
 from ..options import Options, StepOptions
 from ..rules import OPTIONS, Rule
-from ..tensors import check_storage
+from ..tensors import MASTER, check_storage
 from . import checkpoints
 from .arguments import check_flags, number
 from .binding import Member
@@ -85,7 +85,7 @@ class Optimizer(torch.optim.Optimizer):
         else:
             super().add_param_group(param_group)  # which says what is wrong
         if self.rule.name == "Adagrad":  # whose state torch makes at once
-            self._allocate(self.param_groups[-1], values)
+            self._allocate(self.param_groups[-1]["params"])
 
     def _check_group(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """The hyperparameters of a group, checked, with tensors as numbers; but `lr` stays a tensor where it is on a GPU."""
@@ -107,9 +107,13 @@ class Optimizer(torch.optim.Optimizer):
         named = [(f"params[{i}]", str(param.dtype).removeprefix("torch.")) for i, param in enumerate(params)]
         check_storage(named, self.rule.name, slots, self._layout.state_dtype, self._layout.master)
 
-    def _allocate(self, group: dict[str, Any], values: Mapping[str, Any]) -> None:
-        for i, param in enumerate(group["params"]):
-            self.state[param].update(self._layout.completed({}, param, values, f"params[{i}]"))
+    def _allocate(self, params: list[torch.Tensor]) -> None:
+        """Makes the state of those that have none; averages and masters are taken from a parameter at its first step."""
+        for member in self._members(params):
+            if not self.state.get(member.param):
+                values = self._check_group(self.param_groups[member.group])
+                made = self._layout.completed({}, member.param, values, member.name)
+                self.state[member.param].update({key: value for key, value in made.items() if key not in (EMA, MASTER)})
 
     def _checked_copies(self, copies: Any) -> dict[torch.Tensor, torch.Tensor]:
         """Of `copy_to` by parameter."""
@@ -247,7 +251,7 @@ class Optimizer(torch.optim.Optimizer):
         """Takes 16-bit parameters as they are for their masters: to be called after writing to them where `master` keeps something."""
         for param in self._params():
             if param in self.state:
-                self.state[param].pop("master", None)
+                self.state[param].pop(MASTER, None)
 
     def share_memory(self) -> None:
         """Moves the state to shared memory, for processes that train together."""
