@@ -52,7 +52,7 @@ def built(rule: str, params: Sequence[torch.Tensor], **arguments: Any) -> Any:
 
 
 def run(optimizer: torch.optim.Optimizer, begin: int, end: int, *, gaps: bool = False) -> None:
-    """Steps `begin` to `end` with gradients that depend on the step alone; `gaps`: some parameters have none at some steps.
+    """Steps `begin` to `end` with gradients that depend on the step alone; `gaps`: some parameters have none at some, from the third on.
 
     Gradients are laid out as their parameters: torch's fused optimizers mix up the elements of others.
     """
@@ -61,7 +61,7 @@ def run(optimizer: torch.optim.Optimizer, begin: int, end: int, *, gaps: bool = 
         for i, param in enumerate(params_of(optimizer)):
             grad = nonzero(tuple(param.shape), param.dtype, source)
             laid_out = torch.empty_like(param.detach()).copy_(grad)
-            param.grad = None if gaps and (step + 2 * i) % 5 == 4 else laid_out
+            param.grad = None if gaps and (step + i) % 7 == 6 else laid_out
         optimizer.step()
 
 

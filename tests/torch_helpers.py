@@ -41,8 +41,10 @@ ARGUMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
 
 
 def combinations(rule: str) -> Iterator[dict[str, Any]]:
-    for values in itertools.product(*ARGUMENTS[rule].values()):
-        arguments = dict(zip(ARGUMENTS[rule], values, strict=True))
+    """All; only `lr`, a factor of each step, takes its two values in turn, each along with every value of any other."""
+    others = {name: levels for name, levels in ARGUMENTS[rule].items() if name != "lr"}
+    for i, values in enumerate(itertools.product(*others.values())):
+        arguments = {"lr": ARGUMENTS[rule]["lr"][i.bit_count() % 2], **dict(zip(others, values, strict=True))}
         if not (arguments.get("nesterov") and (arguments["momentum"] == 0 or arguments["dampening"] != 0)):
             yield arguments
 

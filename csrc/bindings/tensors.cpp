@@ -48,6 +48,7 @@ class Watch {
     if (!object || object == Py_None) return;
     if (reader.read(object, tensor)) {
       places.push_back(static_cast<char*>(tensor.data) + tensor.byte_offset);
+      places.push_back(reinterpret_cast<const void*>(layout_of(tensor)));
       return;
     }
     PyObject* const parts = PyObject_GetAttr(object, parts_.ptr());
@@ -56,6 +57,19 @@ class Watch {
       places.push_back(reader.read(PyTuple_GET_ITEM(parts, i), tensor) ? tensor.data : nullptr);
     }
     Py_XDECREF(parts);
+  }
+
+  // Dtype, shape and strides in one number: the same memory may come to be read in another order.
+  static uintptr_t layout_of(const dlpack::Tensor& tensor) {
+    uint64_t hash = (uint64_t{tensor.code} << 8 | tensor.bits) << 8 | static_cast<uint32_t>(tensor.dimensions);
+    const auto add = [&hash](int64_t value) {
+      hash = (hash ^ static_cast<uint64_t>(value)) * 0x9E3779B97F4A7C15u + (hash >> 29);
+    };
+    for (int32_t i = 0; i < tensor.dimensions; ++i) {
+      add(tensor.shape[i]);
+      if (tensor.strides) add(tensor.strides[i]);
+    }
+    return static_cast<uintptr_t>(hash);
   }
 
   py::str parts_{"parts"};

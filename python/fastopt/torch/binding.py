@@ -45,7 +45,9 @@ def check_parameter(param: torch.Tensor, name: str) -> None:
     if param.dtype not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
         hint = "; torch.view_as_real views a complex parameter as real" if param.is_complex() else ""
         raise RuntimeError(f"{name}: got {param.dtype}, expected float32, float64, bfloat16 or float16{hint}")
-    if not is_dense(param) or param.is_neg():
+    if param.is_neg():
+        raise RuntimeError(f"{name}: got a tensor that stands for minus its memory, expected one that was resolved")
+    if not is_dense(param):
         raise RuntimeError(
             f"{name}: got strides {param.stride()} for shape {tuple(param.shape)}, expected memory without gaps and overlaps, in any order"
         )

@@ -147,6 +147,9 @@ class Optimizer(torch.optim.Optimizer):
         offset = 0
         for index, group in enumerate(self.param_groups):
             for i, param in enumerate(group["params"]):
+                if id(param) in members:
+                    name, first = name_of(group, index, i), members[id(param)].name
+                    raise ValueError(f"{name}: got a parameter that is {first} too, expected each once")
                 if id(param) in wanted:
                     members[id(param)] = Member(param, name_of(group, index, i), index, i, offset, self._copies.get(param))
                 offset += -(-param.numel() // BLOCK) * BLOCK

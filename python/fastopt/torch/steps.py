@@ -86,7 +86,7 @@ class Steps:
             return False
         changed = {}
         for row, (i, known) in enumerate(zip(self._groups, self._known, strict=True)):
-            if known != tuple(map(groups[i].__getitem__, optimizer._names)):
+            if not same(known, groups[i], optimizer._names):
                 changed[row] = optimizer._check_group(groups[i])
                 if optimizer.rule.variant(changed[row]) != self._variants[row]:
                     return False
@@ -126,8 +126,16 @@ def state_of(optimizer: Optimizer, params: list[torch.Tensor]) -> dict[Any, Any]
     return {params[0]: state[params[0]]} if params[0] in state else {}
 
 
+def same(known: tuple[Any, ...], group: dict[str, Any], names: list[str]) -> bool:
+    """Whether a group's hyperparameters are those that are known; not of a tensor of several elements, which the check words."""
+    try:
+        return known == (*map(group.__getitem__, names), group["differentiable"])
+    except RuntimeError:
+        return False
+
+
 def known_of(group: dict[str, Any], names: list[str]) -> tuple[Any, ...]:
     """Hyperparameters for the next step to compare with: numbers, but an `lr` on a GPU, which is not to be waited for, as it is."""
     lr = group["lr"]
     on_gpu = isinstance(lr, torch.Tensor) and lr.is_cuda
-    return tuple(lr if name == "lr" and on_gpu else number(group[name]) for name in names)
+    return (*(lr if name == "lr" and on_gpu else number(group[name]) for name in names), group["differentiable"])
