@@ -107,6 +107,28 @@ def test_skipped_steps_are_counted_on() -> None:
         assert other.skipped_steps == 2
 
 
+@in_formats
+def test_going_back_to_an_earlier_checkpoint(dtype: torch.dtype, formats: dict[str, Any]) -> None:
+    """By the optimizer itself, whose steps are bound to other tensors by then, and which has skipped one."""
+    optimizer = built("AdamW", parameters(dtype), **formats, skip_nonfinite=True)
+    run(optimizer, 0, 3)
+    start = everything(optimizer)
+    saved, params = copy.deepcopy(optimizer.state_dict()), [param.detach().clone() for param in params_of(optimizer)]
+    ends = []
+    for _ in range(2):
+        run(optimizer, 3, 6, gaps=True)
+        params_of(optimizer)[0].grad = torch.full_like(params[0], torch.inf)
+        optimizer.step()
+        assert optimizer.skipped_steps == 1
+        ends.append(everything(optimizer))
+        with torch.no_grad():
+            for param, value in zip(params_of(optimizer), params, strict=True):
+                param.copy_(value)
+        optimizer.load_state_dict(saved)
+        assert everything(optimizer) == start
+    assert ends[0] == ends[1] != start
+
+
 # Conversions
 
 
