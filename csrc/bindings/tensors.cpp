@@ -43,20 +43,22 @@ class Watch {
 
   // A tensor that is kept in others has them as `parts`.
   void note(TensorReader& reader, PyObject* object, Places& places) {
-    dlpack::Tensor tensor;
     places.push_back(object);
-    if (!object || object == Py_None) return;
-    if (reader.read(object, tensor)) {
-      places.push_back(static_cast<char*>(tensor.data) + tensor.byte_offset);
-      places.push_back(reinterpret_cast<const void*>(layout_of(tensor)));
-      return;
-    }
+    if (!object || object == Py_None || note_memory(reader, object, places)) return;
     PyObject* const parts = PyObject_GetAttr(object, parts_.ptr());
     PyErr_Clear();
     for (Py_ssize_t i = 0; parts && PyTuple_Check(parts) && i < PyTuple_GET_SIZE(parts); ++i) {
-      places.push_back(reader.read(PyTuple_GET_ITEM(parts, i), tensor) ? tensor.data : nullptr);
+      note_memory(reader, PyTuple_GET_ITEM(parts, i), places);
     }
     Py_XDECREF(parts);
+  }
+
+  static bool note_memory(TensorReader& reader, PyObject* object, Places& places) {
+    dlpack::Tensor tensor;
+    if (!reader.read(object, tensor)) return false;
+    places.push_back(static_cast<char*>(tensor.data) + tensor.byte_offset);
+    places.push_back(reinterpret_cast<const void*>(layout_of(tensor)));
+    return true;
   }
 
   // Dtype, shape and strides in one number: the same memory may come to be read in another order.

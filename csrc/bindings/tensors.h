@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include <algorithm>
+
 #include "arrays.h"
 
 namespace fastopt::bindings {
@@ -38,11 +40,11 @@ struct ExchangeApi {
 // Reads tensors; remembers the interface of the last type, as most have one.
 class TensorReader {
  public:
-  // False where `object` gives no memory that way.
+  // False where `object` gives no memory that way; of a tensor without memory of its own the interface gives null.
   bool read(PyObject* object, dlpack::Tensor& tensor) {
     if (Py_TYPE(object) != type_) look_up(Py_TYPE(object));
     if (!api_) return false;
-    if (api_->tensor_from_object(object, &tensor) == 0) return true;
+    if (api_->tensor_from_object(object, &tensor) == 0) return tensor.data || is_empty(tensor);
     PyErr_Clear();
     return false;
   }
@@ -52,6 +54,10 @@ class TensorReader {
   bool is_negative(PyObject* object) const { return is_true(PyObject_CallMethodNoArgs(object, is_neg_.ptr())); }
 
  private:
+  static bool is_empty(const dlpack::Tensor& tensor) {
+    return std::any_of(tensor.shape, tensor.shape + tensor.dimensions, [](int64_t length) { return length == 0; });
+  }
+
   static bool is_true(PyObject* value) {
     PyErr_Clear();  // where there is no such attribute
     Py_XDECREF(value);

@@ -32,10 +32,12 @@ class Hooks:
 def fused_in_backward(model: torch.nn.Module, optimizer: Optimizer) -> Hooks:
     """Lets `loss.backward()` step each parameter of `model` that `optimizer` has, as its gradient arrives, and free the gradient.
 
-    At no time are there more than a few gradients: a model's gradients need no memory of their own.  State that there is not yet is made at once.  The numbers are those of `step()`, to
-    the bit.  `optimizer.step()` then has nothing left to do but for parameters that are not the model's, and may stay
-    in the program for its hooks and schedulers.  Each backward pass is a step: gradients are not accumulated over several, and a
-    `GradScaler`, which looks at all of them, has nothing to see.
+    At no time are there more than a few gradients: a model's gradients need no memory of their own.  State that there is not
+    yet is made at once.  The numbers are those of `step()`, to the bit.  `optimizer.step()` then has nothing left to do but for
+    parameters that are not the model's, and stays in the program for schedulers, which look for it; its hooks run there and not
+    for each parameter.  Each backward pass is a step: gradients are not accumulated over several, also not by reentrant
+    checkpointing of segments that share a parameter, and a `GradScaler`, which looks at all of them, has nothing to see.  Copies of
+    the model have no hooks.
 
     Returns hooks with `remove()`.  Raises TypeError where an argument is not that, ValueError where the optimizer has none of the
     model's parameters, and RuntimeError, also later from `backward()`, with `max_norm` or `skip_nonfinite`, which need all
@@ -43,6 +45,10 @@ def fused_in_backward(model: torch.nn.Module, optimizer: Optimizer) -> Hooks:
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model: got {type(model).__name__}, expected a torch.nn.Module")
+    if isinstance(model, torch.nn.parallel.DistributedDataParallel):
+        raise RuntimeError(
+            "model: got DistributedDataParallel, which averages gradients after they have arrived, expected another module"
+        )
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer: got {type(optimizer).__name__}, expected one of fastopt.torch's")
     optimizer._check_single_steps()

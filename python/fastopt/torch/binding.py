@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .. import _core, buffers
 from ..plans import make_plan, settle, write_group
 from ..rules import Rule
-from ..tensors import Tensor
+from ..tensors import MASTER, Tensor
 from .state import STEP, Layout, whole_steps
-from .views import array_of, is_dense, like, same_layout
+from .views import array_of, is_dense, like, same_layout, words
 
-__all__ = ["Bound", "Member", "check_gradient", "check_parameter"]
+__all__ = ["Bound", "Member", "check_copy", "check_gradient", "check_parameter"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,18 @@ class Member:
     """What takes a copy of it after each step."""
 
 
+def check_memory(tensor: torch.Tensor, name: str) -> None:
+    """RuntimeError for a tensor that computes by itself (DTensor, FakeTensor, quantized ones), or whose storage is gone."""
+    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        raise RuntimeError(f"{name}: got a {type(tensor).__name__}, which has no memory of its own, expected an ordinary tensor")
+    has_memory = tensor.layout == torch.strided and tensor.device.type in ("cpu", "cuda") and not tensor._is_zerotensor()
+    if has_memory and tensor.numel() and not tensor.data_ptr():
+        raise RuntimeError(f"{name}: got a tensor whose storage is gone, expected one with it")
+
+
 def check_parameter(param: torch.Tensor, name: str) -> None:
     """RuntimeError for a parameter that the kernels cannot update in place."""
-    if is_traceable_wrapper_subclass(param):
-        raise RuntimeError(f"{name}: got a {type(param).__name__}, which has no memory of its own, expected an ordinary tensor")
+    check_memory(param, name)
     if param.layout != torch.strided or param.device.type not in ("cpu", "cuda"):
         raise RuntimeError(f"{name}: got {param.layout} on {param.device}, expected a strided tensor on the CPU or a CUDA device")
     if param.dtype not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
@@ -53,8 +60,17 @@ def check_parameter(param: torch.Tensor, name: str) -> None:
         )
 
 
+def check_copy(value: Any, param: torch.Tensor, name: str) -> None:
+    """ValueError for what cannot take copies of a parameter."""
+    known = isinstance(value, torch.Tensor) and str(value.dtype).removeprefix("torch.") in buffers.DTYPES
+    if not known or value.device != param.device or not same_layout(value, param):
+        came = words(value) if isinstance(value, torch.Tensor) else buffers.describe(value)
+        raise ValueError(f"{name}: got {came}, expected a floating-point tensor laid out as its parameter: {words(param)}")
+
+
 def check_gradient(param: torch.Tensor, grad: torch.Tensor, rule: Rule, name: str) -> None:
     """RuntimeError, as torch's, for a gradient of a kind that no step takes."""
+    check_memory(grad, f"{name}: the gradient")
     if grad.layout != torch.strided:
         raise RuntimeError(f"{name}: {rule.name} does not support sparse gradients")
     if grad.shape != param.shape or grad.device != param.device:
@@ -84,6 +100,8 @@ class Bound:
         self.params = [member.param for member in members]
         for member in members:
             check_parameter(member.param, member.name)
+            # Of another dtype than when the optimizer was built it may have no use for its master.
+            layout.check([(member.name, member.param)], values[groups[member.group]], None)
         known = [state.get(member.param) or {} for member in members]
         entries = [layout.completed(old, m.param, values[groups[m.group]], m.name) for old, m in zip(known, members, strict=True)]
         tensors = [made_of(layout, entry, member, groups[member.group]) for entry, member in zip(entries, members, strict=True)]
@@ -105,6 +123,8 @@ class Bound:
         for member, entry in zip(members, entries, strict=True):
             if entry:  # SGD without momentum has none, nor has torch's
                 state.setdefault(member.param, {}).update(entry)
+            if not layout.has_extra(member.param) and member.param in state:
+                state[member.param].pop(MASTER, None)  # of another dtype that the parameter had
         self._written = [written(member, entry) for member, entry in zip(members, entries, strict=True)]
         self._all_written = list(itertools.chain.from_iterable(self._written))
         settle(self.plan)
@@ -178,6 +198,7 @@ def made_of(layout: Layout, entry: Mapping[str, Any], member: Member, group: int
     tensor = layout.tensor(entry, member.param, member.name, group)
     if member.copy is not None:
         tensor.copy_name = f"copy_to of {member.name}"
+        check_copy(member.copy, member.param, tensor.copy_name)
         tensor.copy = array_of(member.copy, tensor.copy_name)
         tensor.copy_dtype = buffers.DTYPES.index(buffers.dtype_name(tensor.copy))
     return tensor
@@ -195,7 +216,8 @@ def written(member: Member, entry: Mapping[str, Any]) -> list[torch.Tensor]:
 
 def with_layout(grad: torch.Tensor, param: torch.Tensor) -> torch.Tensor:
     """A gradient with its elements in the order of the parameter's, itself where it has that."""
-    if same_layout(grad, param) and not grad.is_neg() and grad.data_ptr() % grad.element_size() == 0:
+    plain = not grad.is_neg() and not grad._is_zerotensor()
+    if plain and same_layout(grad, param) and grad.data_ptr() % grad.element_size() == 0:
         return grad
     return like(param, grad.dtype).copy_(grad)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 from ..formats import STORAGE
 from ..from_table import described
 from ..rules import OPTIONS, RULES, Rule
@@ -39,8 +42,22 @@ def docstring(rule: Rule) -> str:
 
 def make_class(rule: Rule) -> type[Optimizer]:
     """The optimizer class of a row."""
-    members = {"rule": rule, "__doc__": docstring(rule), "__signature__": class_signature(rule), "__module__": "fastopt.torch"}
-    return type(rule.name, (Optimizer,), members)
+    signature = class_signature(rule)
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        super(made, self).__init__(*args, **kwargs)
+
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    __init__.__signature__ = signature.replace(parameters=[own, *signature.parameters.values()])  # type: ignore[attr-defined]  # read by inspect
+    members = {
+        "rule": rule,
+        "_signature": signature,
+        "__init__": __init__,
+        "__doc__": docstring(rule),
+        "__module__": "fastopt.torch",
+    }
+    made = type(rule.name, (Optimizer,), members)
+    return made
 
 
 globals().update({rule.name: make_class(rule) for rule in RULES.values()})

@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from .. import _core, buffers
+from .. import _core
 from ..arguments import bind_arguments
 from ..formats import STORAGE, check_seed, with_variance_floor
 from ..groups import naming
 from ..memory import BLOCK
 from ..options import Options, StepOptions
 from ..rules import OPTIONS, Rule
-from ..tensors import MASTER, check_storage
+from ..tensors import MASTER
 from . import checkpoints
 from .arguments import check_flags, number
-from .binding import Member
+from .binding import Member, check_copy
 from .state import EMA, Layout
 from .steps import Steps
-from .views import same_layout, words
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -34,7 +33,7 @@ class Optimizer(torch.optim.Optimizer):
     """What the rules' classes have in common.  Use the classes: `SGD`, `Adam`, `AdamW` and the others."""
 
     rule: ClassVar[Rule]
-    __signature__: ClassVar[inspect.Signature]
+    _signature: ClassVar[inspect.Signature]
     param_groups: list[dict[str, Any]]
     state: defaultdict[Any, Any]
     grad_scale: Any  # these two are there while a GradScaler makes a step
@@ -43,7 +42,7 @@ class Optimizer(torch.optim.Optimizer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if type(self) is Optimizer:
             raise TypeError("Optimizer: expected one of the rules' classes, such as AdamW")
-        given = bind_arguments(type(self).__name__, type(self).__signature__, args, kwargs)
+        given = bind_arguments(type(self).__name__, self._signature, args, kwargs)
         params, copies = given.pop("params"), given.pop("copy_to")
         seed = check_seed(given.pop("seed"))
         formats = {each.name: each.check(given.pop(each.name)) for each in STORAGE if each.choices}
@@ -67,6 +66,7 @@ class Optimizer(torch.optim.Optimizer):
         """Lets the next steps bind everything anew."""
         self._steps: Steps | None = None
         self._single: dict[torch.Tensor, Steps] = {}  # of parameters that take their steps in backward
+        self._places: dict[int, Member] = {}  # of parameters by their id
 
     # Groups
 
@@ -78,7 +78,8 @@ class Optimizer(torch.optim.Optimizer):
                 values = self._check_group(merged)
             super().add_param_group(param_group)
             try:
-                self._check_params(self.param_groups[-1]["params"], values)
+                named = [(f"params[{i}]", param) for i, param in enumerate(self.param_groups[-1]["params"])]
+                self._layout.check(named, values, self._layout.master)
             except Exception:
                 self.param_groups.pop()
                 raise
@@ -102,11 +103,6 @@ class Optimizer(torch.optim.Optimizer):
         checked = self.rule.check(with_variance_floor(values, self._layout.state_dtype))
         return {**checked, "lr": lr} if on_gpu else checked
 
-    def _check_params(self, params: list[torch.Tensor], values: Mapping[str, Any]) -> None:
-        slots = [self.rule.slot(name) for name in self.rule.variant(values).slots]
-        named = [(f"params[{i}]", str(param.dtype).removeprefix("torch.")) for i, param in enumerate(params)]
-        check_storage(named, self.rule.name, slots, self._layout.state_dtype, self._layout.master)
-
     def _allocate(self, params: list[torch.Tensor]) -> None:
         """Makes the state of those that have none; averages and masters are taken from a parameter at its first step."""
         for member in self._members(params):
@@ -124,24 +120,22 @@ class Optimizer(torch.optim.Optimizer):
         if len(copies) != len(params):
             raise ValueError(f"copy_to: got {len(copies)} tensors, expected {len(params)}, one or None for each parameter")
         for i, (value, param) in enumerate(zip(copies, params, strict=True)):
-            if value is None:
-                continue
-            known = isinstance(value, torch.Tensor) and str(value.dtype).removeprefix("torch.") in buffers.DTYPES
-            if not known or value.device != param.device or not same_layout(value, param):
-                came = words(value) if isinstance(value, torch.Tensor) else buffers.describe(value)
-                raise ValueError(
-                    f"copy_to[{i}]: got {came}, expected a floating-point tensor laid out as its parameter: {words(param)}"
-                )
+            if value is not None:
+                check_copy(value, param, f"copy_to[{i}]")
         return {param: value for param, value in zip(params, copies, strict=True) if value is not None}
 
     def _params(self) -> list[torch.Tensor]:
         if len(self.param_groups) == 1:
-            only: list[torch.Tensor] = self.param_groups[0]["params"]
-            return only
+            only = self.param_groups[0]["params"]
+            return only if isinstance(only, list) else list(only)
         return [param for group in self.param_groups for param in group["params"]]
 
     def _members(self, params: list[torch.Tensor]) -> list[Member]:
         """These parameters, all or some, with their place among all of them."""
+        if len(params) == 1 and (known := self._places.get(id(params[0]))) is not None:
+            group = self.param_groups[known.group]["params"] if known.group < len(self.param_groups) else []
+            if known.position < len(group) and group[known.position] is params[0]:
+                return [known]
         wanted = set(map(id, params))
         members: dict[int, Member] = {}
         offset = 0
@@ -155,6 +149,7 @@ class Optimizer(torch.optim.Optimizer):
                 offset += -(-param.numel() // BLOCK) * BLOCK
         if len(members) != len(wanted):
             raise RuntimeError("param_groups: got a step of a parameter that is in none of the groups, expected one that is")
+        self._places.update(members)
         return [members[id(param)] for param in params]
 
     # The step
@@ -188,7 +183,8 @@ class Optimizer(torch.optim.Optimizer):
                     return
                 bound = amp
             if self._steps is None or not self._steps.serves(self, params, grads, given):
-                self._steps = Steps(self, params, grads, self.skipped_steps)
+                self._skipped, self._steps = self.skipped_steps, None  # with memory that may be needed
+                self._steps = Steps(self, params, grads, self._skipped)
             self._steps.step(grads, given, bound)
 
     def _check_single_steps(self) -> None:
@@ -198,6 +194,7 @@ class Optimizer(torch.optim.Optimizer):
                     f"{name}: got {self._options[name]!r}, which needs all gradients at once, expected a step without it"
                 )
 
+    @torch._disable_dynamo
     def step_parameter(self, param: torch.Tensor) -> None:
         """The step of one parameter that has a gradient; `fused_in_backward` calls it.
 

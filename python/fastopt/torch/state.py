@@ -13,7 +13,7 @@ from ..formats import FORMATS, Format, param_format, state_format
 from ..groups import naming
 from ..rules import Rule
 from ..stored import Stored
-from ..tensors import CORRECTIONS, MASTER, Tensor
+from ..tensors import CORRECTIONS, MASTER, Tensor, check_storage
 from .coded import Coded
 from .views import arithmetic, array_of, like, same_layout, words
 
@@ -43,6 +43,12 @@ class Layout:
         slots = dict.fromkeys(slot for values in groups for slot in self.rule.variant(values).slots)
         counts = any(self.counts(values) for values in groups)
         return [*[STEP] * counts, *self.rule.carried, *slots, *[EMA] * self.average, *[MASTER] * (self.master in MASTERS)]
+
+    def check(self, params: Iterable[tuple[str, torch.Tensor]], values: Mapping[str, Any], master: str | None) -> None:
+        """ValueError where parameters, given with their names, cannot have state or masters in these formats."""
+        slots = [self.rule.slot(name) for name in self.rule.variant(values).slots]
+        named = [(name, str(param.dtype).removeprefix("torch.")) for name, param in params]
+        check_storage(named, self.rule.name, slots, self.state_dtype, master)
 
     def format(self, slot: str) -> Format | None:
         return state_format(self.state_dtype, self.rule.slot(slot))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from .. import _core
-from .arguments import number
 from .binding import Bound, check_gradient, check_parameter
+from .known import Known
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -31,6 +31,8 @@ class Steps:
         members = optimizer._members(params)
         self._groups = sorted({member.group for member in members})
         self._position = members[0].position
+        self._single = len(params) == 1
+        self._sizes = self._sizes_of(optimizer)
         values = [optimizer._check_group(optimizer.param_groups[i]) for i in self._groups]
         devices: dict[torch.device, list[int]] = {}
         for i, (member, grad) in enumerate(zip(members, grads, strict=True)):
@@ -48,12 +50,12 @@ class Steps:
         active = set(itertools.chain.from_iterable(self._indices))
         self._active = len(active)
         self._idle = [i for i in range(len(params)) if i not in active]
-        self._sizes = sizes_of(optimizer)
-        # Of each group the hyperparameters as they were written to the plans, and what they made of them.
-        self._known = [known_of(optimizer.param_groups[i], optimizer._names) for i in self._groups]
-        self._variants = [optimizer.rule.variant(each) for each in values]
+        self._known = [
+            Known(optimizer.param_groups[i], each, optimizer._names) for i, each in zip(self._groups, values, strict=True)
+        ]
+        self._copies = [member.copy for member in members if member.copy is not None]
         state = state_of(optimizer, params)
-        self._watch = _core.Watch(params, state, optimizer._layout.keys(values))
+        self._watch = _core.Watch(params + self._copies, state, optimizer._layout.keys(values))
         # The watch holds no references: these do.
         entries = list(state.values())
         self._kept = [list(params), entries, [dict(entry) for entry in entries if isinstance(entry, dict)]]
@@ -71,29 +73,34 @@ class Steps:
 
         TypeError or ValueError where one is out of its range.
         """
-        if given > self._active or sizes_of(optimizer) != self._sizes:
+        if given > self._active or self._sizes_of(optimizer) != self._sizes:
             return False
         if optimizer.param_groups[self._groups[0]]["params"][self._position] is not params[0]:
             return False
         if given < len(params) and any(grads[i] is not None for i in self._idle):
             return False
-        return self._watch.holds(params, state_of(optimizer, params)) and self._follow(optimizer)
+        watched = params + self._copies if self._copies else params
+        return self._watch.holds(watched, state_of(optimizer, params)) and self._follow(optimizer)
+
+    def _sizes_of(self, optimizer: Optimizer) -> list[int]:
+        """How many parameters the groups have: with the order of all, or the position of one, it tells the group of each."""
+        groups = optimizer.param_groups
+        return [len(group["params"]) for group in (groups[self._groups[0] :][:1] if self._single else groups)]
 
     def _follow(self, optimizer: Optimizer) -> bool:
         """Writes changed hyperparameters to the plans; False where they ask for other state."""
-        groups = optimizer.param_groups
-        if self._groups[-1] >= len(groups):
-            return False
-        changed = {}
+        changed: list[tuple[int, Known]] = []
         for row, (i, known) in enumerate(zip(self._groups, self._known, strict=True)):
-            if not same(known, groups[i], optimizer._names):
-                changed[row] = optimizer._check_group(groups[i])
-                if optimizer.rule.variant(changed[row]) != self._variants[row]:
+            group = optimizer.param_groups[i]
+            if not known.holds(group):
+                values = known.changed(group, optimizer)
+                if optimizer.rule.variant(values) != optimizer.rule.variant(known.values):
                     return False
-        for row, values in changed.items():
-            self._known[row] = known_of(groups[self._groups[row]], optimizer._names)
+                changed.append((row, Known(group, values, optimizer._names)))
+        for row, known in changed:
+            self._known[row] = known
             for bound in self._bounds:
-                bound.write(row, values)
+                bound.write(row, known.values)
         return True
 
     def step(self, grads: Gradients, given: int, options: _core.Options) -> None:
@@ -113,29 +120,9 @@ class Steps:
             bound.step(some, options, whole=False)
 
 
-def sizes_of(optimizer: Optimizer) -> list[int]:
-    """Parameters of each group: the same ones may come to be others' group."""
-    return [len(group["params"]) for group in optimizer.param_groups]
-
-
 def state_of(optimizer: Optimizer, params: list[torch.Tensor]) -> dict[Any, Any]:
     """The part of the optimizer's state that steps of `params`, all or one, look at."""
     state: dict[Any, Any] = optimizer.state
     if len(params) > 1:
         return state
     return {params[0]: state[params[0]]} if params[0] in state else {}
-
-
-def same(known: tuple[Any, ...], group: dict[str, Any], names: list[str]) -> bool:
-    """Whether a group's hyperparameters are those that are known; not of a tensor of several elements, which the check words."""
-    try:
-        return known == (*map(group.__getitem__, names), group["differentiable"])
-    except RuntimeError:
-        return False
-
-
-def known_of(group: dict[str, Any], names: list[str]) -> tuple[Any, ...]:
-    """Hyperparameters for the next step to compare with: numbers, but an `lr` on a GPU, which is not to be waited for, as it is."""
-    lr = group["lr"]
-    on_gpu = isinstance(lr, torch.Tensor) and lr.is_cuda
-    return (*(lr if name == "lr" and on_gpu else number(group[name]) for name in names), group["differentiable"])

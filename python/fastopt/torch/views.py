@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from .. import buffers
@@ -21,7 +22,8 @@ def array_of(tensor: torch.Tensor, name: str) -> buffers.Array:
     tensor = tensor.detach()
     if tensor.device.type != "cpu":
         return buffers.as_array(tensor, name)
-    array: buffers.Array = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    # Not by tensor.numpy(), after which torch lets no one resize the storage.
+    array: buffers.Array = np.from_dlpack(tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor)
     return array.view(buffers.BFLOAT16) if tensor.dtype == torch.bfloat16 else array
 
 

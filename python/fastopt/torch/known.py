@@ -1,0 +1,60 @@
+"""`Known`: a group's hyperparameters as they were, for the next step to compare with."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .arguments import number
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+
+__all__ = ["Known"]
+
+
+class Known:
+    """What a group had, and what the rule made of it in `values`."""
+
+    def __init__(self, group: dict[str, Any], values: dict[str, Any], names: list[str]) -> None:
+        self.values = values
+        self._names = names
+        self._given = self._of(group)
+        self._numbers = [self._number(name, value) for name, value in zip(names, self._given, strict=False)]
+        self._live = any(map(is_live, self._given))
+
+    def _of(self, group: dict[str, Any]) -> tuple[Any, ...]:
+        return (*map(group.__getitem__, self._names), group["differentiable"])
+
+    def _number(self, name: str, value: Any) -> Any:
+        """As a number, but an `lr` on a GPU, which is not to be waited for, as it is."""
+        return value if name == "lr" and isinstance(value, torch.Tensor) and value.is_cuda else number(value)
+
+    def holds(self, group: dict[str, Any]) -> bool:
+        """Whether the group still has these values."""
+        given = self._of(group)
+        if not self._live and all(map(operator.is_, given, self._given)):
+            return True
+        return bool(given[-1] is self._given[-1]) and self._different(given) == []
+
+    def _different(self, given: tuple[Any, ...]) -> list[str] | None:
+        """The names of those that differ; None where one is a tensor that is no number, which the check of groups words."""
+        try:
+            now = [self._number(name, value) for name, value in zip(self._names, given, strict=False)]
+            return [name for name, a, b in zip(self._names, now, self._numbers, strict=True) if a is not b and a != b]
+        except (RuntimeError, ValueError):
+            return None
+
+    def changed(self, group: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+        """The group's values, checked: with a schedule that changes `lr` alone, that alone."""
+        given, lr = self._of(group), group["lr"]
+        if given[-1] is self._given[-1] and isinstance(lr, (int, float)) and self._different(given) == ["lr"]:
+            return {**self.values, "lr": optimizer.rule.argument("lr").check(lr)}
+        return optimizer._check_group(group)
+
+
+def is_live(value: Any) -> bool:
+    """Whether what it holds may change while it stays the same object."""
+    return isinstance(value, (torch.Tensor, list)) or (isinstance(value, tuple) and any(map(is_live, value)))
