@@ -307,6 +307,20 @@ def test_steps_of_single_parameters(device: Any) -> None:
             set_grad(q, None)
         theirs.step()
     assert_same(device, here, there)
+    for _ in range(2):
+        give(device, here, there)
+        ours.step()
+        theirs.step()
+    for q in there:
+        set_grad(q, torch.randn_like(q))
+    for p, q in zip(here, there, strict=True):
+        p.grad = device.host(q.grad).clone()
+        set_grad(q, device.tensor(p.grad))
+        theirs.step_parameter(q)
+        set_grad(q, None)
+    ours.step()
+    assert_same(device, here, there)
+    assert [float(theirs.state[q]["step"]) for q in there] == [6] * len(there)
 
 
 def test_parameters_on_two_devices(device: Any) -> None:

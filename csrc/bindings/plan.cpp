@@ -183,6 +183,10 @@ bool Plan::take(const py::object& grads, std::vector<py::object>& held, bool wri
     PyObject** items = PySequence_Fast_ITEMS(grads.ptr());
     held.reserve(count);
     for (size_t i = 0; i < count; ++i) {
+      if (i + 16 < count) {  // objects of a big model are not in the cache
+        __builtin_prefetch(items[i + 16]);
+        __builtin_prefetch(params_[i + 16].ptr());
+      }
       held.push_back(py::reinterpret_borrow<py::object>(items[i]));
       if (!take_one(i, items[i], written, reader)) return false;
     }

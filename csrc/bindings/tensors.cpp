@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,10 @@ class Watch {
   // `state` maps parameters to dicts; `keys` are those of a dict's entries that matter.
   Watch(const py::list& params, const py::dict& state, std::vector<py::object> keys) : keys_(std::move(keys)) {
     walk(params, state, known_);
+    PyObject *param, *entry;
+    for (Py_ssize_t i = 0; PyDict_Next(state.ptr(), &i, &param, &entry);) {
+      if (PyDict_Check(entry)) entries_.push_back(entry);
+    }
   }
 
   bool holds(const py::list& params, const py::dict& state) {
@@ -32,7 +37,9 @@ class Watch {
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(params.ptr()); ++i)
       note(reader, PyList_GET_ITEM(params.ptr(), i), places);
     PyObject *param, *entry;
-    for (Py_ssize_t i = 0; PyDict_Next(state.ptr(), &i, &param, &entry);) {
+    size_t count = 0;
+    for (Py_ssize_t i = 0; PyDict_Next(state.ptr(), &i, &param, &entry); ++count) {
+      if (count + kDictsAhead < entries_.size()) look_into(entries_[count + kDictsAhead]);
       places.push_back(param);
       places.push_back(entry);
       if (!PyDict_Check(entry)) continue;
@@ -43,6 +50,7 @@ class Watch {
 
   // A tensor that is kept in others has them as `parts`.
   void note(TensorReader& reader, PyObject* object, Places& places) {
+    look_ahead(places.size());
     places.push_back(object);
     if (!object || object == Py_None || note_memory(reader, object, places)) return;
     PyObject* const parts = PyObject_GetAttr(object, parts_.ptr());
@@ -57,8 +65,21 @@ class Watch {
     dlpack::Tensor tensor;
     if (!reader.read(object, tensor)) return false;
     places.push_back(static_cast<char*>(tensor.data) + tensor.byte_offset);
+    places.push_back(tensor.shape);  // within the tensor's own memory, and so a hint for look_ahead
     places.push_back(reinterpret_cast<const void*>(layout_of(tensor)));
     return true;
+  }
+
+  static void look_into(PyObject* dict) {
+    const char* const keys = reinterpret_cast<const char*>(reinterpret_cast<PyDictObject*>(dict)->ma_keys);
+    for (int line = 0; line < 4; ++line) __builtin_prefetch(keys + 64 * line);
+  }
+
+  // Fetches what the walk will read soon, if it finds what it found before: objects of a big model are not in the
+  // cache.
+  void look_ahead(size_t now) const {
+    constexpr size_t kAhead = 64, kMost = 5;
+    for (size_t i = now + kAhead; i < std::min(now + kAhead + kMost, known_.size()); ++i) __builtin_prefetch(known_[i]);
   }
 
   // Dtype, shape and strides in one number: the same memory may come to be read in another order.
@@ -77,7 +98,11 @@ class Watch {
   py::str parts_{"parts"};
   std::vector<py::object> keys_;
   Places known_, seen_;
+  static constexpr size_t kDictsAhead = 4;
+  std::vector<PyObject*> entries_;  // the dicts, for look_into: the owner keeps these too
 };
+
+constexpr size_t kAhead = 16;
 
 // The attribute `grad` of each, and how many are not None.
 std::pair<py::list, size_t> gradients_of(const py::list& params) {
@@ -86,6 +111,7 @@ std::pair<py::list, size_t> gradients_of(const py::list& params) {
   py::list grads(count);
   size_t given = 0;
   for (size_t i = 0; i < count; ++i) {
+    if (i + kAhead < count) __builtin_prefetch(PyList_GET_ITEM(params.ptr(), i + kAhead));
     PyObject* const grad = PyObject_GetAttr(PyList_GET_ITEM(params.ptr(), i), name.ptr());
     if (!grad) throw py::error_already_set();
     given += grad != Py_None;

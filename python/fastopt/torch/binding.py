@@ -126,7 +126,9 @@ class Bound:
             if not layout.has_extra(member.param) and member.param in state:
                 state[member.param].pop(MASTER, None)  # of another dtype that the parameter had
         self._written = [written(member, entry) for member, entry in zip(members, entries, strict=True)]
+        self._own_written = [written(member, {}) for member in members]
         self._all_written = list(itertools.chain.from_iterable(self._written))
+        self._params_written = list(itertools.chain.from_iterable(self._own_written))
         settle(self.plan)
 
     def _steps(self, old: Mapping[str, Any], entry: Mapping[str, Any], name: str) -> int:
@@ -156,15 +158,14 @@ class Bound:
             values = {**values, "lr": array_of(lr, "lr") if lr.device == self.params[0].device else lr.item()}
         write_group(self.plan, index, self._layout.rule, values)
 
-    def step(self, grads: list[torch.Tensor | None], options: _core.Options, *, whole: bool) -> None:
-        """A step of the parameters that have a gradient; `whole`: all have one."""
+    def step(self, grads: list[torch.Tensor | None], options: _core.Options, *, whole: bool, seen: bool) -> None:
+        """A step of the parameters that have a gradient; `whole`: all have one; `seen`: autograd may have kept state too."""
         if not self.plan.step(grads, options):
             self._step_with_care(grads, options)
-        touched = self._all_written
+        touched = self._all_written if seen else self._params_written
         if not whole:
-            touched = [
-                tensor for tensors, grad in zip(self._written, grads, strict=True) if grad is not None for tensor in tensors
-            ]
+            of_each = self._written if seen else self._own_written
+            touched = [tensor for tensors, grad in zip(of_each, grads, strict=True) if grad is not None for tensor in tensors]
         torch.autograd.graph.increment_version(touched)
         if options.zero_grad:
             torch.autograd.graph.increment_version([grad for grad in grads if grad is not None])

@@ -97,6 +97,7 @@ def load(optimizer: Optimizer, given: Any) -> None:
     optimizer.options.assign(options)
     optimizer._seed, optimizer._skipped = seed, skipped
     optimizer.__setstate__({"state": state, "param_groups": groups})
+    optimizer._state_seen = False  # all of it is new
     for post_hook in optimizer._optimizer_load_state_dict_post_hooks.values():
         post_hook(optimizer)
 

@@ -35,7 +35,6 @@ class Optimizer(torch.optim.Optimizer):
     rule: ClassVar[Rule]
     _signature: ClassVar[inspect.Signature]
     param_groups: list[dict[str, Any]]
-    state: defaultdict[Any, Any]
     grad_scale: Any  # these two are there while a GradScaler makes a step
     found_inf: Any
 
@@ -52,6 +51,7 @@ class Optimizer(torch.optim.Optimizer):
         self._step_supports_amp_scaling = bool(given.get("fused"))
         self._copies: dict[torch.Tensor, torch.Tensor] = {}
         super().__init__(params, given)
+        self._state_seen = False
         self._copies = self._checked_copies(copies)
 
     def _set_up(self, formats: Mapping[str, Any], options: Options, seed: int) -> None:
@@ -60,6 +60,7 @@ class Optimizer(torch.optim.Optimizer):
         self._names = [h.name for h in self.rule.arguments]
         self._options, self._seed = options, seed
         self._skipped = 0  # before the present plans
+        self._state_seen = True
         self._forget()
 
     def _forget(self) -> None:
@@ -67,6 +68,26 @@ class Optimizer(torch.optim.Optimizer):
         self._steps: Steps | None = None
         self._single: dict[torch.Tensor, Steps] = {}  # of parameters that take their steps in backward
         self._places: dict[int, Member] = {}  # of parameters by their id
+
+    # State.  Until somebody has asked for it, nobody can have moved or replaced what is in it, nor can autograd have kept it: a step
+    # then need not look at it, which with many small parameters is most of its time.
+
+    @property
+    def state(self) -> defaultdict[Any, Any]:
+        """torch's: parameter -> dict.  Its tensors are live: what is written to them, or put in their place, acts on the next step."""
+        self._state_seen = True
+        return self._own_state
+
+    @state.setter
+    def state(self, value: defaultdict[Any, Any]) -> None:
+        self._state_seen = True
+        self.__dict__["state"] = value
+
+    @property
+    def _own_state(self) -> defaultdict[Any, Any]:
+        """The same for fastopt itself, which keeps nothing of it for others."""
+        state: defaultdict[Any, Any] = self.__dict__["state"]
+        return state
 
     # Groups
 
@@ -106,10 +127,10 @@ class Optimizer(torch.optim.Optimizer):
     def _allocate(self, params: list[torch.Tensor]) -> None:
         """Makes the state of those that have none; averages and masters are taken from a parameter at its first step."""
         for member in self._members(params):
-            if not self.state.get(member.param):
+            if not self._own_state.get(member.param):
                 values = self._check_group(self.param_groups[member.group])
                 made = self._layout.completed({}, member.param, values, member.name)
-                self.state[member.param].update({key: value for key, value in made.items() if key not in (EMA, MASTER)})
+                self._own_state[member.param].update({key: value for key, value in made.items() if key not in (EMA, MASTER)})
 
     def _checked_copies(self, copies: Any) -> dict[torch.Tensor, torch.Tensor]:
         """Of `copy_to` by parameter."""
@@ -185,7 +206,7 @@ class Optimizer(torch.optim.Optimizer):
             if self._steps is None or not self._steps.serves(self, params, grads, given):
                 self._skipped, self._steps = self.skipped_steps, None  # with memory that may be needed
                 self._steps = Steps(self, params, grads, self._skipped)
-            self._steps.step(grads, given, bound)
+            self._steps.step(grads, given, bound, seen=self._state_seen)
 
     def _check_single_steps(self) -> None:
         for name in ("max_norm", "skip_nonfinite"):
@@ -205,7 +226,9 @@ class Optimizer(torch.optim.Optimizer):
             steps, grads = self._single.get(param), [param.grad]
             if steps is None or not steps.serves(self, [param], grads, 1):
                 steps = self._single[param] = Steps(self, [param], grads, self.skipped_steps)
-            steps.step(grads, 1, self._options.bound)
+                # On a GPU `state` looks at the counts of the last plan that was made; others have to notice.
+                self._state_seen = self._state_seen or param.is_cuda
+            steps.step(grads, 1, self._options.bound, seen=self._state_seen)
 
     def _unscaled(self, grads: list[torch.Tensor | None], options: StepOptions) -> _core.Options | None:
         """What `torch.amp.GradScaler` asks of a fused optimizer: None where the step is to be skipped."""

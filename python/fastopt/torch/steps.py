@@ -39,12 +39,12 @@ class Steps:
             if grad is not None:
                 check_parameter(member.param, member.name)
                 check_gradient(member.param, grad, optimizer.rule, member.name)
-            if grad is not None or optimizer.state.get(member.param):
+            if grad is not None or optimizer._own_state.get(member.param):
                 devices.setdefault(member.param.device, []).append(i)
         self._indices = list(devices.values())  # of each plan its parameters
         rows = {group: row for row, group in enumerate(self._groups)}
         self._bounds = [
-            Bound(optimizer._layout, [members[i] for i in own], rows, optimizer.state, values, optimizer._seed, skipped)
+            Bound(optimizer._layout, [members[i] for i in own], rows, optimizer._own_state, values, optimizer._seed, skipped)
             for own in self._indices
         ]
         active = set(itertools.chain.from_iterable(self._indices))
@@ -55,6 +55,7 @@ class Steps:
         ]
         self._copies = [member.copy for member in members if member.copy is not None]
         state = state_of(optimizer, params)
+        self._watch_params = _core.Watch(params + self._copies, {}, [])
         self._watch = _core.Watch(params + self._copies, state, optimizer._layout.keys(values))
         # The watch holds no references: these do.
         entries = list(state.values())
@@ -80,7 +81,11 @@ class Steps:
         if given < len(params) and any(grads[i] is not None for i in self._idle):
             return False
         watched = params + self._copies if self._copies else params
-        return self._watch.holds(watched, state_of(optimizer, params)) and self._follow(optimizer)
+        if optimizer._state_seen:
+            unmoved = self._watch.holds(watched, state_of(optimizer, params))
+        else:
+            unmoved = self._watch_params.holds(watched, {})
+        return unmoved and self._follow(optimizer)
 
     def _sizes_of(self, optimizer: Optimizer) -> list[int]:
         """How many parameters the groups have: with the order of all, or the position of one, it tells the group of each."""
@@ -103,10 +108,10 @@ class Steps:
                 bound.write(row, known.values)
         return True
 
-    def step(self, grads: Gradients, given: int, options: _core.Options) -> None:
-        """A step of those parameters whose gradient, `given` in number, is not None."""
+    def step(self, grads: Gradients, given: int, options: _core.Options, *, seen: bool) -> None:
+        """A step of those parameters whose gradient, `given` in number, is not None; `seen`: somebody may have kept state."""
         if len(self._bounds) == 1 and not self._idle:
-            self._bounds[0].step(grads, options, whole=given == len(grads))
+            self._bounds[0].step(grads, options, whole=given == len(grads), seen=seen)
             return
         own = [[grads[i] for i in indices] for indices in self._indices]
         if len(self._bounds) > 1:
@@ -117,12 +122,12 @@ class Steps:
             for bound, some in zip(self._bounds, own, strict=True):
                 bound.check(some)
         for bound, some in zip(self._bounds, own, strict=True):
-            bound.step(some, options, whole=False)
+            bound.step(some, options, whole=False, seen=seen)
 
 
 def state_of(optimizer: Optimizer, params: list[torch.Tensor]) -> dict[Any, Any]:
     """The part of the optimizer's state that steps of `params`, all or one, look at."""
-    state: dict[Any, Any] = optimizer.state
+    state: dict[Any, Any] = optimizer._own_state
     if len(params) > 1:
         return state
     return {params[0]: state[params[0]]} if params[0] in state else {}
