@@ -165,8 +165,8 @@ typedef struct {
                              averages are left alone */
   int32_t skip_nonfinite; /* where a scaled gradient holds Inf or NaN, nothing is written but zero_grad's zeros */
   int32_t zero_grad;      /* gradients end as zeros */
-  double norm_eps;        /* above 0, max_norm's factor is torch's: max_norm/(norm + norm_eps), also of a norm that is not
-                             finite, where that is not above 1 */
+  double norm_eps; /* above 0, max_norm's factor is torch's: max_norm/(norm + norm_eps), also of a norm that is not
+                      finite, where that is not above 1 */
 } fastopt_options;
 
 /* What a step or a sweep saw. */
