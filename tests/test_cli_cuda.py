@@ -129,7 +129,7 @@ def choose_formats() -> list[Row]:
 def gpu_with(cupy: Any) -> Gpu:
     made = Gpu.__new__(Gpu)
     made.cupy, made._stream = cupy, None
-    made.synchronize = lambda: None  # type: ignore[method-assign]
+    made.synchronize = lambda: None  # type: ignore[method-assign]  # there is no stream to wait for
     return made
 
 

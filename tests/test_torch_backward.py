@@ -6,7 +6,7 @@ import copy
 import gc
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -17,15 +17,9 @@ from fastopt.rules import RULES
 from fastopt.torch import fused_in_backward
 from helpers import arguments_with_state
 from torch_checkpoint_helpers import bits, everything, through_a_file
+from torch_helpers import one_thread
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """More only wait for each other over a model of this size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["one_thread"]  # a fixture for every test here
 
 
 class Net(torch.nn.Module):

@@ -48,7 +48,8 @@ def make_class(rule: Rule) -> type[Optimizer]:
         super(made, self).__init__(*args, **kwargs)
 
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    __init__.__signature__ = signature.replace(parameters=[own, *signature.parameters.values()])  # type: ignore[attr-defined]  # read by inspect
+    shown = signature.replace(parameters=[own, *signature.parameters.values()])
+    __init__.__signature__ = shown  # type: ignore[attr-defined]  # read by inspect and help()
     members = {
         "rule": rule,
         "_signature": signature,
