@@ -310,7 +310,7 @@ class Optimizer:
         array}, ...], "groups": [{...}, ...], "options": {...}}`, the state in the order of the tensors; an entry has a `"name"` too
         where the parameters came in a dict, a `"dtype"` where its parameter has 16 bits, the scalars that the rule carries from step to step, `"master"` and `"ema"`, where there
         are such.  What is kept in a storage format is a dict of its raw arrays.  The arrays are copies.  A schedule is code and not kept: its
-        latest `lr` is.  Not to be called while another thread steps.
+        latest `lr` is, and under `"schedule"` what its own `state_dict` gives, where it has one (`schedules.ReduceOnPlateau`).  Not to be called while another thread steps.
         """
         self._parts.refuse("state_dict")
         return snapshot(self)
@@ -318,7 +318,8 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copies a snapshot of `state_dict` into this optimizer's state, masters, averages, counts, seed, groups and options.
 
-        Entries with a name find the parameter of that name.  A group whose `lr` is a schedule keeps it.  Raises TypeError
+        Entries with a name find the parameter of that name.  A group whose `lr` is a schedule keeps it; one that has state takes that of the
+        snapshot.  Raises TypeError
         or ValueError, with nothing changed, where the snapshot is of another rule, of other formats, or of other tensors or
         groups in number, shape or dtype.
         """

@@ -28,12 +28,18 @@ def naming(name: str) -> Iterator[None]:
         raise type(error)(f"{name}: {error}" if name else str(error)) from None
 
 
+def has_state(schedule: Any) -> bool:
+    """Whether a schedule is more than a function of the step."""
+    return hasattr(schedule, "state_dict") and hasattr(schedule, "load_state_dict")
+
+
 class Group(MutableMapping[str, Any]):
     """The hyperparameters of one group of tensors, as in `opt.groups[0]["lr"] = 1e-4`.
 
     A value is checked when it is assigned (TypeError, ValueError) and holds from the next step on; `update` takes on
     several at once, or none where one is refused.  `"params"` lists the group's arrays and cannot be changed.  `"lr"`
-    may be given a callable of the number of completed steps; reading it then gives its latest value.  Where the parameters are on a
+    may be given a callable of the number of completed steps; reading it then gives its latest value.  What such a callable keeps, by
+    `state_dict` and `load_state_dict`, is kept in the optimizer's snapshots.  Where the parameters are on a
     GPU it may be an array of one element there, float32 or float64, which each step reads.
     """
 
@@ -75,6 +81,12 @@ class Group(MutableMapping[str, Any]):
         """What the schedule says for the next step, checked."""
         assert self.schedule is not None
         return float(self.rule.argument("lr").check(self.schedule(self._steps())))
+
+    @property
+    def schedule_state(self) -> dict[str, Any]:
+        """`{"schedule": its state}` where the schedule has one, such as a ReduceOnPlateau; else nothing."""
+        schedule: Any = self.schedule
+        return {"schedule": schedule.state_dict()} if has_state(schedule) else {}
 
     def accept(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Schedule | None]:
         """`values` over the present ones, checked, for `assign`; nothing is changed yet."""

@@ -41,7 +41,7 @@ def snapshot(optimizer: Optimizer) -> dict[str, Any]:
         "seed": optimizer._plan.seed,
         **optimizer._formats(),
         "state": state,
-        "groups": [group.hyperparameters() for group in optimizer.groups],
+        "groups": [{**group.hyperparameters(), **group.schedule_state} for group in optimizer.groups],
         "options": dict(optimizer.options),
     }
 
@@ -119,19 +119,24 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
         for slot, live in own.items():
             arrays += pairs(live, entry[slot], f"{name}[{slot!r}]", tensor)
     accepted = []
+    schedules: list[tuple[Any, Any, str]] = []
     for i, (group, values) in enumerate(zip(groups, state_dict["groups"], strict=True)):
         name = f"state_dict['groups'][{i}]"
-        if not isinstance(values, Mapping) or set(values) != set(group.hyperparameters()):
+        kept = [*group.hyperparameters(), *group.schedule_state]
+        if not isinstance(values, Mapping) or set(values) != set(kept):
             found = ", ".join(map(str, values)) if isinstance(values, Mapping) else buffers.describe(values)
-            raise ValueError(f"{name}: got {found}, expected {', '.join(group.hyperparameters())}")
+            raise ValueError(f"{name}: got {found}, expected {', '.join(kept)}")
+        if group.schedule_state:
+            schedules.append((group.schedule, values["schedule"], f"{name}['schedule']"))
         with naming(name):
-            check_number(values["lr"], "lr", group.rule.argument("lr").range)  # a snapshot has no schedule
-            accepted.append(group.accept(values)[0])
+            check_number(values["lr"], "lr", group.rule.argument("lr").range)  # its value: a snapshot has no callable
+            accepted.append(group.accept({key: values[key] for key in group.hyperparameters()})[0])
     if not isinstance(state_dict["options"], Mapping) or set(state_dict["options"]) != set(optimizer.options):
         found = buffers.describe(state_dict["options"])
         raise ValueError(f"state_dict['options']: got {found}, expected a dict of {', '.join(optimizer.options)}")
     with naming("state_dict['options']"):
         options = optimizer.options.accept(state_dict["options"])
+    restore_schedules(schedules)  # the last that may refuse
     for live, array in arrays:
         buffers.copy_values(live, array)
     for group, values in zip(groups, accepted, strict=True):
@@ -140,6 +145,19 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
     optimizer._plan.seed = seed
     optimizer._plan.completed, optimizer._plan.skipped = completed, skipped
     optimizer._plan.set_progress(progress)
+
+
+def restore_schedules(schedules: list[tuple[Any, Any, str]]) -> None:
+    """Gives each schedule its state, or all of them what they had where one refuses its own."""
+    before = [(schedule, schedule.state_dict()) for schedule, _, _ in schedules]
+    try:
+        for schedule, state, name in schedules:
+            with naming(name):
+                schedule.load_state_dict(state)
+    except BaseException:
+        for schedule, state in before:
+            schedule.load_state_dict(state)
+        raise
 
 
 def by_name(tensors: list[Tensor], entries: list[Any]) -> list[Any]:

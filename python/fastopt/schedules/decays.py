@@ -1,0 +1,194 @@
+"""Schedules that hold or decay, by formulas without phases: constant, exponential, steps, polynomials, inverse powers of time."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..arguments import check_count
+from ..rules import check_number
+from .schedule import Factor, Flag, OptionalSteps, Period, Rate, Warmed, numbers
+
+__all__ = [
+    "constant",
+    "exponential",
+    "inverse_sqrt",
+    "inverse_time",
+    "linear",
+    "multi_step",
+    "piecewise",
+    "polynomial",
+    "step",
+]
+
+
+def raised(base: float, exponent: float) -> float:
+    """`base ** exponent`; infinite, which the optimizer refuses by name, where Python raises OverflowError."""
+    try:
+        return math.pow(base, exponent)
+    except OverflowError:
+        return math.inf
+
+
+@dataclass(frozen=True, repr=False)
+class constant(Warmed):
+    """`lr`, after `warmup` steps that rise to it from `warmup_start`."""
+
+    lr: Rate
+
+    def value(self, t: float) -> float:
+        return self.lr
+
+
+@dataclass(frozen=True, repr=False)
+class exponential(Warmed):
+    """`lr * decay_rate**(t/decay_steps)`, t steps after the warmup; with `staircase` the exponent is rounded down.
+
+    `lr * exp(-k*t)` has `decay_rate=exp(-k)`; a rate above 1 grows, as in a search for the largest rate that still trains.
+    """
+
+    lr: Rate
+    decay_rate: Factor
+    decay_steps: Period = 1
+    staircase: Flag = False
+
+    def value(self, t: float) -> float:
+        exponent = t // self.decay_steps if self.staircase else t / self.decay_steps
+        return self.lr * raised(self.decay_rate, exponent)
+
+
+@dataclass(frozen=True, repr=False)
+class step(Warmed):
+    """`lr`, multiplied by `gamma` every `step_size` steps after the warmup."""
+
+    lr: Rate
+    step_size: Period
+    gamma: Factor = 0.1
+
+    def value(self, t: float) -> float:
+        return self.lr * raised(self.gamma, t // self.step_size)
+
+
+def check_boundaries(values: object, name: str, warmup: int) -> tuple[int, ...]:
+    """Numbers of completed steps that rise, all after the warmup."""
+    boundaries = numbers(values, name, check_count)
+    for i, (before, after) in enumerate(zip((warmup, *boundaries), boundaries, strict=False)):
+        if after <= before:
+            least = f"the {warmup} steps of warmup" if i == 0 else f"{name}[{i - 1}]={before}"
+            raise ValueError(f"{name}[{i}]: got {after}, expected more than {least}")
+    return boundaries
+
+
+@dataclass(frozen=True, repr=False)
+class multi_step(Warmed):
+    """`lr`, multiplied by `gamma` at each of `milestones`, which count completed steps and rise."""
+
+    lr: Rate
+    milestones: Sequence[int]
+    gamma: Factor = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "milestones", check_boundaries(self.milestones, "milestones", self.warmup))
+
+    def value(self, t: float) -> float:
+        return self.lr * raised(self.gamma, bisect.bisect_right(self.milestones, t + self.warmup))
+
+
+@dataclass(frozen=True, repr=False)
+class piecewise(Warmed):
+    """`values[i]` from `boundaries[i-1]` completed steps on: one value more than boundaries, which rise.
+
+    Keras' PiecewiseConstantDecay changes one step later: its boundaries are these less 1.
+    """
+
+    boundaries: Sequence[int]
+    values: Sequence[float]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "boundaries", check_boundaries(self.boundaries, "boundaries", self.warmup))
+        values = numbers(self.values, "values", lambda value, name: check_number(value, name, "[0, inf)"))
+        if len(values) != len(self.boundaries) + 1:
+            raise ValueError(f"values: got {len(values)}, expected {len(self.boundaries) + 1}, one more than boundaries")
+        object.__setattr__(self, "values", values)
+
+    def value(self, t: float) -> float:
+        return self.values[bisect.bisect_right(self.boundaries, t + self.warmup)]
+
+
+@dataclass(frozen=True, repr=False)
+class polynomial(Warmed):
+    """`end + (lr - end) * (1 - t/T)**power` over the `steps` of the training, of which T come after the warmup; then `end`.
+
+    With `cycle` it begins again from above at each multiple of T, each time over a longer T, as Keras' PolynomialDecay.
+    """
+
+    lr: Rate
+    steps: Period
+    end: Rate = 0.0
+    power: Factor = 1.0
+    cycle: Flag = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.after_warmup(self.steps)
+
+    def value(self, t: float) -> float:
+        steps = self.after_warmup(self.steps)
+        if self.cycle:
+            steps *= max(1, math.ceil(t / steps))
+        return self.end + (self.lr - self.end) * raised(1 - min(t, steps) / steps, self.power)
+
+
+@dataclass(frozen=True, repr=False)
+class linear(Warmed):
+    """In a line from `lr`, when the warmup is over, to `end`, after `steps` steps; then `end`."""
+
+    lr: Rate
+    steps: Period
+    end: Rate = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.after_warmup(self.steps)
+
+    def value(self, t: float) -> float:
+        steps = self.after_warmup(self.steps)
+        return self.lr + (self.end - self.lr) * min(t, steps) / steps
+
+
+@dataclass(frozen=True, repr=False)
+class inverse_sqrt(Warmed):
+    """`lr * sqrt(timescale / (timescale + t))`, t steps after the warmup.
+
+    `timescale`, in steps: the warmup's length by default, so that the rate falls as `1/sqrt(steps)` (Vaswani et al., arXiv:1706.03762),
+    and 10,000 where there is no warmup.
+    """
+
+    lr: Rate
+    timescale: OptionalSteps = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.timescale == 0:
+            raise ValueError("timescale: got 0, expected a number of steps from 1, or None")
+
+    def value(self, t: float) -> float:
+        timescale = self.timescale or self.warmup or 10_000
+        return self.lr * math.sqrt(timescale / (timescale + t))
+
+
+@dataclass(frozen=True, repr=False)
+class inverse_time(Warmed):
+    """`lr / (1 + decay_rate * t/decay_steps)`, t steps after the warmup; with `staircase` the quotient is rounded down."""
+
+    lr: Rate
+    decay_rate: Rate
+    decay_steps: Period = 1
+    staircase: Flag = False
+
+    def value(self, t: float) -> float:
+        return self.lr / (1 + self.decay_rate * (t // self.decay_steps if self.staircase else t / self.decay_steps))

@@ -1,0 +1,177 @@
+"""Schedules with phases: cosines and their restarts, one cycle, warmup-stable-decay, and others joined."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..rules import shown
+from .decays import check_boundaries
+from .schedule import Anneal, Factor, Flag, Growth, OptionalSteps, Period, Rate, Schedule, Shape, Warmed
+
+__all__ = ["cosine", "cosine_restarts", "join", "one_cycle", "warmup_stable_decay"]
+
+
+def half_cosine(start: float, end: float, share: float) -> float:
+    """From `start` at 0 to `end` at 1."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def line(start: float, end: float, share: float) -> float:
+    return start + (end - start) * share
+
+
+@dataclass(frozen=True, repr=False)
+class cosine(Warmed):
+    """Half a cosine from `lr`, when the warmup is over, to `end`, after `steps` steps; then `end` (arXiv:1608.03983).
+
+    `exponent` is the power of the falling factor, as in optax' cosine_decay_schedule.
+    """
+
+    lr: Rate
+    steps: Period
+    end: Rate = 0.0
+    exponent: Factor = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.after_warmup(self.steps)
+
+    def value(self, t: float) -> float:
+        steps = self.after_warmup(self.steps)
+        falling = half_cosine(1.0, 0.0, min(t, steps) / steps)
+        return self.end + (self.lr - self.end) * float(falling**self.exponent)
+
+
+@dataclass(frozen=True, repr=False)
+class cosine_restarts(Warmed):
+    """Half cosines from a peak to `end`, without an end (SGDR: Loshchilov & Hutter, arXiv:1608.03983).
+
+    The first takes `period` steps after the warmup and each next one `t_mul` times as many; its peak lies above `end` by `m_mul` times as much.
+    """
+
+    lr: Rate
+    period: Period
+    t_mul: Growth = 1.0
+    m_mul: Factor = 1.0
+    end: Rate = 0.0
+
+    def value(self, t: float) -> float:
+        cycle, period = 0, float(self.period)
+        if self.t_mul == 1:
+            cycle, t = int(t // period), t % period
+        else:
+            while t >= period:  # as often as the logarithm of t: a logarithm would round at the restarts
+                t -= period
+                period *= self.t_mul
+                cycle += 1
+        return half_cosine(self.end + (self.lr - self.end) * self.m_mul**cycle, self.end, t / period)
+
+
+@dataclass(frozen=True, repr=False)
+class one_cycle(Schedule):
+    """Up from `max_lr/div_factor` to `max_lr`, then down to `max_lr/(div_factor*final_div_factor)` at the last of `steps` steps.
+
+    The peak is reached after `pct_start*steps - 1` completed steps, as torch counts, or after `warmup`, where that is given.  With `three_phase`
+    the way down first mirrors the way up.  `anneal`: "cos" or "linear".  Smith & Topin, arXiv:1708.07120; defaults are torch's.
+    """
+
+    max_lr: Rate
+    steps: Period
+    pct_start: Rate = 0.3
+    anneal: Anneal = "cos"
+    div_factor: Factor = 25.0
+    final_div_factor: Factor = 1e4
+    three_phase: Flag = False
+    warmup: OptionalSteps = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rise, name = self._rise, "pct_start" if self.warmup is None else "warmup"
+        if not 0 <= rise * (2 if self.three_phase else 1) <= self.steps - 1:
+            got = self.pct_start if self.warmup is None else self.warmup
+            raise ValueError(f"{name}: got {got}, expected a rise and fall that fit into the {self.steps} steps")
+
+    @property
+    def _rise(self) -> float:
+        return self.pct_start * self.steps - 1 if self.warmup is None else self.warmup
+
+    def rate(self, step: float) -> float:
+        initial = self.max_lr / self.div_factor
+        final = initial / self.final_div_factor
+        rise, last = self._rise, self.steps - 1
+        places = [(0.0, initial), (rise, self.max_lr), *([(2 * rise, initial)] if self.three_phase else []), (last, final)]
+        between = half_cosine if self.anneal == "cos" else line
+        for (begin, start), (end, stop) in itertools.pairwise(places):
+            if step < end:
+                return between(start, stop, (step - begin) / (end - begin))
+        return final
+
+
+@dataclass(frozen=True, repr=False)
+class warmup_stable_decay(Warmed):
+    """`lr` from the end of the warmup until `decay` steps before the end of the `steps`; then down to `end`, where it stays.
+
+    `decay`: steps, by default a fifth of `steps`.  `shape` of the way down: "linear", "cosine" or "1-sqrt", `1 - sqrt(share)` (Hu et al.,
+    arXiv:2404.06395; Hägele et al., arXiv:2405.18392).
+    """
+
+    lr: Rate
+    steps: Period
+    decay: OptionalSteps = None
+    end: Rate = 0.0
+    shape: Shape = "linear"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        after = self.after_warmup(self.steps)
+        if self._decay > after:
+            raise ValueError(f"decay: got {self._decay}, expected at most the {after} steps after the warmup")
+
+    @property
+    def _decay(self) -> int:
+        return self.steps // 5 if self.decay is None else self.decay
+
+    def value(self, t: float) -> float:
+        left = self.after_warmup(self.steps) - t
+        if left <= 0:
+            return self.end
+        if left >= self._decay:
+            return self.lr
+        share = 1 - left / self._decay
+        if self.shape == "cosine":
+            return half_cosine(self.lr, self.end, share)
+        return line(self.lr, self.end, math.sqrt(share) if self.shape == "1-sqrt" else share)
+
+
+@dataclass(frozen=True, repr=False)
+class join(Schedule):
+    """`schedules[i]` from `boundaries[i-1]` completed steps on, each counting its own steps from there.
+
+    `schedules`: callables of a number of steps, one more than `boundaries`, which rise.  A `ReduceOnPlateau` goes around a join, not into it.
+    """
+
+    schedules: Sequence[Callable[[int], float]]
+    boundaries: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.schedules, (list, tuple)):
+            raise TypeError(f"schedules: got {shown(self.schedules)}, expected a list or a tuple")
+        for i, each in enumerate(self.schedules):
+            if not callable(each):
+                raise TypeError(f"schedules[{i}]: got {shown(each)}, expected a callable of the number of completed steps")
+            if hasattr(each, "load_state_dict"):  # a checkpoint finds the state of what an optimizer was given alone
+                raise TypeError(f"schedules[{i}]: got {shown(each)}, which has state, expected a pure function")
+        object.__setattr__(self, "schedules", tuple(self.schedules))
+        object.__setattr__(self, "boundaries", check_boundaries(self.boundaries, "boundaries", 0))
+        if len(self.schedules) != len(self.boundaries) + 1:
+            raise ValueError(
+                f"schedules: got {len(self.schedules)}, expected {len(self.boundaries) + 1}, one more than boundaries"
+            )
+
+    def rate(self, step: float) -> float:
+        i = bisect.bisect_right(self.boundaries, step)
+        return float(self.schedules[i](step - self.boundaries[i - 1] if i else step))  # type: ignore[arg-type]  # steps may be fractions

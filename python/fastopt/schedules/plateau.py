@@ -1,0 +1,143 @@
+"""`ReduceOnPlateau`: a learning rate that falls when a metric has stopped to improve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..arguments import check_count
+from ..rules import check_number, shown
+
+__all__ = ["ReduceOnPlateau"]
+
+FIELDS = ("scale", "best", "bad_steps", "cooldown_left")
+
+
+class ReduceOnPlateau:
+    """`lr`, multiplied by `factor` whenever a metric has not improved for more than `patience` calls of `step`.
+
+        plateau = fastopt.schedules.ReduceOnPlateau(1e-2, patience=3)
+        opt = fastopt.AdamW(params, lr=plateau)
+        ...
+        plateau.step(validation_loss)  # after each epoch
+
+    Arguments, defaults and numbers are those of torch's ReduceLROnPlateau, but that the first is not the optimizer: it is the learning rate, or a schedule of it
+    (a callable of the number of completed steps), whose values then are multiplied.  Keras' `patience=p, cooldown=c, min_delta=d` is
+    `patience=p - 1, cooldown=max(c - 1, 0), threshold=d, threshold_mode="abs"`.
+
+    lr: a number in [0, inf), or a callable
+    mode: "min" for a metric that should fall, "max" for one that should rise
+    factor: in (0, 1)
+    patience: how many calls without an improvement are borne, from 0
+    threshold: the least change that is an improvement, a share of the best ("rel") or a difference ("abs"), from 0
+    cooldown: how many calls after a reduction are not counted
+    min_lr: the learning rate does not fall below it
+    eps: a reduction by no more than this is not made
+
+    The optimizer's `state_dict` and `save` keep its state with the group whose `lr` it is, and loading restores it.  Groups may share one.
+
+    Raises TypeError or ValueError where an argument is not that.
+    """
+
+    def __init__(
+        self,
+        lr: float | Callable[[int], float],
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        if isinstance(lr, ReduceOnPlateau):
+            raise TypeError("lr: got a ReduceOnPlateau, expected a number or a pure function of the number of completed steps")
+        self.lr = lr if callable(lr) else check_number(lr, "lr", "[0, inf)", "a real number or a callable")
+        for value, name, choices in ((mode, "mode", ("min", "max")), (threshold_mode, "threshold_mode", ("rel", "abs"))):
+            if value not in choices:
+                raise ValueError(f"{name}: got {shown(value)}, expected {choices[0]!r} or {choices[1]!r}")
+        self.mode, self.threshold_mode = mode, threshold_mode
+        self.factor = check_number(factor, "factor", "(0, 1)")
+        self.patience = check_count(patience, "patience")
+        self.threshold = check_number(threshold, "threshold", "[0, inf)")
+        self.cooldown = check_count(cooldown, "cooldown")
+        self.min_lr = check_number(min_lr, "min_lr", "[0, inf)")
+        self.eps = check_number(eps, "eps", "[0, inf)")
+        self._base = math.nan if callable(lr) else float(self.lr)  # type: ignore[arg-type]  # a number then
+        self._scale, self._bad_steps, self._cooldown_left = 1.0, 0, 0
+        self._best: float | None = None
+
+    def __call__(self, step: int) -> float:
+        """The learning rate after `step` completed steps."""
+        if callable(self.lr):
+            self._base = self.lr(step)
+        return self._rate(self._scale)
+
+    def _rate(self, scale: float) -> float:
+        return max(scale * self._base, min(self.min_lr, self._base))
+
+    def step(self, metric: Any) -> None:
+        """Takes note of a metric, a number or an array of one element; a NaN is no improvement.
+
+        The rate that it leads to holds from the optimizer's next step on.  Raises TypeError or ValueError, with nothing changed, where it is no number,
+        or infinitely good.
+        """
+        value = number(metric)
+        if value == (-math.inf if self.mode == "min" else math.inf):
+            raise ValueError(f"metric: got {value}, which nothing can improve, expected a finite number")
+        if self._improves(value):
+            self._best, self._bad_steps = value, 0
+        else:
+            self._bad_steps += 1
+        if self._cooldown_left > 0:
+            self._cooldown_left -= 1
+            self._bad_steps = 0
+        if self._bad_steps > self.patience:
+            self._cooldown_left, self._bad_steps = self.cooldown, 0
+            reduced = self._scale * self.factor
+            # A schedule that has not been asked yet has no rate that eps could be compared with.
+            if not self._rate(self._scale) - self._rate(reduced) <= self.eps:
+                self._scale = reduced
+
+    def _improves(self, value: float) -> bool:
+        sign = -1 if self.mode == "min" else 1
+        if self._best is None:
+            return sign * value > -math.inf
+        best, threshold = self._best, sign * self.threshold
+        bound = best * (1 + threshold) if self.threshold_mode == "rel" else best + threshold
+        return sign * value > sign * bound
+
+    @property
+    def best(self) -> float | None:
+        """The best metric so far; None before the first."""
+        return self._best
+
+    def state_dict(self) -> dict[str, float | int | None]:
+        """What `step` has changed."""
+        return {name: getattr(self, f"_{name}") for name in FIELDS}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes on a `state_dict`; TypeError or ValueError, with nothing changed, where it is not one."""
+        if not isinstance(state_dict, Mapping) or set(state_dict) != set(FIELDS):
+            found = ", ".join(map(str, state_dict)) if isinstance(state_dict, Mapping) else shown(state_dict)
+            raise ValueError(f"state_dict: got {found}, expected {', '.join(FIELDS)}")
+        scale = check_number(state_dict["scale"], "scale", "[0, 1]")
+        best = None if state_dict["best"] is None else check_number(state_dict["best"], "best")
+        counts = [check_count(state_dict[name], name) for name in FIELDS[2:]]
+        self._scale, self._best = scale, best
+        self._bad_steps, self._cooldown_left = counts
+
+    def __repr__(self) -> str:
+        return f"ReduceOnPlateau({self.lr!r}, mode={self.mode!r}, factor={self.factor}, patience={self.patience}, scale={self._scale:g})"
+
+
+def number(metric: Any) -> float:
+    """A metric as a float; TypeError for what is none."""
+    if isinstance(metric, (bool, str, bytes)):
+        raise TypeError(f"metric: got {shown(metric)}, expected a real number")
+    try:
+        return float(metric)
+    except (TypeError, ValueError):
+        raise TypeError(f"metric: got {shown(metric)}, expected a real number") from None

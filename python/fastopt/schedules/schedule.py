@@ -1,0 +1,140 @@
+"""What the schedules have in common: checked fields, a warmup, a readable form."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from ..arguments import check_count
+from ..rules import check_number, shown
+
+__all__ = [
+    "Anneal",
+    "Factor",
+    "Flag",
+    "Growth",
+    "OptionalSteps",
+    "Period",
+    "Rate",
+    "Schedule",
+    "Shape",
+    "Steps",
+    "Warmed",
+    "numbers",
+]
+
+Check = Callable[[Any, str], Any]
+"""(value, name) -> the value as a schedule keeps it; TypeError or ValueError for one that it cannot be."""
+
+
+def number(interval: str) -> Check:
+    return lambda value, name: check_number(value, name, interval)
+
+
+def check_period(value: Any, name: str) -> int:
+    if check_count(value, name) == 0:
+        raise ValueError(f"{name}: got 0, expected a number of steps from 1")
+    return int(value)
+
+
+def check_optional(value: Any, name: str) -> int | None:
+    return None if value is None else check_count(value, name)
+
+
+def choice(*choices: str) -> Check:
+    def check(value: Any, name: str) -> str:
+        if not isinstance(value, str) or value not in choices:
+            error = ValueError if isinstance(value, str) else TypeError
+            raise error(f"{name}: got {shown(value)}, expected one of {', '.join(map(repr, choices))}")
+        return value
+
+    return check
+
+
+def check_flag(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: got {shown(value)}, expected True or False")
+    return value
+
+
+Rate = Annotated[float, number("[0, inf)")]
+"""A learning rate, or a factor that may be 0."""
+Factor = Annotated[float, number("(0, inf)")]
+Growth = Annotated[float, number("[1, inf)")]
+Steps = Annotated[int, check_count]
+Period = Annotated[int, check_period]
+"""A number of steps that is not 0."""
+OptionalSteps = Annotated[int | None, check_optional]
+Flag = Annotated[bool, check_flag]
+Anneal = Annotated[Literal["cos", "linear"], choice("cos", "linear")]
+Shape = Annotated[Literal["linear", "cosine", "1-sqrt"], choice("linear", "cosine", "1-sqrt")]
+
+
+def numbers(values: Any, name: str, check: Check) -> tuple[Any, ...]:
+    """A list or tuple, each entry checked."""
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(f"{name}: got {shown(values)}, expected a list or a tuple")
+    return tuple(check(value, f"{name}[{i}]") for i, value in enumerate(values))
+
+
+@functools.cache
+def checks(cls: Any) -> dict[str, Check]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {name: get_args(hint)[1] for name, hint in hints.items() if get_origin(hint) is Annotated}
+
+
+@dataclass(frozen=True, repr=False)
+class Schedule:
+    """A learning rate as a pure function of the number of completed steps, from 0; usable as `lr=` of every optimizer.
+
+    Immutable, comparable, hashable and picklable; calling it takes a step and returns a float.
+    """
+
+    def __post_init__(self) -> None:
+        cls: Any = type(self)  # whose hash type checkers take for that of its instances
+        for name, check in checks(cls).items():
+            object.__setattr__(self, name, check(getattr(self, name), name))
+
+    def __call__(self, step: float) -> float:
+        if not step >= 0:
+            raise ValueError(f"step: got {shown(step)}, expected a number of completed steps from 0")
+        return self.rate(step)
+
+    def rate(self, step: float) -> float:
+        """The learning rate after `step` completed steps."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        fields = sorted(dataclasses.fields(self), key=lambda field: bool(field.kw_only))
+        given = {field.name: getattr(self, field.name) for field in fields if getattr(self, field.name) != field.default}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+
+
+@dataclass(frozen=True, repr=False)
+class Warmed(Schedule):
+    """A schedule that may begin with a warmup: `warmup` steps over which the rate rises in a line from `warmup_start`.
+
+    What counts whole trainings (`steps`, `milestones`, `boundaries`) counts the warmup too; what decays begins when the warmup is over.
+    """
+
+    _: KW_ONLY
+    warmup: Steps = 0
+    warmup_start: Rate = 0.0
+
+    def rate(self, step: float) -> float:
+        if step < self.warmup:
+            return self.warmup_start + (self.value(0) - self.warmup_start) * step / self.warmup
+        return self.value(step - self.warmup)
+
+    def value(self, t: float) -> float:
+        """The learning rate `t` steps after the warmup."""
+        raise NotImplementedError
+
+    def after_warmup(self, steps: int, name: str = "steps") -> int:
+        """How many of `steps` come after the warmup; ValueError where none does."""
+        if steps <= self.warmup:
+            raise ValueError(f"{name}: got {steps}, expected more than the {self.warmup} steps of warmup")
+        return steps - self.warmup
