@@ -174,4 +174,4 @@ class join(Schedule):
 
     def rate(self, step: float) -> float:
         i = bisect.bisect_right(self.boundaries, step)
-        return float(self.schedules[i](step - self.boundaries[i - 1] if i else step))  # type: ignore[arg-type]  # steps may be fractions
+        return self.schedules[i](step - self.boundaries[i - 1] if i else step)  # type: ignore[arg-type]  # steps may be fractions

@@ -138,6 +138,6 @@ def number(metric: Any) -> float:
     if isinstance(metric, (bool, str, bytes)):
         raise TypeError(f"metric: got {shown(metric)}, expected a real number")
     try:
-        return float(metric)
-    except (TypeError, ValueError):
+        return float(metric.item() if hasattr(metric, "item") else metric)  # of one element, however many dimensions
+    except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"metric: got {shown(metric)}, expected a real number") from None

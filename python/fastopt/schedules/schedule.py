@@ -101,7 +101,7 @@ class Schedule:
     def __call__(self, step: float) -> float:
         if not step >= 0:
             raise ValueError(f"step: got {shown(step)}, expected a number of completed steps from 0")
-        return self.rate(step)
+        return float(self.rate(step))
 
     def rate(self, step: float) -> float:
         """The learning rate after `step` completed steps."""
