@@ -29,11 +29,12 @@ F = np.float64
 
 @pytest.fixture(autouse=True)
 def float64() -> Iterator[None]:
-    before = keras.config.floatx()
+    before = keras.config.floatx(), jax.config.jax_enable_x64
     keras.config.set_floatx("float64")
-    with jax.enable_x64(True):
-        yield
-    keras.config.set_floatx(before)
+    jax.config.update("jax_enable_x64", True)
+    yield
+    keras.config.set_floatx(before[0])
+    jax.config.update("jax_enable_x64", before[1])
 
 
 def agree(ours: Callable[[int], float], expected: Any) -> None:
