@@ -50,6 +50,28 @@ def test_every_line_of_the_readmes_tour_runs(tmp_path: Path, monkeypatch: pytest
     )
 
 
+def test_the_readmes_tutorial_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    block = next(block for block in blocks(ROOT / "README.md", "python") if "GridSearchCV" in block)
+    known: dict[str, Any] = {}
+    exec(block, known)
+    assert known["result"].success
+    np.testing.assert_allclose(known["result"].x, 1, atol=1e-4)
+    assert known["search"].best_score_ > 0.9
+
+
+def test_the_page_on_schedules_runs() -> None:
+    known: dict[str, Any] = {}
+    for block in blocks(ROOT / "docs" / "schedules.md", "python"):
+        exec(block, known)
+    assert known["opt"].steps == 20
+    assert known["plateau"].best is not None
+
+
+def test_the_page_on_schedules_names_each() -> None:
+    named = re.findall(r"^\| `(\w+)\(", (ROOT / "docs" / "schedules.md").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(fastopt.schedules.__all__)
+
+
 def test_the_page_on_formats_runs() -> None:
     known: dict[str, Any] = {}
     exec(blocks(ROOT / "docs" / "formats.md", "python")[0], known)
