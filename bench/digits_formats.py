@@ -13,7 +13,8 @@ import ml_dtypes
 import numpy as np
 
 import fastopt
-from fastopt.cli.digits import Data, Network, load
+from fastopt.cli.datasets import Data, load
+from fastopt.sklearn.network import Network
 
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "SGD momentum": ("SGD", {"lr": 0.03, "momentum": 0.9}),
@@ -41,32 +42,34 @@ FORMATS: dict[str, tuple[Any, dict[str, Any]]] = {
     "float16, 32-bit masters, 8-bit states": (np.float16, {"master": "32bit", "state_dtype": "8bit"}),
     "bfloat16, no master": (ml_dtypes.bfloat16, {}),
 }
+LAYERS = (64, 128, 64, 10)
+"""Pixels, two hidden layers, classes: the network of `fastopt compare`."""
 
 
 def train(rule: str, dtype: Any, arguments: dict[str, Any], data: Data, seed: int, epochs: int) -> float:
     """The share of test images whose digit is right, after `epochs` in batches of 32."""
-    network = Network(seed)
+    network = Network(LAYERS, seed=seed)
     params = {name: array.astype(dtype) for name, array in network.params.items()}
     optimizer = getattr(fastopt, rule)(params, seed=seed, **arguments)
     rng = np.random.default_rng(seed)
     for _ in range(epochs):
-        order = rng.permutation(len(data.train_digits))
+        order = rng.permutation(len(data.train_labels))
         for start in range(0, len(order), 32):
             for name, array in params.items():
                 network.params[name][...] = array
             batch = order[start : start + 32]
-            grads = network.gradients(data.train_images[batch], data.train_digits[batch])
+            grads = network.gradients(data.train_inputs[batch], data.train_labels[batch])
             optimizer.step({name: grad.astype(dtype) for name, grad in grads.items()})
     for name, array in params.items():
         network.params[name][...] = array
-    return network.evaluate(data.test_images, data.test_digits)[1]
+    return network.evaluate(data.test_inputs, data.test_labels)[1]
 
 
 def accuracies(seeds: int, epochs: int) -> Iterator[tuple[str, str, list[float]]]:
     """Rule, format, and an accuracy for each seed."""
     for label, (rule, arguments) in RULES.items():
         for name, (dtype, format_arguments) in FORMATS.items():
-            results = [train(rule, dtype, arguments | format_arguments, load(seed), seed, epochs) for seed in range(seeds)]
+            results = [train(rule, dtype, arguments | format_arguments, load(seed=seed), seed, epochs) for seed in range(seeds)]
             yield label, name, results
 
 

@@ -1,10 +1,11 @@
-"""`fastopt compare`, run in this process: the choice of learning rates, the runs and what is reported of them."""
+"""`fastopt compare`, run in this process: the choice of learning rates, the runs, and what the command writes."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +13,22 @@ import numpy as np
 import pytest
 
 from cli_helpers import LABELS, is_png, status
-from fastopt.cli import compare, digits, main, plots, training, tuning
+from fastopt.cli import compare, main, training, tuning
+from fastopt.cli.datasets import Data, hold_out, load
 from fastopt.cli.rows import ROWS
+from fastopt.cli.training import Settings
 from fastopt.cli.tuning import Trial
 
 QUICK = ("--epochs", "1", "--batch-size", "256", "--rules", "adamw")
 
 
 @pytest.fixture(scope="module")
-def data() -> digits.Data:
-    return digits.load(0)
+def data() -> Data:
+    return load()
 
 
-def a_run(value: float, points: int = 3) -> dict[str, Any]:
-    """A run that was not trained, of which every number is `value`."""
-    return dict.fromkeys(compare.MEASURED, value) | {"curves": {name: [value] * points for name in compare.MEASURED}}
-
-
-class TestData:
-    def test_the_held_out_images_are_some_of_the_training_images(self, data: digits.Data) -> None:
-        split = digits.hold_out(data, 0)
-        assert (len(split.train_digits), len(split.test_digits)) == (1010, 337)
-        images = np.concatenate((split.train_images, split.test_images))
-        answers = np.concatenate((split.train_digits, split.test_digits))
-        for array, whole in ((images, data.train_images), (answers[:, None], data.train_digits[:, None])):
-            assert np.array_equal(array[np.lexsort(images.T)], whole[np.lexsort(data.train_images.T)])
-
-    def test_gradients_against_finite_differences(self, rng: np.random.Generator) -> None:
-        network = digits.Network(0)
-        network.params = {name: value.astype(np.float64) for name, value in network.params.items()}
-        images, answers = rng.standard_normal((8, 64)), rng.integers(0, 10, 8)
-        grads = network.gradients(images, answers)
-        assert set(grads) == set(network.params)
-        for name, param in network.params.items():
-            index = tuple(int(rng.integers(0, n)) for n in param.shape)
-            middle = param[index]
-            losses = []
-            for value in (middle - 1e-5, middle + 1e-5):
-                param[index] = value
-                losses.append(network.evaluate(images, answers)[0])
-            param[index] = middle
-            assert grads[name][index] == pytest.approx((losses[1] - losses[0]) / 2e-5, rel=1e-4, abs=1e-7)
+def brief(epochs: int = 1, batch_size: int = 512, hidden: tuple[int, ...] = (8,)) -> Settings:
+    return Settings(epochs, batch_size, hidden)
 
 
 class TestSearch:
@@ -76,55 +52,85 @@ class TestSearch:
 
 class TestTune:
     @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.label)
-    def test_every_row_has_the_same_budget(self, row: Any, data: digits.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_every_row_has_the_same_budget(self, row: Any, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
         runs: list[tuple[Any, ...]] = []
         ticks: list[int] = []
 
-        def train(row: Any, lr: float, data: digits.Data, *rest: Any) -> dict[str, Any]:
-            runs.append((lr, *rest[:3]))
-            return training.train(row, lr, data, *rest)
+        def train(row: Any, lr: float, data: Data, *rest: Any, **more: Any) -> dict[str, Any]:
+            runs.append((lr, id(data), *rest[:2]))
+            return training.train(row, lr, data, *rest, **more)
 
         monkeypatch.setattr(tuning, "train", train)
-        trials = tuning.tune(row, data, 1, 512, 7, lambda: ticks.append(1))
+        held_out = hold_out(data, 7)
+        trials = tuning.tune(row, held_out, brief(), 7, lambda: ticks.append(1))
         assert len(ticks) == len(runs) == tuning.TRIALS
-        assert {run[1:] for run in runs} == {(1, 512, (7, 1))}
+        assert {run[1:] for run in runs} == {(id(held_out), brief(), (7, 1))}
         assert sorted({run[0] for run in runs}) == [trial.lr for trial in trials]
-        assert trials == tuning.tune(row, data, 1, 512, 7, lambda: None)
+        assert trials == tuning.tune(row, held_out, brief(), 7, lambda: None)
 
-    def test_never_sees_the_test_images(self, data: digits.Data) -> None:
-        blind = dataclasses.replace(data, test_images=np.full_like(data.test_images, np.nan), test_digits=data.test_digits[::-1])
-        first, second = (tuning.tune(ROWS[0], images, 1, 256, 0, lambda: None) for images in (data, blind))
+    def test_never_sees_the_test_samples(self, data: Data) -> None:
+        blind = dataclasses.replace(data, test_inputs=np.full_like(data.test_inputs, np.nan), test_labels=data.test_labels[::-1])
+        first, second = (tuning.tune(ROWS[0], hold_out(part, 0), brief(), 0, lambda: None) for part in (data, blind))
         assert first == second
+
+    def test_its_runs_are_none_of_those_reported(self, data: Data) -> None:
+        tried, reported = (training.train(ROWS[0], 0.1, data, brief(), seed, lambda: None)["curves"] for seed in ((0, 1), 0))
+        assert tried["loss"]["train_loss"][0] != reported["loss"]["train_loss"][0]
 
 
 class TestTrain:
-    def test_the_same_seed_gives_the_same_numbers(self, data: digits.Data) -> None:
-        seeds: tuple[digits.Seed, ...] = (0, 0, 1, (0, 1))
-        first, again, *others = (training.train(ROWS[0], 0.1, data, 1, 64, seed, lambda: None)["curves"] for seed in seeds)
+    def test_the_same_seed_gives_the_same_numbers(self, data: Data) -> None:
+        seeds: tuple[training.Seed, ...] = (0, 0, 1, (0, 1))
+        runs = [training.train(ROWS[0], 0.1, data, brief(), seed, lambda: None) for seed in seeds]
+        first, again, *others = ([run["curves"]["loss"]["train_loss"], run["curves"]["test"]] for run in runs)
         assert first == again
         assert all(first != other for other in others)
 
-    def test_diverging_is_told_by_the_losses_alone(self, data: digits.Data) -> None:
-        run = training.train(ROWS[0], 1e30, data, 1, 64, 0, lambda: None)  # a warning would be an error here
+    def test_rules_begin_alike(self, data: Data) -> None:
+        runs = [training.train(row, 1e-3, data, brief(), 5, lambda: None)["curves"] for row in ROWS]
+        assert len({run["loss"]["train_loss"][0] for run in runs}) == 1
+
+    def test_looks_change_nothing(self, data: Data) -> None:
+        seen, unseen = (training.train(ROWS[0], 0.1, data, brief(2, 64), 0, lambda: None, looks=n) for n in (10, 0))
+        for name in ("steps", "train_loss", "test_loss", "train_accuracy", "test_accuracy"):
+            assert seen[name] == unseen[name]
+        assert unseen["curves"]["loss"]["step"] == unseen["curves"]["test"]["step"] == []
+
+    def test_diverging_is_told_by_the_losses_alone(self, data: Data) -> None:
+        run = training.train(ROWS[0], 1e30, data, brief(1, 64), 0, lambda: None)  # a warning would be an error here
         assert not math.isfinite(run["train_loss"])
 
+    @pytest.mark.parametrize(("batch_size", "batches"), [(32, 43), (100, 14), (200, 7), (1347, 1), (5000, 1)])
+    def test_looks_are_spread_over_the_epoch(self, batch_size: int, batches: int, data: Data) -> None:
+        run = training.train(ROWS[0], 0.1, data, brief(2, batch_size), 0, lambda: None)
+        steps = run["curves"]["loss"]["step"]
+        assert run["steps"] == steps[-1] == 2 * batches
+        assert len(steps) == 1 + 2 * min(batches, training.LOOKS)
+        apart = np.diff(steps)
+        assert apart.min() >= 1
+        assert apart.max() - apart.min() <= 1
+        assert run["curves"]["test"]["step"] == [0, batches, 2 * batches]
+        seconds = run["curves"]["loss"]["seconds"]
+        assert seconds == sorted(seconds)
+        assert 0 < seconds[-1] <= run["seconds"]
 
-class TestSummary:
-    def test_mean_and_sample_deviation(self) -> None:
-        result = compare.summary([a_run(1.0), a_run(2.0), a_run(6.0)])
-        assert result["mean"] == dict.fromkeys(compare.MEASURED, 3.0)
-        assert result["spread"] == dict.fromkeys(compare.MEASURED, pytest.approx(math.sqrt(7)))  # (4 + 1 + 9) / (3 - 1)
+    @pytest.mark.parametrize("hidden", [(), (5,), (9, 7, 5)])
+    def test_the_network_is_the_one_that_is_asked_for(
+        self, hidden: tuple[int, ...], data: Data, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = []
+        network = training.Network
+        monkeypatch.setattr(training, "Network", lambda sizes, seed: made.append(sizes) or network(sizes, seed=seed))
+        training.train(ROWS[0], 0.1, data, brief(hidden=hidden), 0, lambda: None)
+        assert made == [(64, *hidden, 10)]
 
-    def test_one_run_has_no_deviation(self) -> None:
-        result = compare.summary([a_run(2.5)])
-        assert result["mean"] == dict.fromkeys(compare.MEASURED, 2.5)
-        assert result["spread"] == dict.fromkeys(compare.MEASURED)
-
-    @pytest.mark.parametrize("diverged", [math.nan, math.inf])
-    def test_a_run_that_diverged_shows(self, diverged: float) -> None:
-        result = compare.summary([a_run(1.0), a_run(diverged)])
-        assert all(not math.isfinite(value) for value in result["mean"].values() if value is not None)
-        assert all(math.isnan(value) for value in result["spread"].values() if value is not None)
+    def test_what_is_watched_is_of_every_class_where_the_samples_are_in_order(self, data: Data) -> None:
+        order = np.argsort(data.train_labels, kind="stable")
+        ordered = dataclasses.replace(data, train_inputs=data.train_inputs[order], train_labels=data.train_labels[order])
+        _, labels = training.Curves(training.Network((64, 10), seed=0), ordered).watched
+        assert len(labels) == training.WATCHED
+        shares = [np.bincount(part) / len(part) for part in (labels, data.train_labels)]
+        assert np.abs(shares[0] - shares[1]).max() < 0.002
 
 
 class TestCompare:
@@ -135,28 +141,37 @@ class TestCompare:
         assert code == 0
         report = json.loads(path.read_text())
         assert (report["epochs"], report["batch_size"], report["seeds"]) == (4, 32, [3, 4])
-        assert report["images"] == {"train": 1347, "test": 450}
+        assert (report["network"], report["parameters"]) == ([64, 128, 64, 10], 17226)
+        digits = {"name": "digits", "target": None, "features": 64, "classes": list("0123456789"), "train": 1347, "test": 450}
+        assert report["data"] == digits
         assert report["trials"] == tuning.TRIALS
         assert [row["rule"] for row in report["rows"]] == LABELS
+        target = report["target_loss"]["loss"]
+        assert report["target_loss"]["guess"] == pytest.approx(math.log(10), abs=0.01)
         for row in report["rows"]:
             losses = {trial["lr"]: trial["validation_loss"] for trial in row["trials"]}
             assert len(losses) == tuning.TRIALS
             assert losses[row["arguments"]["lr"]] == min(loss for loss in losses.values() if loss is not None)
             assert [run["seed"] for run in row["runs"]] == [3, 4]
             for run in row["runs"]:
-                loss = run["curves"]["train_loss"]
-                assert len(loss) == 5
-                assert loss[-1] == run["train_loss"] < 0.2 * loss[0]
-                assert run["steps"] == 4 * 43
-                assert 0 < run["steps"] * run["step_seconds"] <= run["seconds"]
+                curve = run["curves"]["loss"]
+                assert len(curve["train_loss"]) == len(curve["step"]) == len(curve["seconds"]) == 1 + 4 * training.LOOKS
+                assert run["train_loss"] < 0.2 * curve["train_loss"][0]
+                assert run["steps"] == curve["step"][-1] == 4 * 43
+                assert run["step_seconds"] > 0
+                assert len(run["curves"]["test"]["test_accuracy"]) == 5
+                assert run["curves"]["test"]["test_accuracy"][-1] == run["test_accuracy"]
+                if run["steps_to_target"] is not None:
+                    assert curve["train_loss"][curve["step"].index(run["steps_to_target"])] <= target
             for name in compare.MEASURED:
                 first, second = (run[name] for run in row["runs"])
                 assert row["mean"][name] == pytest.approx((first + second) / 2)
                 assert row["spread"][name] == pytest.approx(abs(first - second) / math.sqrt(2))
             assert row["mean"]["test_accuracy"] > 0.85, row["rule"]
-            line = next(line for line in out.splitlines() if line.startswith(f"  {row['rule']}  "))
-            assert f"{row['mean']['test_accuracy']:.1%}" in line
-            assert f"{row['arguments']['lr']:.1g}" in line
+            line = next(line for line in out.splitlines() if line.startswith(f" {row['rule']}  "))
+            assert f"{100 * row['mean']['test_accuracy']:.1f} ±" in line
+            assert compare.rate(row["arguments"]["lr"]) in line
+        assert sum(row["to_target"]["reached"] == 2 for row in report["rows"]) >= 0.75 * len(LABELS)
         assert f"best of {tuning.TRIALS}" in out
         assert max(len(line) for line in out.splitlines() if str(tmp_path) not in line) <= 80
         assert is_png(picture)
@@ -167,7 +182,7 @@ class TestCompare:
         assert code == 0
         (row,) = json.loads(path.read_text())["rows"]
         assert set(row["spread"].values()) == {None}
-        assert next(line for line in out.splitlines() if "AdamW" in line).split().count("-") == 2
+        assert "±" not in out
         assert is_png(picture)
 
     def test_more_seeds_leave_the_choice_and_the_first_runs_as_they_are(self, tmp_path: Path) -> None:
@@ -177,7 +192,9 @@ class TestCompare:
             assert main(["compare", *QUICK, "--seeds", count, "--json", str(path)]) == 0
             rows += json.loads(path.read_text())["rows"]
         assert rows[0]["trials"] == rows[1]["trials"]
-        assert rows[0]["runs"][0]["curves"] == rows[1]["runs"][0]["curves"]
+        first, again = (row["runs"][0]["curves"] for row in rows)
+        assert first["test"] == again["test"]
+        assert first["loss"]["train_loss"] == again["loss"]["train_loss"]
 
     def test_rules(self, capsys: pytest.CaptureFixture[str]) -> None:
         code, out, _ = status(["compare", "--rules", "sgd", "--epochs", "1", "--batch-size", "256", "--seeds", "1"], capsys)
@@ -185,25 +202,43 @@ class TestCompare:
         assert "SGD Nesterov" in out
         assert "Adam" not in out
 
+    def test_the_command_that_is_reported_gives_the_same_numbers(self, tmp_path: Path) -> None:
+        paths = [tmp_path / "first.json", tmp_path / "second.json"]
+        argv = ["compare", *QUICK, "--seed", "2", "--seeds", "2", "--hidden", "7,6", "--target-loss", "2.25"]
+        assert main([*argv, "--json", str(paths[0])]) == 0
+        first = json.loads(paths[0].read_text())
+        assert first["target_loss"]["loss"] == 2.25
+        assert first["network"] == [64, 7, 6, 10]
+        program, *words = shlex.split(first["command"])
+        assert program == "fastopt"
+        assert main([*words, "--json", str(paths[1])]) == 0
+        second = json.loads(paths[1].read_text())
+        assert first["command"] == second["command"]
+        for one, other in zip(first["rows"], second["rows"], strict=True):
+            assert one["trials"] == other["trials"]
+            assert one["to_target"]["steps"] == other["to_target"]["steps"]
+            assert [run["test_loss"] for run in one["runs"]] == [run["test_loss"] for run in other["runs"]]
 
-class TestCurves:
-    def test_many_rules_each_in_a_look_of_its_own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from matplotlib.axes import Axes
+    @pytest.mark.parametrize(
+        ("argv", "words_in_error"),
+        [
+            (["--hidden", "many"], ["--hidden", "'many'", "128,64"]),
+            (["--hidden", "-1"], ["--hidden"]),
+            (["--hidden", ""], ["--hidden", "''"]),
+            (["--hidden", "8,0"], ["--hidden", "'0'"]),
+            (["--target-loss", "0"], ["--target-loss", "'0'"]),
+            (["--target-loss", "nan"], ["--target-loss", "'nan'"]),
+            (["--target-loss", "low"], ["--target-loss", "'low'"]),
+            (["--html", "no/such/place.html"], ["--html", "'no/such/place.html'"]),
+        ],
+    )
+    def test_a_bad_argument_is_named_with_status_2(
+        self, argv: list[str], words_in_error: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        code, out, err = status(["compare", *argv], capsys)
+        assert (code, out) == (2, "")
+        assert all(word in err for word in words_in_error)
 
-        looks = []
-        plot = Axes.plot
-
-        def watched(self: Axes, *args: Any, **look: Any) -> Any:
-            looks.append((look["label"], look["color"], look["linestyle"]))
-            return plot(self, *args, **look)
-
-        monkeypatch.setattr(Axes, "plot", watched)
-        runs = [a_run(0.5), a_run(0.25)]
-        rows = [{"rule": f"Rule {i}", **compare.summary(runs), "runs": runs} for i in range(16)]
-        runs[0]["curves"]["train_loss"] = [0.5, math.inf, math.nan]  # diverged
-        report = {"epochs": 2, "batch_size": 32, "seeds": [0, 1], "rows": rows}
-        plots.curves(report, tmp_path / "many.png")
-        plots.curves(report | {"rows": []}, tmp_path / "none.png")
-        assert is_png(tmp_path / "many.png")
-        assert len(looks) == 32
-        assert len({look[1:] for look in looks}) == len(set(looks)) == 16
+    @pytest.mark.parametrize(("batch_size", "threads"), [(32, 1), (128, None)])
+    def test_small_products_are_left_to_one_thread(self, batch_size: int, threads: int | None, data: Data) -> None:
+        assert compare.blas_threads(Settings(1, batch_size, (128, 64)), data) == threads

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastopt
-from fastopt.cli.digits import load
+from fastopt.cli.datasets import load
 from fastopt.rules import RULES
 from helpers import Array, arguments_with_state
 
@@ -27,7 +27,7 @@ def values(array: Any) -> Array:
 
 def accuracy(seed: int, dtype: Any, **arguments: Any) -> float:
     """Of the digits' test images, in percent, after six epochs of AdamW."""
-    return 100 * TRAIN("AdamW", dtype, {"lr": 2e-3, **arguments}, load(seed), seed, 6)
+    return 100 * TRAIN("AdamW", dtype, {"lr": 2e-3, **arguments}, load(seed=seed), seed, 6)
 
 
 @pytest.fixture(scope="module")

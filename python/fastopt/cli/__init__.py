@@ -7,7 +7,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .arguments import archs, at_least_one, baseline, json_file, natural, picture, rule_rows, sizes, threads
+from .arguments import (
+    archs,
+    at_least_one,
+    baseline,
+    data_source,
+    hidden_layers,
+    json_file,
+    loss,
+    natural,
+    picture,
+    rule_rows,
+    sizes,
+    threads,
+)
 
 __all__ = ["main"]
 
@@ -70,19 +83,31 @@ def build_parser() -> argparse.ArgumentParser:
         help="an earlier --json: flag what fell against the floor by more than the noise of both runs; exit status 1 if any did",
     )
 
-    text = "train a classifier of handwritten digits with each rule"
+    text = "train a classifier with each rule, on digits or on data of yours, and compare them"
     compare = commands.add_parser("compare", help=text, description=sentence(text))
+    text = """digits (scikit-learn's, the default), mnist (fetched from openml.org), or a file: .csv with a line of names, or .npz with
+        arrays X, y, or data, target, or x_train, y_train, x_test, y_test"""
+    compare.add_argument("data", type=data_source, nargs="?", default="digits", metavar="DATA", help=text)
+    compare.add_argument("--target", metavar="NAME", help="the column of a CSV file that holds the classes (default: the last)")
     add_rules(compare)
     compare.add_argument(
         "--epochs", type=at_least_one, default=20, metavar="N", help="passes over the data (default: %(default)s)"
     )
-    compare.add_argument("--batch-size", type=at_least_one, default=32, metavar="N", help="images a step (default: %(default)s)")
+    compare.add_argument("--batch-size", type=at_least_one, default=32, metavar="N", help="samples a step (default: %(default)s)")
+    text = "units of each hidden layer of the network, 0 for none (default: 128,64)"
+    compare.add_argument("--hidden", type=hidden_layers, default=(128, 64), metavar="N,...", help=text)
+    text = """the training loss, in nats, by which steps and seconds are counted (default: 1/20 of that of a guess by frequency, or
+        what three quarters of the rules reach)"""
+    compare.add_argument("--target-loss", type=loss, metavar="LOSS", help=text)
     compare.add_argument(
         "--seed", type=natural, default=0, metavar="N", help="of the split and of the first run (default: %(default)s)"
     )
     text = "runs of each rule, whose weights and batches follow from SEED, SEED+1, ... (default: %(default)s)"
-    compare.add_argument("--seeds", type=at_least_one, default=3, metavar="N", help=text)
+    compare.add_argument("--seeds", type=at_least_one, default=5, metavar="N", help=text)
     add_outputs(compare, "the curves of loss and accuracy")
+    compare.add_argument(
+        "--html", type=json_file, metavar="FILE", help="write a page with table and curves, which needs no other file"
+    )
     return parser
 
 
@@ -113,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in ("rich", "matplotlib", "sklearn"):
+        if package not in ("rich", "matplotlib", "sklearn", "pandas"):
             raise
         name = "scikit-learn" if package == "sklearn" else package
         print(f'fastopt: {name} is not installed; this needs pip install "fastopt[cli]"', file=sys.stderr)

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
 from ..cuda.compiler import check_arch
+from .data_files import NAMED, SUFFIXES
 from .rows import ROWS, Row
 
-__all__ = ["archs", "at_least_one", "baseline", "json_file", "natural", "picture", "rule_rows", "sizes", "threads"]
+__all__ = [
+    "archs",
+    "at_least_one",
+    "baseline",
+    "data_source",
+    "hidden_layers",
+    "json_file",
+    "loss",
+    "natural",
+    "picture",
+    "rule_rows",
+    "sizes",
+    "threads",
+]
 
 
 def whole(text: str, low: int, high: int, what: str) -> int:
@@ -39,6 +54,42 @@ def threads(text: str) -> int:
 def sizes(text: str) -> list[int]:
     """Numbers of elements, ascending, without repeats."""
     return sorted({whole(part, 1, 10**12, "numbers of elements such as 1e4,1e6") for part in text.split(",")})
+
+
+def loss(text: str) -> float:
+    """A positive finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ArgumentTypeError(f"got {text!r}, expected a loss above 0")
+    return value
+
+
+def hidden_layers(text: str) -> tuple[int, ...]:
+    """Units of each hidden layer; "0" for none."""
+    if text.strip() == "0":
+        return ()
+    return tuple(
+        whole(part, 1, 10**6, "units of each layer such as 128,64, or 0 for no hidden layer") for part in text.split(",")
+    )
+
+
+def data_source(text: str) -> str:
+    """The name of a data set, or of a file that is there and whose ending says what it is."""
+    if text in NAMED:
+        return text
+    path = Path(text)
+    if path.suffix.lower() not in SUFFIXES:
+        raise ArgumentTypeError(
+            f"got {text!r}, expected {', '.join(NAMED)}, or a file whose name ends in {' or '.join(SUFFIXES)}"
+        )
+    try:
+        with path.open("rb"):
+            return text
+    except OSError as error:
+        raise ArgumentTypeError(f"cannot read {text!r}: {error.strerror}") from None
 
 
 def rule_rows(text: str) -> list[Row]:

@@ -3,59 +3,117 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from .digits import Data, Network, Seed
+from ..sklearn.network import Network
+from .datasets import Data
 from .rows import Row
 
-__all__ = ["train"]
+__all__ = ["LOOKS", "WATCHED", "Seed", "Settings", "train"]
+
+Array = np.ndarray[Any, Any]
+Seed = int | tuple[int, ...]
+"""What NumPy's generators take; numbers in a tuple give other streams than each of them alone."""
+
+LOOKS = 10
+"""How often an epoch the training loss is looked at: the steps to a loss are known to a tenth of an epoch."""
+
+WATCHED = 1000
+"""Training samples that a look computes the loss of, at most: every n-th one, the same for all runs."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runs of a comparison have in common."""
+
+    epochs: int
+    batch_size: int
+    hidden: tuple[int, ...]
+    """Units of each hidden layer."""
+
+    def sizes(self, data: Data) -> tuple[int, ...]:
+        """Features, hidden layers, classes."""
+        return (data.train_inputs.shape[1], *self.hidden, len(data.classes))
 
 
 @np.errstate(all="ignore")  # a learning rate may be too large: the losses tell
 def train(
-    row: Row, lr: float, data: Data, epochs: int, batch_size: int, seed: Seed, tick: Callable[[], object]
+    row: Row, lr: float, data: Data, settings: Settings, seed: Seed, tick: Callable[[], object], *, looks: int = LOOKS
 ) -> dict[str, Any]:
     """One run, as `--json` writes it; the seed gives every rule the same weights and the same batches.
 
-    `tick` is called after each epoch.
+    `tick` is called after each epoch.  With `looks` 0 nothing is evaluated before the end.
     """
-    network = Network(seed)
+    network = Network(settings.sizes(data), seed=seed)
     optimizer = row.optimizer(network.params, lr=lr)
     rng = np.random.default_rng(seed)
-    points = [evaluate(network, data)]
-    total = in_step = 0.0
-    for _ in range(epochs):
-        order = rng.permutation(len(data.train_digits))
+    samples, size = len(data.train_labels), settings.batch_size
+    batches = -(-samples // size)
+    looked = {-(-i * batches // looks) for i in range(1, looks + 1)} if looks else set()
+    inputs, labels = np.empty_like(data.train_inputs), np.empty_like(data.train_labels)
+    step_seconds = np.empty(settings.epochs * batches)
+    curves = Curves(network, data)
+    if looks:
+        curves.look(0, 0.0)
+        curves.test(0)
+    steps, seconds = 0, 0.0
+    for _ in range(settings.epochs):
         begin = perf_counter()
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            grads = network.gradients(data.train_images[batch], data.train_digits[batch])
+        order = rng.permutation(samples)
+        np.take(data.train_inputs, order, axis=0, out=inputs)
+        np.take(data.train_labels, order, out=labels)
+        for i in range(batches):
+            batch = slice(i * size, (i + 1) * size)
+            grads = network.gradients(inputs[batch], labels[batch])
             before = perf_counter()
             optimizer.step(grads)
-            in_step += perf_counter() - before
-        total += perf_counter() - begin
-        points.append(evaluate(network, data))
+            after = perf_counter()
+            step_seconds[steps] = after - before
+            steps += 1
+            if i + 1 in looked:
+                seconds += after - begin
+                curves.look(steps, seconds)
+                begin = perf_counter()
+        seconds += perf_counter() - begin
+        if looks:
+            curves.test(steps)
         tick()
+    train_loss, train_accuracy = network.evaluate(data.train_inputs, data.train_labels)
+    test_loss, test_accuracy = network.evaluate(data.test_inputs, data.test_labels)
     return {
         "seed": seed,
-        "steps": optimizer.steps,
-        "seconds": total,
-        "step_seconds": in_step / optimizer.steps,
-        **points[-1],
-        "curves": {name: [point[name] for point in points] for name in points[0]},
-    }
-
-
-def evaluate(network: Network, data: Data) -> dict[str, float]:
-    """Losses (mean cross-entropy, nats) and accuracies (0 to 1) over all images."""
-    train_loss, train_accuracy = network.evaluate(data.train_images, data.train_digits)
-    test_loss, test_accuracy = network.evaluate(data.test_images, data.test_digits)
-    return {
+        "steps": steps,
+        "seconds": seconds,
+        "step_seconds": float(np.median(step_seconds)),
         "train_loss": train_loss,
         "test_loss": test_loss,
         "train_accuracy": train_accuracy,
         "test_accuracy": test_accuracy,
+        "curves": {"loss": curves.loss, "test": curves.tested},
     }
+
+
+class Curves:
+    """What a run looked like on its way: losses in nats, accuracies from 0 to 1, training time without the looks in seconds."""
+
+    def __init__(self, network: Network, data: Data) -> None:
+        self.network, self.data = network, data
+        samples = len(data.train_labels)
+        chosen = np.arange(min(samples, WATCHED)) * samples // min(samples, WATCHED)  # a file may be in the order of its classes
+        self.watched = data.train_inputs[chosen], data.train_labels[chosen]
+        self.loss: dict[str, list[float]] = {"step": [], "seconds": [], "train_loss": []}
+        self.tested: dict[str, list[float]] = {"step": [], "test_loss": [], "test_accuracy": []}
+
+    def look(self, step: int, seconds: float) -> None:
+        loss, _ = self.network.evaluate(*self.watched)
+        for values, value in zip(self.loss.values(), (step, seconds, loss), strict=True):
+            values.append(value)
+
+    def test(self, step: int) -> None:
+        loss, accuracy = self.network.evaluate(self.data.test_inputs, self.data.test_labels)
+        for values, value in zip(self.tested.values(), (step, loss, accuracy), strict=True):
+            values.append(value)

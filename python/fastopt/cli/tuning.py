@@ -1,4 +1,4 @@
-"""How `fastopt compare` chooses a learning rate: by the same search, on the same images, for every rule."""
+"""How `fastopt compare` chooses a learning rate: by the same search, on the same samples, for every rule."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .digits import Data, hold_out
+from .datasets import Data
 from .rows import Row
-from .training import train
+from .training import Settings, train
 
 __all__ = ["TRIALS", "Trial", "best", "search", "tune"]
 
@@ -26,15 +26,13 @@ class Trial:
     loss: float
 
 
-def tune(row: Row, data: Data, epochs: int, batch_size: int, seed: int, tick: Callable[[], object]) -> list[Trial]:
-    """The trials of one row, by ascending learning rate; as long as a reported run, since some rates fail late.
+def tune(row: Row, held_out: Data, settings: Settings, seed: int, tick: Callable[[], object]) -> list[Trial]:
+    """The trials of one row, by ascending learning rate; of as many epochs as a reported run, since some rates fail late.
 
-    They see the training images of `data` alone, a part of them held out for validation, and their weights and batches
+    `held_out`: what `hold_out` gave, so that they see training samples alone, a part of them for validation.  Weights and batches
     are those of no reported run.
     """
-    images = hold_out(data, seed)
-
-    return search(lambda lr: train(row, lr, images, epochs, batch_size, (seed, 1), tick)["test_loss"])
+    return search(lambda lr: float(train(row, lr, held_out, settings, (seed, 1), tick, looks=0)["test_loss"]))
 
 
 def search(loss: Callable[[float], float]) -> list[Trial]:

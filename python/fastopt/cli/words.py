@@ -13,7 +13,7 @@ from .machine import is_busy
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["duration", "say_files", "seeds", "share", "short", "threads", "times", "to_json", "warn_of_busy"]
+__all__ = ["duration", "epochs", "say_files", "seeds", "share", "short", "threads", "times", "to_json", "warn_of_busy"]
 
 
 def short(size: int) -> str:
@@ -44,6 +44,10 @@ def share(ratio: float) -> str:
 
 def threads(count: int) -> str:
     return "1 thread" if count == 1 else f"{count} threads"
+
+
+def epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count:,} epochs"
 
 
 def seeds(used: Sequence[int]) -> str:

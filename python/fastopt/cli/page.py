@@ -1,0 +1,326 @@
+"""The page that `fastopt compare --html` writes: one file with table, curves, style and script, which asks for no other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .charts import Axis, Series, dots, lines, look
+from .targets import SHARE
+from .training import LOOKS, WATCHED
+from .words import duration, epochs, seeds, threads
+
+__all__ = ["page"]
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+"""What the browser may load: nothing but what stands in the page."""
+
+CLASSES = 20
+"""Names of classes that are listed, at most."""
+
+
+def page(report: dict[str, Any]) -> str:
+    """The HTML document of a report of `fastopt compare`; whatever the user's data called anything is escaped."""
+    folder = Path(__file__).parent
+    title = f"{len(report['rows'])} rules on {report['data']['name']}" if len(report["rows"]) != 1 else title_of_one(report)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<title>fastopt compare: {escape(title)}</title>
+<link rel="icon" href="data:,">
+<style>
+{(folder / "page.css").read_text(encoding="utf-8")}</style>
+</head>
+<body>
+<main>
+<h1>{escape(title)}</h1>
+<p class="lead">{escape(lead(report))}</p>
+{tiles(report)}
+<section aria-label="Curves">
+{legend(report)}
+<div class="charts">
+{loss_figure(report)}
+{accuracy_figure(report)}
+{search_figure(report)}
+{dots_figure(report)}
+</div>
+</section>
+<section aria-label="Table">
+{table(report)}
+</section>
+<section class="method">
+<h2>How it was done</h2>
+{method(report)}
+</section>
+<section>
+<h2>What was run</h2>
+{facts(report)}
+</section>
+</main>
+<script>
+{(folder / "page.js").read_text(encoding="utf-8")}</script>
+</body>
+</html>
+"""
+
+
+def title_of_one(report: dict[str, Any]) -> str:
+    return f"{report['rows'][0]['rule']} on {report['data']['name']}"
+
+
+def lead(report: dict[str, Any]) -> str:
+    data = report["data"]
+    return (
+        f"The same network with every rule, each at its own best learning rate: {epochs(report['epochs'])} of {data['train']:,} samples "
+        f"in batches of {report['batch_size']:,}, tested on {data['test']:,} others, {seeds(report['seeds'])}."
+    )
+
+
+def tiles(report: dict[str, Any]) -> str:
+    """The first rule by accuracy, by steps and by the time of a step."""
+    rows, target = report["rows"], f"{report['target_loss']['loss']:.2g}"
+    best = [row for row in rows if math.isfinite(row["mean"]["test_accuracy"])]
+    shown = []
+    if best:
+        row = max(best, key=lambda row: row["mean"]["test_accuracy"])
+        near = len([other for other in best if is_near(other["mean"], row["mean"], other["spread"], row["spread"])]) - 1
+        others = "" if near == 0 else f"; {near} {'other' if near == 1 else 'others'} within the spread"
+        shown.append(("Highest test accuracy", percent(row, "test_accuracy"), row["rule"] + others))
+    there = [row for row in rows if row["to_target"]["reached"] == len(row["runs"])]
+    if there:
+        row = min(there, key=lambda row: row["to_target"]["steps"])
+        shown.append((f"Fewest steps to a training loss of {target}", f"{row['to_target']['steps']:,.0f}", row["rule"]))
+        row = min(there, key=lambda row: row["to_target"]["seconds"])
+        shown.append(
+            (
+                f"Least training time to it, {len(there)} of {len(rows)} got there",
+                duration(row["to_target"]["seconds"]),
+                row["rule"],
+            )
+        )
+    items = (
+        f'<div class="tile"><dt>{escape(what)}</dt><dd><strong>{escape(value)}</strong><small>{escape(rule)}</small></dd></div>'
+        for what, value, rule in shown
+    )
+    return f'<dl class="tiles">{"".join(items)}</dl>'
+
+
+def is_near(mean: dict[str, Any], best: dict[str, Any], *spreads: dict[str, Any]) -> bool:
+    """Whether a test accuracy is as good as the best one, by the larger standard deviation of the two."""
+    return bool(best["test_accuracy"] - mean["test_accuracy"] <= max(spread["test_accuracy"] or 0.0 for spread in spreads))
+
+
+def legend(report: dict[str, Any]) -> str:
+    chips = (
+        f'<button type="button" class="chip" data-s="{i}" aria-pressed="false">'
+        f'<svg viewBox="0 0 26 10" aria-hidden="true" class="{look(i)}"><line x1="0" x2="26" y1="5" y2="5"/></svg>'
+        f"{escape(row['rule'])}</button>"
+        for i, row in enumerate(report["rows"])
+    )
+    return f'<div class="legend" role="group" aria-label="Rules to highlight">{"".join(chips)}</div>'
+
+
+def figure(title: str, drawn: str, caption: str, switch: str = "") -> str:
+    return f'<figure><div class="head"><h2>{escape(title)}</h2>{switch}</div>{drawn}<figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def loss_figure(report: dict[str, Any]) -> str:
+    """The training loss by steps, and by seconds."""
+    curves = [[run["curves"]["loss"] for run in row["runs"]] for row in report["rows"]]
+    losses = [np.array([curve["train_loss"] for curve in rule]) for rule in curves]
+    vertical = loss_axis("loss", losses, max((float(loss[:, 0].max()) for loss in losses), default=1.0))
+    level = (report["target_loss"]["loss"], f"target: {report['target_loss']['loss']:.2g}")
+    drawn = []
+    for name, key, label in (("loss-steps", "step", "steps"), ("loss-seconds", "seconds", "seconds")):
+        x = [np.array([curve[key] for curve in rule]).mean(axis=0) for rule in curves]
+        series = [Series(i, row["rule"], x[i], losses[i]) for i, row in enumerate(report["rows"])]
+        axis = Axis(label, 0.0, max((float(values[-1]) for values in x), default=1.0))
+        about = f"Mean training loss of each rule by {label}, on a logarithmic scale."
+        drawn.append(lines(name, "Training loss", about, series, axis, vertical, level))
+    switch = (
+        '<div class="switch" role="radiogroup" aria-label="Training loss by">'
+        '<input type="radio" name="by" id="by-steps" checked><label for="by-steps">steps</label>'
+        '<input type="radio" name="by" id="by-seconds"><label for="by-seconds">seconds</label></div>'
+    )
+    caption = f"Mean cross-entropy of training samples, nats. {bands(report)}Seconds are of the training alone."
+    return figure("Training loss", "".join(drawn), caption, switch)
+
+
+def accuracy_figure(report: dict[str, Any]) -> str:
+    runs = [np.array([run["curves"]["test"]["test_accuracy"] for run in row["runs"]]) for row in report["rows"]]
+    series = [Series(i, row["rule"], np.arange(runs[i].shape[1]), runs[i]) for i, row in enumerate(report["rows"])]
+    ends = [float(values[:, 1:].mean(axis=0).min()) for values in runs] or [0.0]
+    best = max((float(values.max()) for values in runs), default=1.0)
+    low = math.floor(20 * float(np.clip(np.median(ends) - 0.05, 0, 0.9))) / 20
+    axis = Axis(
+        "accuracy", low, max(low + 0.1, min(1.0, math.ceil(20 * best + 0.2) / 20)), text=lambda value: f"{100 * value:.0f}%"
+    )
+    drawn = lines(
+        "accuracy", "Test accuracy", "Test accuracy of each rule by epochs.", series, Axis("epochs", 0, report["epochs"]), axis
+    )
+    return figure("Test accuracy", drawn, f"Share of the test samples that are classified right. {bands(report)}".strip())
+
+
+def search_figure(report: dict[str, Any]) -> str:
+    """The trials of each rule's learning rate."""
+    series, every = [], []
+    for i, row in enumerate(report["rows"]):
+        trials = [(trial["lr"], trial["validation_loss"]) for trial in row["trials"]]
+        series.append(
+            Series(i, row["rule"], np.array([lr for lr, _ in trials]), np.array([[loss for _, loss in trials]]), marks=True)
+        )
+        every += trials
+    rates = [lr for lr, _ in every] or [1.0]
+    horizontal = Axis("learning rate", min(rates) / 1.3, max(rates) * 1.3, log=True)
+    guess = report["target_loss"]["guess"]
+    vertical = loss_axis("validation loss", [np.array([loss for _, loss in every])], guess)
+    about = "Validation loss after training at each learning rate that was tried, for each rule, both on logarithmic scales."
+    drawn = lines("search", "Search of the learning rate", about, series, horizontal, vertical, (guess, "a guess by frequency"))
+    caption = (
+        f"Loss on held-out training samples after each of the {report['trials']} trials of a rule; a wide valley is easy to tune."
+    )
+    return figure("How much the learning rate matters", drawn, caption)
+
+
+def dots_figure(report: dict[str, Any]) -> str:
+    rows = [(i, row["rule"], [run["test_accuracy"] for run in row["runs"]]) for i, row in enumerate(report["rows"])]
+    values = [value for _, _, each in rows for value in each]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    unit = 0.01 if high - low < 0.1 else 0.05
+    low, high = max(0.0, math.floor(low / unit) * unit), min(1.0, math.ceil(high / unit) * unit)
+    if high <= low:
+        low, high = max(0.0, low - unit), min(1.0, high + unit)
+    axis = Axis("test accuracy", low, high, text=lambda value: f"{100 * value:.3g}%")
+    drawn = dots("dots", "Test accuracy of each run", "A dot for each run of each rule, and a bar at their mean.", rows, axis)
+    return figure(
+        "Spread of the test accuracy", drawn, "A dot: one run at the end of its training; a bar: the mean of a rule's runs."
+    )
+
+
+def loss_axis(label: str, losses: Sequence[np.ndarray[Any, Any]], usual: float) -> Axis:
+    """A logarithmic axis down to the least loss, and up to little above what is `usual`: what diverged leaves the chart."""
+    positive = [loss[np.isfinite(loss) & (loss > 0)] for loss in losses]
+    low = min((float(loss.min()) for loss in positive if loss.size), default=0.1)
+    high = usual if math.isfinite(usual) and usual > 0 else 1.0
+    low = max(low, 1e-7 * high)
+    return Axis(label, min(low, high / 2) / 1.2, high * 1.4, log=True)
+
+
+def bands(report: dict[str, Any]) -> str:
+    return "Lines: means; bands: all runs. " if len(report["seeds"]) > 1 else ""
+
+
+def percent(row: dict[str, Any], name: str) -> str:
+    mean, spread = row["mean"][name], row["spread"][name]
+    return f"{100 * mean:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}") + "%"
+
+
+def table(report: dict[str, Any]) -> str:
+    """The table, each of whose columns can be sorted by; `data-v` has what it is sorted by."""
+    target = f"{report['target_loss']['loss']:.2g}"
+    heads = (
+        ("Rule", "ascending"),
+        ("Learning\nrate", "ascending"),
+        ("Training\naccuracy", "descending"),
+        ("Test\naccuracy", "descending"),
+        ("Test\nloss", "ascending"),
+        (f"Steps to a\nloss of {target}", "ascending"),
+        (f"Time to a\nloss of {target}", "ascending"),
+        ("Runs that\nreached it", "descending"),
+        ("Time of\na step", "ascending"),
+    )
+    head = "".join(
+        f'<th scope="col" aria-sort="none" data-first="{first}"><button type="button" class="sort">{escape(text)}</button></th>'
+        for text, first in heads
+    )
+    body = "".join(table_row(i, row) for i, row in enumerate(report["rows"]))
+    means = "accuracies: mean ± sample standard deviation; " if len(report["seeds"]) > 1 else ""
+    return (
+        '<div class="scroll" tabindex="0" role="region" aria-label="Table of the rules, which scrolls sideways">'
+        f"<table><caption><span>Of {seeds(report['seeds'])}; {means}a click on a heading sorts.</span></caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def table_row(i: int, row: dict[str, Any]) -> str:
+    there, runs = row["to_target"], len(row["runs"])
+    arguments = ", ".join(f"{name}={value!r}" for name, value in row["arguments"].items() if name != "lr")
+    lr, loss = row["arguments"]["lr"], row["mean"]["test_loss"]
+    mark = f'<svg class="swatch {look(i)}" viewBox="0 0 26 10" aria-hidden="true"><line x1="0" x2="26" y1="5" y2="5"/></svg>'
+    cells = (
+        (lr, f"{lr:.2g}"),
+        (row["mean"]["train_accuracy"], percent(row, "train_accuracy")),
+        (row["mean"]["test_accuracy"], percent(row, "test_accuracy")),
+        (loss, f"{loss:.3g}"),
+        (there["steps"], "-" if there["steps"] is None else f"{there['steps']:,.0f}"),
+        (there["seconds"], "-" if there["seconds"] is None else duration(there["seconds"])),
+        (there["reached"], f"{there['reached']} of {runs}"),
+        (row["mean"]["step_seconds"], duration(row["mean"]["step_seconds"])),
+    )
+    return (
+        f'<tr data-s="{i}"><th scope="row" data-v="{escape(row["rule"])}">{mark}{escape(row["rule"])}'
+        f"{f'<small>{escape(arguments)}</small>' if arguments else ''}</th>"
+        + "".join(f'<td data-v="{sort_key(value)}">{escape(text)}</td>' for value, text in cells)
+        + "</tr>"
+    )
+
+
+def sort_key(value: float | None) -> str:
+    """Nothing for what is missing or diverged, which is sorted last."""
+    return "" if value is None or not math.isfinite(value) else repr(float(value))
+
+
+def method(report: dict[str, Any]) -> str:
+    target = report["target_loss"]
+    share = f"a twentieth of the loss of a guess by frequency, {target['guess']:.3g}"
+    if target["given"]:
+        chosen = "named on the command line"
+    elif target["loss"] <= SHARE * target["guess"]:
+        chosen = share
+    else:
+        chosen = f"what three quarters of the rules reach in every run, as fewer reach {share}"
+    paragraphs = (
+        f"Learning rates: every rule gets the same search, {report['trials']} trials of {epochs(report['epochs'])} each: five powers of ten, then "
+        "a third and three times the best of them. A trial is judged by the loss on a quarter of the training samples, held out; "
+        "the test samples have no part in it. Other arguments are the defaults, or those that the table names.",
+        "Runs: then the rule is trained on all training samples, once for each seed. A seed gives all rules the same initial weights "
+        "and the same batches. Features are standardised by the training samples.",
+        f"Target: the training loss {target['loss']:.2g} ({chosen}), the same for all rules. The loss of up to {WATCHED:,} training samples is "
+        f"looked at {LOOKS} times an epoch; a run is there when it is at most the target at two looks in succession, and the first of "
+        "these counts. Means are over the runs that got there. The time is that of the training, without the looks.",
+        "Time of a step: the median of the optimizer's step() alone, without the gradient; the mean of the runs' medians.",
+    )
+    return "".join(f"<p>{escape(text)}</p>" for text in paragraphs)
+
+
+def facts(report: dict[str, Any]) -> str:
+    data, config = report["data"], report["config"]
+    classes = ", ".join(data["classes"][:CLASSES]) + (", ..." if len(data["classes"]) > CLASSES else "")
+    items = (
+        ("Command", report["command"]),
+        ("Data", f"{data['name']}: {data['train']:,} training and {data['test']:,} test samples, {data['features']:,} features"),
+        ("Classes", f"{len(data['classes'])}{'' if data['target'] is None else ' of ' + data['target']}: {classes}"),
+        (
+            "Network",
+            f"{' - '.join(map(str, report['network']))}, ReLU and softmax, {report['parameters']:,} parameters in float32",
+        ),
+        (
+            "Machine",
+            f"{config['machine']['processor']}, {config['machine']['system']}, {threads(config['threads'])}, {config['isa']['active']}",
+        ),
+        ("Versions", f"fastopt {config['version']}, NumPy {config['numpy']}, Python {config['python']}"),
+        ("Date", report["date"]),
+    )
+    shown = "".join(
+        f"<dt>{escape(what)}</dt><dd>{f'<code>{escape(text)}</code>' if what == 'Command' else escape(text)}</dd>"
+        for what, text in items
+    )
+    return f'<dl class="facts">{shown}</dl>'
