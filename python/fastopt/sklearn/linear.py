@@ -1,0 +1,301 @@
+"""`LinearClassifier` and `LinearRegressor`: linear models of several losses, trained by any rule of fastopt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.utils.metaestimators import available_if
+
+from ..rules import check_number
+from .base import Estimator
+from .classification import Classifier
+from .described import described, set_parameters
+from .losses import EpsilonInsensitive, Hinge, Huber, Logistic, Loss, ModifiedHuber, Softmax, SquaredError, SquaredHinge
+from .network import Network
+from .parameters import EQUIVARIANT, LINEAR_RATES, Settings, check_choice, check_flag, has_rate, plain, read_settings
+from .regression import Regressor
+
+__all__ = ["LinearClassifier", "LinearRegressor"]
+
+Array = np.ndarray[Any, Any]
+
+MARGIN_LOSSES: dict[str, Callable[[], Loss]] = {"hinge": Hinge, "squared_hinge": SquaredHinge, "modified_huber": ModifiedHuber}
+CLASSIFIER_LOSSES = ("log_loss", *MARGIN_LOSSES)
+REGRESSOR_LOSSES = ("squared_error", "huber", "epsilon_insensitive")
+
+WORDS = {
+    "patience": "5, or 20 where all rows are one batch",
+    "batch": "all rows up to 512, then a 50th of them, from 64 to 1,024",
+}
+
+
+class Linear(Estimator):
+    """What both linear models have: one layer, which begins at zero."""
+
+    _rates = LINEAR_RATES
+    _other_rate = 1e-2
+    _whole_rate = 5e-2  # without noise larger steps reach the minimum sooner
+    _patience = 5
+    loss: str
+    fit_intercept: bool
+    coef_: Array
+    intercept_: Array
+
+    def _batch(self, rows: int) -> int:
+        return rows if rows <= 512 else min(max(rows // 50, 64), 1024)  # more noise or more epochs, and slower, with fewer
+
+    def _settings(self, target: Array, weight: Array | None, *, first: bool, whole: bool) -> Settings:
+        return read_settings(self, self._rates, self._whole_rate if whole else self._other_rate)
+
+    def _begin(self, network: Network, target: Array, weight: Array | None) -> None:
+        network.flat.data[...] = 0
+
+    def _raw(self, X: Any) -> Array:
+        raw: Array = X @ np.atleast_2d(self.coef_).T
+        raw += self.intercept_
+        return raw
+
+
+@described(
+    **WORDS,
+    rates="1e-2, where all rows are one batch 5e-2; of SGD and Adagrad 0.1, of Adadelta 1, of Lion 3e-3",
+    unit="",
+    strata=", the same share of each class",
+)
+class LinearClassifier(Classifier, Linear):
+    """A linear classifier that minimises a loss by steps of any rule over mini-batches; small data it takes whole.
+
+    Parameters
+    ----------
+    loss: "log_loss" (logistic regression; the softmax's cross-entropy where there are more than two classes), or one of the
+        losses of a margin, which has each class against the rest: "hinge" (a linear SVM), "squared_hinge", "modified_huber"
+    {parameters}
+    fit_intercept: whether there are intercepts
+    class_weight: {class: weight} (others have 1), "balanced" (the same sum for each class; not in partial_fit) or None;
+        multiplies sample_weight
+
+    Attributes
+    ----------
+    coef_: shape (1, features) with two classes, else (classes, features); intercept_: shape (1,) or (classes,); both live
+    classes_: the classes in order
+    {attributes}
+
+    {notes}
+    """
+
+    def __init__(
+        self,
+        loss: str = "log_loss",
+        *,
+        optimizer: Any = "adam",
+        learning_rate: Any = None,
+        momentum: float | None = None,
+        nesterov: bool | None = None,
+        beta1: float | None = None,
+        beta2: float | None = None,
+        rho: float | None = None,
+        eps: float | None = None,
+        amsgrad: Any = None,
+        centered: bool | None = None,
+        l1: float = 0.0,
+        l2: float = 1e-4,
+        max_norm: float | None = None,
+        clip_value: float | None = None,
+        ema_decay: float | None = None,
+        fit_intercept: bool = True,
+        class_weight: Any = None,
+        batch_size: Any = "auto",
+        max_iter: int = 1000,
+        tol: float | None = 1e-4,
+        n_iter_no_change: int | None = None,
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        set_parameters(self, locals())
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearClassifier:
+        """Trains for up to `max_iter` epochs: from zero or, with `warm_start`, from where the last call ended.
+
+        `X`: shape (rows, features); `y`: a class for each row; `sample_weight`: a number from 0 for each row.
+        """
+        self._fit(X, y, sample_weight)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> LinearClassifier:
+        """One epoch over these rows, from where the last call ended; the first takes `classes`, or the classes of its `y`."""
+        self._fit(X, y, sample_weight, incremental=True, classes=classes)
+        return self
+
+    def _check_parameters(self) -> None:
+        check_choice(self.loss, "loss", CLASSIFIER_LOSSES)
+        check_flag(self.fit_intercept, "fit_intercept")
+
+    def _loss(self) -> Loss:
+        if self.loss == "log_loss":
+            return Logistic() if len(self.classes_) == 2 else Softmax()
+        return MARGIN_LOSSES[self.loss]()
+
+    def _network(self, columns: int, target: Array, dtype: np.dtype[Any], seed: Any) -> Network:
+        return Network((columns, self._outputs()), output=self._loss(), dtype=dtype, seed=seed)
+
+    def _arrays(self, network: Network) -> dict[str, Any]:
+        return {"coef_": network.weights[0].T, "intercept_": network.biases[0]}
+
+    def decision_function(self, X: Any) -> Array:
+        """The score of each class, shape (rows, classes); with two classes that of the second, shape (rows,)."""
+        raw = self._raw(self._checked(X))
+        return raw[:, 0] if raw.shape[1] == 1 else raw
+
+    def _has_probabilities(self) -> bool:
+        if self.loss not in ("log_loss", "modified_huber"):
+            raise AttributeError(
+                f"predict_proba: there is none with loss={self.loss!r}, only with 'log_loss' and 'modified_huber'"
+            )
+        return True
+
+    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn has no types
+    def predict_proba(self, X: Any) -> Array:
+        """The probability of each class, shape (rows, classes); with "log_loss" and "modified_huber" alone.
+
+        Of "modified_huber", as in Zadrozny & Elkan, Transforming classifier scores into accurate multiclass probability
+        estimates, KDD 2002: (clip(score, -1, 1) + 1) / 2, divided by their sum; where all are 0 they are equal.
+        """
+        if self.loss == "log_loss":
+            return self._probabilities(X)
+        raw = self._raw(self._checked(X))
+        np.clip(raw, -1, 1, out=raw)
+        raw += 1
+        raw /= 2
+        if raw.shape[1] == 1:
+            return np.hstack([1 - raw, raw])
+        raw[(raw == 0).all(axis=1)] = 1
+        raw /= raw.sum(axis=1, keepdims=True)
+        return raw
+
+    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn has no types
+    def predict_log_proba(self, X: Any) -> Array:
+        """The logarithms of `predict_proba`, -inf for 0."""
+        with np.errstate(divide="ignore"):
+            logarithms: Array = np.log(self.predict_proba(X))
+        return logarithms
+
+
+@described(
+    **WORDS,
+    rates="1e-2, where all rows are one batch 5e-2, of Adagrad 0.1 and of Lion 3e-3, times the standard deviation\n"
+    "    of y, since their steps do not grow with the loss; of SGD 0.1, of Adadelta 1",
+    unit=" times the loss of the means of y",
+    strata="",
+)
+class LinearRegressor(Regressor, Linear):
+    """A linear regression that minimises a loss by steps of any rule over mini-batches; small data it takes whole.
+
+    Parameters
+    ----------
+    loss: of the residual, summed over the outputs: "squared_error" (residual**2 / 2), "huber" (the same up to epsilon, then
+        linear: epsilon*|residual| - epsilon**2 / 2), "epsilon_insensitive" (max(0, |residual| - epsilon))
+    epsilon: of the last two losses
+    {parameters}
+    fit_intercept: whether there are intercepts; they begin at the means of y
+
+    Attributes
+    ----------
+    coef_: shape (features,), or (outputs, features) where y has columns; intercept_: shape (1,) or (outputs,); both live
+    {attributes}
+
+    {notes}
+    """
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        *,
+        epsilon: float = 0.1,
+        optimizer: Any = "adam",
+        learning_rate: Any = None,
+        momentum: float | None = None,
+        nesterov: bool | None = None,
+        beta1: float | None = None,
+        beta2: float | None = None,
+        rho: float | None = None,
+        eps: float | None = None,
+        amsgrad: Any = None,
+        centered: bool | None = None,
+        l1: float = 0.0,
+        l2: float = 1e-4,
+        max_norm: float | None = None,
+        clip_value: float | None = None,
+        ema_decay: float | None = None,
+        fit_intercept: bool = True,
+        batch_size: Any = "auto",
+        max_iter: int = 1000,
+        tol: float | None = 1e-4,
+        n_iter_no_change: int | None = None,
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        set_parameters(self, locals())
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearRegressor:
+        """Trains for up to `max_iter` epochs: anew or, with `warm_start`, from where the last call ended.
+
+        `X`: shape (rows, features); `y`: shape (rows,) or (rows, outputs); `sample_weight`: a number from 0 for each row.
+        """
+        self._fit(X, y, sample_weight)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearRegressor:
+        """One epoch over these rows, from where the last call ended."""
+        self._fit(X, y, sample_weight, incremental=True)
+        return self
+
+    epsilon: float
+
+    def _check_parameters(self) -> None:
+        check_choice(self.loss, "loss", REGRESSOR_LOSSES)
+        check_number(plain(self.epsilon), "epsilon", "[0, inf)")
+        check_flag(self.fit_intercept, "fit_intercept")
+
+    def _loss(self) -> Loss:
+        epsilon = float(self.epsilon)
+        return {"squared_error": SquaredError(), "huber": Huber(epsilon), "epsilon_insensitive": EpsilonInsensitive(epsilon)}[
+            self.loss
+        ]
+
+    def _settings(self, target: Array, weight: Array | None, *, first: bool, whole: bool) -> Settings:
+        settings = super()._settings(target, weight, first=first, whole=whole)
+        if first:
+            mean = np.average(target, axis=0, weights=weight)
+            variances = np.average((target - mean) ** 2, axis=0, weights=weight)
+            self._deviation = float(np.sqrt(variances.mean())) or 1.0
+        if self.learning_rate is not None or has_rate(self.optimizer) or settings.optimizer.rule.name in EQUIVARIANT:
+            return settings
+        return replace(settings, lr=settings.lr * self._deviation)
+
+    def _network(self, columns: int, target: Array, dtype: np.dtype[Any], seed: Any) -> Network:
+        return Network((columns, target.shape[1]), output=self._loss(), dtype=dtype, seed=seed)
+
+    def _begin(self, network: Network, target: Array, weight: Array | None) -> None:
+        super()._begin(network, target, weight)
+        if self.fit_intercept:
+            network.biases[0][...] = np.average(target, axis=0, weights=weight)
+
+    def _arrays(self, network: Network) -> dict[str, Any]:
+        coefficients = network.weights[0].T
+        return {"coef_": coefficients[0] if self._one_output else coefficients, "intercept_": network.biases[0]}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,274 @@
+"""`MLPClassifier` and `MLPRegressor`: multi-layer perceptrons, trained by any rule of fastopt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .base import Estimator
+from .classification import Classifier
+from .described import described, set_parameters
+from .losses import Logistic, Loss, Softmax, SquaredError
+from .network import ACTIVATIONS, Network
+from .parameters import NETWORK_RATES, check_choice, check_whole
+from .regression import Regressor
+
+__all__ = ["MLPClassifier", "MLPRegressor"]
+
+Array = np.ndarray[Any, Any]
+
+WORDS = {
+    "patience": "10, or 20 where all rows are one batch",
+    "batch": "200, or all rows where there are fewer",
+}
+
+
+REGRESSION_RATES = {**NETWORK_RATES, "SGD": 1e-2}
+"""The gradient of a squared error grows with it."""
+
+
+class Perceptron(Estimator):
+    """What both perceptrons have: hidden layers."""
+
+    _rates = NETWORK_RATES
+    _other_rate = 1e-3
+    _patience = 10
+    hidden_layer_sizes: Any
+    activation: str
+    coefs_: list[Array]
+    intercepts_: list[Array]
+
+    def _check_parameters(self) -> None:
+        check_choice(self.activation, "activation", ACTIVATIONS)
+        self._hidden()
+
+    def _hidden(self) -> list[int]:
+        given = self.hidden_layer_sizes
+        sizes = list(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes)) else [given]
+        return [check_whole(size, "hidden_layer_sizes") for size in sizes]
+
+    def _batch(self, rows: int) -> int:
+        return min(200, rows)
+
+    def _layers(self, columns: int, outputs: int, loss: Loss, dtype: np.dtype[Any], seed: Any) -> Network:
+        return Network((columns, *self._hidden(), outputs), activation=self.activation, output=loss, dtype=dtype, seed=seed)
+
+    def _begin(self, network: Network, target: Array, weight: Array | None) -> None:
+        pass
+
+    def _arrays(self, network: Network) -> dict[str, Any]:
+        return {"coefs_": network.weights, "intercepts_": network.biases}
+
+    def _raw(self, X: Any) -> Array:
+        return self._trainer.published.forward(X, self.coefs_, self.intercepts_)
+
+    @property
+    def n_layers_(self) -> int:
+        """The number of layers, those of the inputs and the outputs among them."""
+        return len(self.coefs_) + 1
+
+    @property
+    def n_outputs_(self) -> int:
+        """The number of outputs."""
+        return len(self.intercepts_[-1])
+
+
+@described(
+    **WORDS,
+    rates="1e-3, of SGD 0.1, of Adagrad 1e-2, of Adadelta 1, of Lion 1e-4",
+    unit="",
+    strata=", the same share of each class",
+)
+class MLPClassifier(Classifier, Perceptron):
+    """A multi-layer perceptron that minimises the cross-entropy by steps of any rule over mini-batches.
+
+    The output is the softmax where there are more than two classes, else the logistic function; where `y` is an indicator
+    matrix, shape (rows, labels), the logistic function of each label.
+
+    Parameters
+    ----------
+    hidden_layer_sizes: the number of units of each hidden layer: a tuple, or one number
+    activation: "relu", "tanh", "logistic" or "identity", of the hidden layers
+    {parameters}
+    class_weight: {class: weight} (others have 1), "balanced" (the same sum for each class; not in partial_fit) or None;
+        multiplies sample_weight
+
+    Attributes
+    ----------
+    coefs_: the weights of each layer, shape (inputs, outputs); intercepts_: its biases, shape (outputs,); both live
+    classes_: the classes in order, or the numbers of the labels; n_layers_, n_outputs_, out_activation_
+    {attributes}
+
+    {notes}
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        optimizer: Any = "adam",
+        learning_rate: Any = None,
+        momentum: float | None = None,
+        nesterov: bool | None = None,
+        beta1: float | None = None,
+        beta2: float | None = None,
+        rho: float | None = None,
+        eps: float | None = None,
+        amsgrad: Any = None,
+        centered: bool | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        max_norm: float | None = None,
+        clip_value: float | None = None,
+        ema_decay: float | None = None,
+        class_weight: Any = None,
+        batch_size: Any = "auto",
+        max_iter: int = 200,
+        tol: float | None = 1e-4,
+        n_iter_no_change: int | None = None,
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        set_parameters(self, locals())
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPClassifier:
+        """Trains for up to `max_iter` epochs: anew or, with `warm_start`, from where the last call ended.
+
+        `X`: shape (rows, features); `y`: a class for each row, or 0 and 1, shape (rows, labels); `sample_weight`: a number
+        from 0 for each row.
+        """
+        self._fit(X, y, sample_weight)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MLPClassifier:
+        """One epoch over these rows, from where the last call ended; the first takes `classes`, or the classes of its `y`."""
+        self._fit(X, y, sample_weight, incremental=True, classes=classes)
+        return self
+
+    def _loss(self) -> Loss:
+        return Logistic() if self._outputs() == 1 or self._multilabel else Softmax()
+
+    def _network(self, columns: int, target: Array, dtype: np.dtype[Any], seed: Any) -> Network:
+        return self._layers(columns, self._outputs(), self._loss(), dtype, seed)
+
+    @property
+    def out_activation_(self) -> str:
+        """The function of the outputs: "softmax" or "logistic"."""
+        return "softmax" if isinstance(self._loss(), Softmax) else "logistic"
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probability of each class, shape (rows, classes), or of each label, shape (rows, labels)."""
+        return self._probabilities(X)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """The logarithms of `predict_proba`, -inf for 0."""
+        with np.errstate(divide="ignore"):
+            logarithms: Array = np.log(self.predict_proba(X))
+        return logarithms
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+@described(
+    **WORDS,
+    rates="1e-3, of SGD and Adagrad 1e-2, of Adadelta 1, of Lion 1e-4",
+    unit=" times the loss of the means of y",
+    strata="",
+)
+class MLPRegressor(Regressor, Perceptron):
+    """A multi-layer perceptron that minimises half the squared error by steps of any rule over mini-batches.
+
+    The error is summed over the outputs.  The biases of the last layer begin at the means of `y`; where its scale is far from 1,
+    TransformedTargetRegressor with a StandardScaler brings it there.
+
+    Parameters
+    ----------
+    hidden_layer_sizes: the number of units of each hidden layer: a tuple, or one number
+    activation: "relu", "tanh", "logistic" or "identity", of the hidden layers
+    {parameters}
+
+    Attributes
+    ----------
+    coefs_: the weights of each layer, shape (inputs, outputs); intercepts_: its biases, shape (outputs,); both live
+    n_layers_, n_outputs_, out_activation_
+    {attributes}
+
+    {notes}
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        optimizer: Any = "adam",
+        learning_rate: Any = None,
+        momentum: float | None = None,
+        nesterov: bool | None = None,
+        beta1: float | None = None,
+        beta2: float | None = None,
+        rho: float | None = None,
+        eps: float | None = None,
+        amsgrad: Any = None,
+        centered: bool | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        max_norm: float | None = None,
+        clip_value: float | None = None,
+        ema_decay: float | None = None,
+        batch_size: Any = "auto",
+        max_iter: int = 200,
+        tol: float | None = 1e-4,
+        n_iter_no_change: int | None = None,
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        set_parameters(self, locals())
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
+        """Trains for up to `max_iter` epochs: anew or, with `warm_start`, from where the last call ended.
+
+        `X`: shape (rows, features); `y`: shape (rows,) or (rows, outputs); `sample_weight`: a number from 0 for each row.
+        """
+        self._fit(X, y, sample_weight)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
+        """One epoch over these rows, from where the last call ended."""
+        self._fit(X, y, sample_weight, incremental=True)
+        return self
+
+    _rates = REGRESSION_RATES
+
+    def _loss(self) -> Loss:
+        return SquaredError()
+
+    def _network(self, columns: int, target: Array, dtype: np.dtype[Any], seed: Any) -> Network:
+        return self._layers(columns, target.shape[1], self._loss(), dtype, seed)
+
+    def _begin(self, network: Network, target: Array, weight: Array | None) -> None:
+        network.biases[-1][...] = np.average(target, axis=0, weights=weight)
+
+    @property
+    def out_activation_(self) -> str:
+        """The function of the outputs: "identity"."""
+        return "identity"
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
