@@ -1,0 +1,46 @@
+"""What the tests of `fastopt compare` share: small data, and runs and reports that nothing was trained for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastopt.cli import compare, tuning
+
+TINY = ("--epochs", "1", "--seeds", "1", "--rules", "adamw", "--hidden", "4")
+"""Arguments of a run that takes no time."""
+
+
+def samples(rng: np.random.Generator, count: int = 60, classes: int = 3) -> tuple[Any, Any]:
+    """Inputs of 4 features, and labels that follow from them."""
+    labels = np.arange(count) % classes
+    return rng.standard_normal((count, 4)) + labels[:, None], labels
+
+
+def npz(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+def a_run(value: float, losses: list[float] | None = None) -> dict[str, Any]:
+    """A run that was not trained, of which every number is `value`."""
+    losses = [value] * 3 if losses is None else losses
+    looks = list(range(len(losses)))
+    curves = {
+        "loss": {"step": [4 * i for i in looks], "seconds": [0.5 * i for i in looks], "train_loss": losses},
+        "test": {"step": [0, 8], "test_loss": [value] * 2, "test_accuracy": [value] * 2},
+    }
+    return dict.fromkeys(compare.MEASURED, value) | {"steps": 8, "curves": curves}
+
+
+def a_report(*rules: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `compare.run` has after training, of runs that were not trained."""
+    rows = [
+        {"rule": f"Rule {i}", "arguments": {"lr": 0.1}, "trials": [], **compare.summary(runs), "runs": runs}
+        for i, runs in enumerate(rules)
+    ]
+    data = {"name": "a.csv", "target": None, "features": 2, "classes": ["0", "1"], "train": 30, "test": 10}
+    seeds = list(range(len(rules[0]) if rules else 1))
+    return {"data": data, "epochs": 1, "batch_size": 32, "seeds": seeds, "trials": tuning.TRIALS, "rows": rows}
