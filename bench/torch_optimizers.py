@@ -22,8 +22,9 @@ import torch
 from models import MODELS
 
 import fastopt.torch
-from fastopt.cli import digits, timing
+from fastopt.cli import timing
 from fastopt.cli.arms import Arm
+from fastopt.cli.datasets import load
 
 Shape = tuple[int, ...]
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
@@ -37,6 +38,8 @@ UNFUSED: dict[str, dict[str, Any]] = {
 }
 LOOPS: dict[str, dict[str, Any]] = {"SGD": {}, **FUSED, **UNFUSED}
 
+LAYERS = (64, 128, 64, 10)
+"""Pixels, two hidden layers, classes."""
 BATCH_SIZE = 64
 LR = 1e-6  # of steps with one gradient over and over; loops have the classes' own
 SECONDS = {"GPT-2": 12.0, "ResNet-50": 6.0, "1,000 x 100": 3.0}
@@ -78,7 +81,7 @@ def step_arms(label: str, arguments: dict[str, Any], shapes: Iterable[Shape]) ->
 def perceptron() -> torch.nn.Module:
     """The network of `fastopt compare`."""
     layers: list[torch.nn.Module] = []
-    for inputs, outputs in pairwise(digits.LAYERS):
+    for inputs, outputs in pairwise(LAYERS):
         layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
     return torch.nn.Sequential(*layers[:-1])
 
@@ -86,7 +89,7 @@ def perceptron() -> torch.nn.Module:
 def convolutions() -> torch.nn.Module:
     """Two convolutions and a classifier."""
     first, second = torch.nn.Conv2d(1, 16, 3, padding=1), torch.nn.Conv2d(16, 32, 3, stride=2, padding=1)
-    relu, last = torch.nn.ReLU(), torch.nn.Linear(32 * 4 * 4, digits.LAYERS[-1])
+    relu, last = torch.nn.ReLU(), torch.nn.Linear(32 * 4 * 4, LAYERS[-1])
     return torch.nn.Sequential(torch.nn.Unflatten(1, (1, 8, 8)), first, relu, second, relu, torch.nn.Flatten(), last)
 
 
@@ -94,9 +97,9 @@ NETWORKS = {"perceptron": perceptron, "convolutions": convolutions}
 
 
 def batches() -> Batches:
-    data = digits.load(seed=0)
-    order = torch.randperm(len(data.train_digits), generator=torch.Generator().manual_seed(0))
-    images, labels = torch.from_numpy(data.train_images)[order], torch.from_numpy(data.train_digits)[order]
+    data = load("digits", seed=0)
+    order = torch.randperm(len(data.train_labels), generator=torch.Generator().manual_seed(0))
+    images, labels = torch.from_numpy(data.train_inputs)[order], torch.from_numpy(data.train_labels)[order]
     return list(zip(images.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True))
 
 
