@@ -18,6 +18,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "rich": ("rich",),
     "matplotlib": ("matplotlib",),
     "scikit-learn": ("scikit-learn",),
+    "scipy": ("scipy",),
+    "pandas": ("pandas",),
     "torch": ("torch",),
     "cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy"),
     "nvrtc": ("nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12"),
