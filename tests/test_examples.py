@@ -78,11 +78,11 @@ BOUNDS = {
         "digits: log loss gained by guiding": (0.02, 1),
     },
     "regression_search": {
-        "RMSE": (50, 59),  # least squares have 56.4 and 45.1
-        "MAE": (38, 47),
-        "RMSE gained": (1, 15),
-        "MAE gained": (1, 15),
-        "mean's RMSE": (70.4, 70.6),
+        "RMSE": (0.9, 1.9),
+        "MAE": (0.7, 1.5),
+        "RMSE gained": (0.3, 3),
+        "MAE gained": (0.2, 3),
+        "linear RMSE": (2.3, 2.9),
     },
 }
 
