@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import unittest.mock
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import fastopt
+from fastopt.minimization.batches import Batches
 from helpers import Array
 from objectives import bowl
 
@@ -134,13 +138,14 @@ def test_full_batches_are_deterministic(rng: np.random.Generator) -> None:
         seen = set()
 
         def fun(x: Array, rows: Array, targets: Array, seen: set[int] = seen) -> tuple[float, Array]:
-            seen.add(id(rows))
+            assert not rows.flags.writeable
+            seen.add(rows.ctypes.data)
             return squares(x, rows, targets)
 
         result = fastopt.minimize(fun, np.zeros(8), jac=True, data=data, batch_size=size, steps=3000, lr=0.05, gtol=1e-9)
         np.testing.assert_allclose(result.x, solution, atol=1e-8)
         assert result.success
-        assert seen == {id(data[0])}  # no copy
+        assert seen == {data[0].ctypes.data}  # no copy
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -271,3 +276,83 @@ def test_the_average_over_mini_batches(rng: np.random.Generator) -> None:
     average = fastopt.minimize(squares, np.zeros(8), ema_decay=0.998, **arguments)
     assert 3 * np.linalg.norm(average.x - solution) < np.linalg.norm(last.x - solution)
     assert average.fun < last.fun
+
+
+def test_other_orders_are_gathered_row_by_row(rng: np.random.Generator) -> None:
+    """np.take would bring the whole array into C's order at each step."""
+    data = problem(rng, 0.1)
+    expected = fastopt.minimize(squares, np.zeros(8), jac=True, data=data, batch_size=32, steps=50)
+    wide = np.repeat(data[0], 2, axis=1)
+    for rows in (np.asfortranarray(data[0]), wide[:, ::2], pd.DataFrame(data[0])):
+        batches = Batches((rows, data[1]), 32, True, 0)
+        with unittest.mock.patch("numpy.take", wraps=np.take) as take:
+            batches.take()
+        assert [call.args[0].ndim for call in take.call_args_list] == [1]  # of the targets alone
+        result = fastopt.minimize(squares, np.zeros(8), jac=True, data=(rows, data[1]), batch_size=32, steps=50)
+        np.testing.assert_allclose(result.x, expected.x, rtol=1e-12)
+
+
+@pytest.mark.parametrize("told", ["callback", "progress"])
+def test_who_watches_may_use_the_objective(told: str, rng: np.random.Generator) -> None:
+    """A validation loss in a callback, by a function that gives the same array for every gradient."""
+    data, held_out = problem(rng, 0.1), problem(rng, 5.0)
+    memory = np.empty(8)
+
+    def reusing(x: Array, rows: Array, targets: Array) -> tuple[float, Array]:
+        value, memory[...] = squares(x, rows, targets)
+        return value, memory
+
+    arguments: dict[str, Any] = {"jac": True, "data": data, "batch_size": 32, "steps": 60, "lr": 0.01, "method": "sgd"}
+    expected = fastopt.minimize(reusing, np.zeros(8), **arguments)
+    watch = {
+        "callback": lambda x: reusing(x, *held_out),
+        "progress": lambda step, steps, value: reusing(np.ones(8), *held_out),
+    }[told]
+    result = fastopt.minimize(reusing, np.zeros(8), **arguments, **{told: watch})
+    np.testing.assert_array_equal(result.x, expected.x)
+
+
+def test_a_nan_in_a_batch_is_shown(rng: np.random.Generator) -> None:
+    calls = itertools.count()
+
+    def fun(x: Array, rows: Array, targets: Array) -> tuple[float, Array]:
+        value, grad = squares(x, rows, targets)
+        return (np.nan if next(calls) == 6 else value), grad
+
+    result = fastopt.minimize(fun, np.zeros(8), jac=True, data=problem(rng, 0.1), batch_size=32, steps=50)
+    assert (result.status, result.nit, result.message) == (2, 6, "The objective is nan after 6 steps.")
+    assert np.isnan(result.fun)
+    assert np.isnan(result.history["fun"]).tolist() == [False] * 6 + [True]
+
+
+def test_a_seed_for_batches_alone(rng: np.random.Generator) -> None:
+    data = problem(rng, 0.1)
+    arguments: dict[str, Any] = {"jac": True, "data": data, "batch_size": 32, "steps": 20}
+    results = [
+        fastopt.minimize(squares, np.zeros(8), method=lambda p: fastopt.SGD(p, lr=0.1), seed=seed, **arguments).x
+        for seed in (1, 1, 2)
+    ]
+    assert np.array_equal(results[0], results[1])
+    assert not np.array_equal(results[0], results[2])
+    with pytest.raises(TypeError, match="seed: <lambda> does not take it"):
+        fastopt.minimize(lambda x: x @ x, np.ones(3), method=lambda p: fastopt.SGD(p, lr=0.1), seed=1)
+
+
+def test_the_callers_data_are_not_written(rng: np.random.Generator) -> None:
+    def greedy(x: Array, rows: Array, targets: Array) -> tuple[float, Array]:
+        rows -= 0.1
+        return squares(x, rows, targets)
+
+    data = problem(rng, 0.1)
+    before = data[0].copy()
+    for arguments in ({}, {"batch_size": 32}, {"batch_size": 32, "shuffle": False}):
+        with pytest.raises(ValueError, match="read-only"):
+            fastopt.minimize(greedy, np.zeros(8), jac=True, data=data, steps=3, **arguments)
+    assert np.array_equal(data[0], before)
+
+
+def test_differences_of_noise_are_refused_with_data_too(rng: np.random.Generator) -> None:
+    with pytest.raises(
+        ValueError, match="jac: got None, expected a callable or True, since differences of a stochastic fun"
+    ):
+        fastopt.minimize(lambda x, *rows: float(x @ x), np.ones(8), data=problem(rng, 0.1), batch_size=32, stochastic=True)

@@ -143,12 +143,71 @@ def test_a_state_that_is_none_changes_nothing(state: Any, words: str) -> None:
     assert all(np.array_equal(a["exp_avg"], b["exp_avg"]) for a, b in zip(before["state"], after["state"], strict=True))
 
 
+def test_looking_at_a_rate_changes_nothing() -> None:
+    """Nor does the order of metrics and steps: the state is what `step` has been told."""
+    below = cosine(1e-2, 1000, warmup=100)
+    plateaus = [ReduceOnPlateau(below, patience=0, factor=0.5) for _ in range(2)]
+    for step in range(200):
+        plateaus[0](step)
+    for plateau in plateaus:
+        plateau.step(1.0)
+        plateau.step(2.0)
+    assert plateaus[0](300) == plateaus[1](300) == 0.5 * below(300)
+
+
+class Remembering:
+    """A schedule of one's own, careless about who has its state."""
+
+    def __init__(self, lr: float) -> None:
+        self.state: dict[str, Any] = {"lr": lr}
+
+    def __call__(self, step: int) -> float:
+        return float(self.state["lr"])
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["lr"] == 13:
+            raise ValueError("got 13")
+        self.state = state
+
+
+def test_a_schedule_of_ones_own(tmp_path: Path) -> None:
+    first, second = Remembering(0.5), Remembering(0.25)
+    optimizer = fastopt.SGD([{"params": np.ones(2), "lr": first}, {"params": np.ones(2), "lr": second}])
+    optimizer.save(tmp_path / "opt.safetensors")
+    snapshot = optimizer.state_dict()
+    first.state["lr"] = 0.125
+    assert snapshot["groups"][0]["schedule"] == {"lr": 0.5}  # a snapshot is one
+    optimizer.load_state_dict(snapshot)
+    first.state["lr"] = 0.0625
+    assert snapshot["groups"][0]["schedule"] == {"lr": 0.5}
+    snapshot["groups"][1]["schedule"]["lr"] = 13
+    with pytest.raises(ValueError, match="got 13"):
+        optimizer.load_state_dict(snapshot)
+    assert first(0) == 0.0625
+    optimizer.load(tmp_path / "opt.safetensors")
+    assert first(0) == 0.5
+
+
+def test_one_schedule_cannot_take_two_states() -> None:
+    shared, own = ReduceOnPlateau(0.5), ReduceOnPlateau(0.5)
+    groups = [{"params": np.ones(2), "lr": shared}, {"params": np.ones(2), "lr": own}]
+    snapshot = fastopt.SGD(groups).state_dict()
+    snapshot["groups"][1]["schedule"]["scale"] = 0.5
+    optimizer = fastopt.SGD([{**group, "lr": shared} for group in groups])
+    with pytest.raises(ValueError, match=r"\['groups'\]\[1\]\['schedule'\]: got .*, expected that of the other groups"):
+        optimizer.load_state_dict(snapshot)
+    assert shared.state_dict()["scale"] == 1.0
+
+
 def test_metrics_that_are_none_change_nothing() -> None:
     plateau = ReduceOnPlateau(0.5, patience=3)
     plateau.step(np.float32(2.0))
     plateau.step(np.array([1.5]))
     before = plateau.state_dict()
-    for metric in ("1", True, None, [1.0, 2.0], 1j):
+    for metric in ("1", True, np.True_, None, [1.0, 2.0], np.ones(2), 1j):
         with pytest.raises(TypeError, match=r"metric: got .*, expected a real number"):
             plateau.step(metric)
     with pytest.raises(ValueError, match="metric: got -inf, which nothing can improve"):
@@ -164,8 +223,8 @@ def test_metrics_that_are_none_change_nothing() -> None:
     [
         ({"lr": "a"}, TypeError, "lr: got str 'a', expected a real number or a callable"),
         ({"lr": ReduceOnPlateau(1.0)}, TypeError, "lr: got a ReduceOnPlateau, expected a number or a pure function"),
-        ({"mode": "up"}, ValueError, "mode: got 'up', expected 'min' or 'max'"),
-        ({"threshold_mode": None}, ValueError, "threshold_mode: got None, expected 'rel' or 'abs'"),
+        ({"mode": "up"}, ValueError, "mode: got 'up', expected one of 'min', 'max'"),
+        ({"threshold_mode": None}, TypeError, "threshold_mode: got None, expected one of 'rel', 'abs'"),
         ({"factor": 1.0}, ValueError, r"factor: got 1.0, expected a number in \(0, 1\)"),
         ({"patience": -1}, ValueError, "patience: got -1"),
         ({"patience": 1.5}, TypeError, "patience: got float 1.5"),

@@ -45,11 +45,11 @@ def torch_rates(make: Callable[[Any], Any], lr: float, steps: int) -> list[float
     """The rates of torch's scheduler before each step."""
     optimizer = torch.optim.SGD([torch.zeros(1, dtype=torch.float64)], lr=lr)
     scheduler = make(optimizer)
-    rates = []
-    for _ in range(steps):
-        rates.append(float(optimizer.param_groups[0]["lr"]))
+    rates = [float(optimizer.param_groups[0]["lr"])]
+    for _ in range(steps - 1):
         optimizer.step()
         scheduler.step()
+        rates.append(float(optimizer.param_groups[0]["lr"]))
     return rates
 
 
@@ -64,16 +64,16 @@ TORCH: list[tuple[Any, Callable[[Any], Any], int]] = [
     (S.cosine(0.3, 71, 0.01), lambda o: T.CosineAnnealingLR(o, 71, 0.01), 72),
     (S.cosine_restarts(0.3, 17, end=0.01), lambda o: T.CosineAnnealingWarmRestarts(o, 17, 1, 0.01), STEPS),
     (S.cosine_restarts(0.3, 9, 2.0, end=0.01), lambda o: T.CosineAnnealingWarmRestarts(o, 9, 2, 0.01), STEPS),
-    (S.one_cycle(0.3, STEPS), lambda o: T.OneCycleLR(o, 0.3, STEPS), STEPS - 1),
+    (S.one_cycle(0.3, STEPS), lambda o: T.OneCycleLR(o, 0.3, STEPS), STEPS),
     (
         S.one_cycle(0.3, STEPS, 0.23, "linear", 7.0, 33.0),
         lambda o: T.OneCycleLR(o, 0.3, STEPS, pct_start=0.23, anneal_strategy="linear", div_factor=7.0, final_div_factor=33.0),
-        STEPS - 1,
+        STEPS,
     ),
     (
         S.one_cycle(0.3, STEPS, 0.23, three_phase=True),
         lambda o: T.OneCycleLR(o, 0.3, STEPS, pct_start=0.23, three_phase=True),
-        STEPS - 1,
+        STEPS,
     ),
     (S.inverse_time(0.3, 0.07), lambda o: T.LambdaLR(o, lambda t: 1 / (1 + 0.07 * t)), STEPS),
     (S.inverse_sqrt(0.3, warmup=16), lambda o: T.LambdaLR(o, lambda t: min(t / 16, (16 / max(t, 1)) ** 0.5)), STEPS),
@@ -90,10 +90,22 @@ TORCH: list[tuple[Any, Callable[[Any], Any], int]] = [
 ]
 
 
-@pytest.mark.parametrize(("ours", "make", "steps"), TORCH, ids=lambda value: repr(value)[:40] if callable(value) else "")
+@pytest.mark.parametrize(("ours", "make", "steps"), TORCH, ids=[repr(case[0])[:40] for case in TORCH])
 @pytest.mark.filterwarnings("ignore:The epoch parameter:UserWarning")  # which torch's own SequentialLR gives to its parts
 def test_torch(ours: Any, make: Callable[[Any], Any], steps: int) -> None:
     agree(ours, torch_rates(make, 0.3, steps))
+
+
+@pytest.mark.parametrize("three_phase", [False, True])
+@pytest.mark.parametrize("pct", [0.0, 0.04, 0.1, 0.25, 0.3, 1 / 3, 0.5, 0.6, 0.9, 1.0])
+def test_one_cycle_at_its_edges(pct: float, three_phase: bool) -> None:
+    for steps in range(1, 14):
+        arguments = {"pct_start": pct, "three_phase": three_phase}
+        try:
+            expected = torch_rates(lambda o, n=steps, a=arguments: T.OneCycleLR(o, 0.3, n, **a), 0.3, steps)
+        except ZeroDivisionError:  # where a phase has no length
+            continue
+        agree(S.one_cycle(0.3, steps, **arguments), expected)
 
 
 def keras_cases() -> list[tuple[Any, Any]]:

@@ -195,7 +195,6 @@ def test_what_there_is_no_use_for() -> None:
         ({"method": "sgd"}, TypeError, "method: there is no such option"),
         ({"steps": 5, "maxiter": 5}, ValueError, "maxiter: got 5 beside steps=5"),
         ({"maxiter": -5}, ValueError, "steps: got -5"),
-        ({"disp": 1}, TypeError, "disp: got 1"),
         ({"gtol": -1}, ValueError, "gtol: got -1"),
     ],
     ids=lambda v: str(v)[:30],

@@ -1,4 +1,4 @@
-"""What the caller passed -> what the optimizer works with: parameters, groups, gradients, numbers."""
+"""What the caller passed -> what the optimizer works with: parameters, groups, gradients."""
 
 from __future__ import annotations
 
@@ -6,25 +6,14 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from . import buffers
-from .rules import Rule, shown
+from .rules import Rule
 from .tensors import Tensor
 
-__all__ = ["bind_arguments", "check_count", "for_each", "read_gradients", "read_groups"]
+__all__ = ["bind_arguments", "for_each", "read_gradients", "read_groups"]
 
 Entry = tuple[Any, str, "str | None"]
 """An array, its name in messages and, where it came in a dict, the caller's name for it."""
-
-
-def check_count(value: Any, name: str) -> int:
-    """A number of steps."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: got {buffers.describe(value)}, expected a whole number")
-    if not 0 <= value < 2**53:
-        raise ValueError(f"{name}: got {shown(value)}, expected a number of steps from 0")
-    return int(value)
 
 
 def bind_arguments(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

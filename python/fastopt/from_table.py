@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _core, buffers
-from .arguments import check_count
 from .base import Optimizer
+from .checks import check_count
 from .formats import STORAGE, param_format
 from .plans import make_plan, write_group
 from .rules import OPTIONS, Hyperparameter, Rule, Running, Slot, check_number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import buffers
+from .checks import one_number
 from .cuda.arrays import is_on_device
 from .formats import with_variance_floor
 from .rules import Rule
@@ -80,13 +82,13 @@ class Group(MutableMapping[str, Any]):
     def scheduled_lr(self) -> float:
         """What the schedule says for the next step, checked."""
         assert self.schedule is not None
-        return float(self.rule.argument("lr").check(self.schedule(self._steps())))
+        return float(self.rule.argument("lr").check(one_number(self.schedule(self._steps()), "lr")))
 
     @property
     def schedule_state(self) -> dict[str, Any]:
         """`{"schedule": its state}` where the schedule has one, such as a ReduceOnPlateau; else nothing."""
         schedule: Any = self.schedule
-        return {"schedule": schedule.state_dict()} if has_state(schedule) else {}
+        return {"schedule": copy.deepcopy(schedule.state_dict())} if has_state(schedule) else {}
 
     def accept(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Schedule | None]:
         """`values` over the present ones, checked, for `assign`; nothing is changed yet."""
@@ -136,7 +138,7 @@ class Group(MutableMapping[str, Any]):
             return {**self._check({**values, "lr": 0.0})[0], "lr": lr}, None
         schedule = lr if callable(lr) else None
         if schedule is not None:
-            values = {**values, "lr": schedule(self._steps())}
+            values = {**values, "lr": one_number(schedule(self._steps()), "lr")}
         return self.rule.check(with_variance_floor(values, self.state_dtype)), schedule
 
     def _check_device_lr(self, lr: Any) -> None:

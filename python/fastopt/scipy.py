@@ -3,7 +3,7 @@
     scipy.optimize.minimize(fun, x0, jac=grad, method=fastopt.scipy.adam, options={"steps": 500, "lr": 1e-2})
 
 A function for each rule, under its name in lower case, and `method` for any other optimizer.  They do what `fastopt.minimize`
-does, and stand wherever SciPy takes a method: in `minimizer_kwargs` of `basinhopping` and `dual_annealing` too.
+does, and stand in `minimizer_kwargs` of `basinhopping` and `dual_annealing` too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from .buffers import describe
 from .formats import STORAGE
 from .from_table import described, parameter
 from .minimization import minimize
-from .minimization.checks import check_flag
 from .minimization.methods import BY_NAME, OUR_OWN, check_method, unwrapped
 from .rules import OPTIONS, RULES, Hyperparameter, Rule, shown
 
@@ -28,9 +27,6 @@ __all__ = ["method"]
 __all__ += list(BY_NAME)
 
 Method = Callable[..., Any]
-
-FROM_SCIPY = ("fun", "x0", "args", "jac", "hess", "hessp", "bounds", "constraints", "callback", "tol")
-"""What SciPy passes on; the rest comes from its `options`."""
 
 
 def method(optimizer: Any) -> Method:
@@ -67,7 +63,7 @@ def method(optimizer: Any) -> Method:
             raise ValueError(
                 f"maxiter: got {shown(maxiter)} beside steps={shown(steps)}, expected one of the two, which are the same"
             )
-        show = check_flag(disp, "disp")
+        show = bool(disp)
         for value, words in ((hess, "Hessian information (hess)"), (hessp, "Hessian-vector product information (hessp)")):
             if value is not None:  # in SciPy's words, for the methods of its own that do not use it
                 warnings.warn(f"Method {run.__name__} does not use {words}.", RuntimeWarning, stacklevel=3)

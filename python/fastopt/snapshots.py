@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import buffers
-from .arguments import check_count
+from .checks import check_count
 from .formats import check_seed
 from .groups import naming
 from .rules import check_number, shown
@@ -149,11 +150,15 @@ def load(optimizer: Optimizer, state_dict: Any) -> None:
 
 def restore_schedules(schedules: list[tuple[Any, Any, str]]) -> None:
     """Gives each schedule its state, or all of them what they had where one refuses its own."""
-    before = [(schedule, schedule.state_dict()) for schedule, _, _ in schedules]
+    states: dict[int, Any] = {}
+    for schedule, state, name in schedules:
+        if states.setdefault(id(schedule), state) != state:
+            raise ValueError(f"{name}: got {shown(state)}, expected that of the other groups with this schedule")
+    before = [(schedule, copy.deepcopy(schedule.state_dict())) for schedule, _, _ in schedules]
     try:
         for schedule, state, name in schedules:
             with naming(name):
-                schedule.load_state_dict(state)
+                schedule.load_state_dict(copy.deepcopy(state))
     except BaseException:
         for schedule, state in before:
             schedule.load_state_dict(state)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..arguments import check_count
+from ..checks import check_choice, check_count
 from .batches import Batches, check_stochastic
 from .bounds import read_bounds
-from .checks import check_callable, check_choice, check_progress, optimize_result
+from .checks import check_callable, check_progress, optimize_result
 from .loop import Outcome, Setup, run
 from .methods import make_optimizer
 from .objective import Objective
@@ -113,12 +113,22 @@ def minimize(
     batches = Batches(data, batch_size, shuffle, 0 if seed is None else seed) if data is not None else None
     is_stochastic = check_stochastic(stochastic, batches, batch_size, shuffle)
     partial = batches is not None and batches.partial
-    objective = Objective(fun, jac, args, point, box, noisy=is_stochastic and not partial)
+    # What the caller does between a gradient and its step may write to an array that `jac` reuses.
+    watched = callback is not None or callable(progress)
+    noisy = stochastic is True or (is_stochastic and not partial)
+    objective = Objective(fun, jac, args, point, box, noisy=noisy, keep=watched)
     tolerances = Tolerances(tol, gtol, ftol, xtol, patience, stochastic=is_stochastic, epochs=partial)
     if box is not None:
         box.project(point)
     optimizer = make_optimizer(
-        method, point, lr=lr, seed=seed, hyperparameters=hyperparameters, stochastic=is_stochastic, bounded=box is not None
+        method,
+        point,
+        lr=lr,
+        seed=seed,
+        hyperparameters=hyperparameters,
+        stochastic=is_stochastic,
+        batched=partial,
+        bounded=box is not None,
     )
     outcome = run(
         Setup(

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..buffers import describe
+from ..checks import check_flag
 from ..formats import check_seed
 from ..memory import Array
 from ..rules import shown
-from .checks import check_flag
+from .points import read_only
 
 __all__ = ["Batches", "check_stochastic"]
 
@@ -60,7 +61,8 @@ class Batches:
         return tuple(self._gathered(i, array, rows) for i, array in enumerate(self.all)), len(rows)
 
     def _gathered(self, i: int, array: Any, rows: Array) -> Any:
-        if not isinstance(array, np.ndarray):
+        # NumPy's take would first bring all of an array in another order into C's; a sparse one has no take.
+        if not isinstance(array, np.ndarray) or not array.flags.c_contiguous:
             return array[rows]
         buffer = self._buffers[i]
         if buffer is None:
@@ -73,6 +75,8 @@ def as_rows(value: Any, name: str) -> Any:
     """A NumPy array, or a sparse one in rows."""
     if hasattr(value, "tocsr"):
         return value.tocsr()
+    if isinstance(value, list) and value and all(isinstance(each, np.ndarray) and each.ndim for each in value):
+        raise TypeError(f"{name}: got a list of {len(value)} arrays, expected a tuple for several, or an array of rows")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: got a masked array, whose mask a batch would lose; expected a plain array")
     try:
@@ -81,7 +85,9 @@ def as_rows(value: Any, name: str) -> Any:
         raise TypeError(f"{name}: got {type(value).__name__}, which is no array: {error}") from error
     if array.ndim == 0:
         raise TypeError(f"{name}: got {describe(value)}, expected an array of rows")
-    return array
+    if array.dtype.hasobject:
+        raise TypeError(f"{name}: got {describe(value)} as Python objects, expected numbers of one dtype")
+    return read_only(array)
 
 
 def check_size(value: Any, rows: int) -> int:

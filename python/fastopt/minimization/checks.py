@@ -6,9 +6,8 @@ import importlib.util
 from typing import Any
 
 from ..buffers import describe
-from ..rules import shown
 
-__all__ = ["check_callable", "check_choice", "check_flag", "check_progress", "optimize_result"]
+__all__ = ["check_callable", "check_progress", "optimize_result"]
 
 
 def optimize_result() -> type[Any]:
@@ -24,17 +23,6 @@ def optimize_result() -> type[Any]:
 def check_callable(value: Any, name: str, *, optional: bool = False) -> None:
     if not (callable(value) or (optional and value is None)):
         raise TypeError(f"{name}: got {describe(value)}, expected a callable{' or None' if optional else ''}")
-
-
-def check_choice(value: Any, name: str, choices: tuple[Any, ...]) -> None:
-    if not any(type(value) is type(choice) and value == choice for choice in choices):
-        error = ValueError if isinstance(value, str) else TypeError
-        raise error(f"{name}: got {shown(value)}, expected one of {', '.join(map(repr, choices))}")
-
-
-def check_flag(value: Any, name: str) -> bool:
-    check_choice(value, name, (True, False))
-    return bool(value)
 
 
 def check_progress(value: Any) -> None:

@@ -164,7 +164,7 @@ def run(setup: Setup) -> Outcome:
     if not setup.stochastic:
         x, value, grad = best.result(point, value, grad)
     else:
-        if differs and not last:
+        if differs and not last and status not in (BAD_VALUE, BAD_GRADIENT):  # which the result and the history are to show
             place = average(setup)
             value, grad = setup.objective(place, everything)
             if history is not None:

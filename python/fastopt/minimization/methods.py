@@ -49,12 +49,23 @@ def check_method(method: Any) -> Callable[..., Any]:
 
 
 def make_optimizer(
-    method: Any, point: Array, *, lr: Any, seed: Any, hyperparameters: Mapping[str, Any], stochastic: bool, bounded: bool
+    method: Any,
+    point: Array,
+    *,
+    lr: Any,
+    seed: Any,
+    hyperparameters: Mapping[str, Any],
+    stochastic: bool,
+    batched: bool,
+    bounded: bool,
 ) -> Optimizer:
     """An optimizer that steps `point`; TypeError or ValueError where the arguments are not for it, or for such an objective."""
     make = check_method(method)
-    given = {**hyperparameters, **{key: value for key, value in (("lr", lr), ("seed", seed)) if value is not None}}
+    given = {**hyperparameters, **({} if lr is None else {"lr": lr})}
     check_names(given, make)
+    if seed is not None and not (batched and "seed" not in accepted(make, "seed")):  # the batches' order alone will do
+        check_names({"seed": seed}, make)
+        given["seed"] = seed
     optimizer = make(point, **given)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"method: got a callable that made {describe(optimizer)}, expected one that makes a fastopt.Optimizer")
@@ -74,20 +85,24 @@ def check_names(given: Mapping[str, Any], make: Callable[..., Any]) -> None:
     for key in given:
         if key in OUR_OWN:
             raise TypeError(f"{key}: minimize does not take it: {OUR_OWN[key]}")
-    name = getattr(unwrapped(make), "__name__", type(make).__name__)
-    try:
-        parameters = inspect.signature(make).parameters
-    except (TypeError, ValueError):  # a callable that does not say what it takes will say so when it is called
-        return
-    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
-        return
-    by_name = [key for key, each in parameters.items() if each.kind not in (each.POSITIONAL_ONLY, each.VAR_POSITIONAL)]
-    possible = [key for key in by_name if key not in OUR_OWN and parameters[key] is not next(iter(parameters.values()))]
-    for key in given:
+        possible = accepted(make, key)
         if key not in possible:
-            raise TypeError(
-                f"{key}: neither minimize nor {name} has such an argument; {name} has {', '.join(possible) or 'none'}"
-            )
+            name = getattr(unwrapped(make), "__name__", type(make).__name__)
+            has = ", ".join(possible) or "none by name"
+            lacks = f"{name} does not take it" if key in ("lr", "seed") else f"neither minimize nor {name} has such an argument"
+            raise TypeError(f"{key}: {lacks}; {name} has {has}")
+
+
+def accepted(make: Callable[..., Any], key: str) -> list[str]:
+    """The arguments that a callable takes by name beside its first; `key` among them where it takes any, or does not say."""
+    try:
+        parameters = list(inspect.signature(make).parameters.values())
+    except (TypeError, ValueError):  # it will say so when it is called
+        return [key]
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return [key]
+    by_name = (each.name for each in parameters[1:] if each.kind not in (each.POSITIONAL_ONLY, each.VAR_POSITIONAL))
+    return [name for name in by_name if name not in OUR_OWN]
 
 
 def unwrapped(make: Any) -> Any:

@@ -19,11 +19,12 @@ __all__ = ["Objective"]
 class Objective:
     """`fun` and `jac` as one function from a point to its value and gradient."""
 
-    def __init__(self, fun: Any, jac: Any, args: Any, like: Array, box: Box | None, *, noisy: bool) -> None:
+    def __init__(self, fun: Any, jac: Any, args: Any, like: Array, box: Box | None, *, noisy: bool, keep: bool) -> None:
         self.nfev = self.njev = 0
         self._fun, self._jac, self._box = fun, check_jac(jac, noisy=noisy), box
         self._args = args if isinstance(args, tuple) else (args,)
         self._dtype = arithmetic(like)
+        self._keep = keep  # every gradient in an array of our own
         self._buffer: Array | None = None
 
     def __call__(self, point: Array, batch: tuple[Any, ...]) -> tuple[float, Array]:
@@ -57,12 +58,14 @@ class Objective:
 
     def _gradient(self, value: Any, name: str, point: Array) -> Array:
         """The gradient as a step takes it: the caller's array where it will do as it is."""
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError(f"{name}: got a masked array, whose mask a step would ignore; expected a plain array")
         array = value if isinstance(value, np.ndarray) else as_real(value, name)
         if array.shape != point.shape and not array.size == point.size == 1:
             raise ValueError(f"{name}: got shape {array.shape}, expected {point.shape} as x0 has")
         flags = array.flags
         same = type(array) is np.ndarray and array.dtype == self._dtype and array.shape == point.shape
-        if same and flags.c_contiguous and flags.aligned and not np.may_share_memory(array, point):
+        if same and flags.c_contiguous and flags.aligned and not self._keep and not np.may_share_memory(array, point):
             return array
         as_real(array, name)
         if self._buffer is None:
@@ -92,6 +95,8 @@ def number(value: Any, *, complex_too: bool = False) -> Any:
     """What `fun` returned, as a float (or, of a complex step, complex)."""
     if type(value) is float:
         return value
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        raise TypeError(f"fun: got {described(value)}, expected a real number; of a pair (value, gradient) jac=True takes both")
     try:
         array = np.asarray(value)
     except Exception as error:  # whatever somebody else's class raises

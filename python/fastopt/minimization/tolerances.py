@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import check_count
+from ..checks import check_count
 from ..memory import Array
 from ..rules import check_number, shown
 from .bounds import Box

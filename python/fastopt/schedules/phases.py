@@ -8,8 +8,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..checks import one_number
+from ..groups import has_state
 from ..rules import shown
-from .decays import check_boundaries
+from .decays import check_boundaries, raised
 from .schedule import Anneal, Factor, Flag, Growth, OptionalSteps, Period, Rate, Schedule, Shape, Warmed
 
 __all__ = ["cosine", "cosine_restarts", "join", "one_cycle", "warmup_stable_decay"]
@@ -60,15 +62,22 @@ class cosine_restarts(Warmed):
     end: Rate = 0.0
 
     def value(self, t: float) -> float:
-        cycle, period = 0, float(self.period)
         if self.t_mul == 1:
-            cycle, t = int(t // period), t % period
-        else:
-            while t >= period:  # as often as the logarithm of t: a logarithm would round at the restarts
-                t -= period
-                period *= self.t_mul
-                cycle += 1
-        return half_cosine(self.end + (self.lr - self.end) * self.m_mul**cycle, self.end, t / period)
+            cycle = int(t // self.period)
+        else:  # a logarithm that may be off by one, as it rounds
+            cycle = int(math.log1p(t * (self.t_mul - 1) / self.period) / math.log(self.t_mul))
+            cycle += self._begin(cycle + 1) <= t
+            cycle -= self._begin(cycle) > t
+        begin, end = self._begin(cycle), self._begin(cycle + 1)
+        peak = self.end + (self.lr - self.end) * raised(self.m_mul, cycle)
+        return half_cosine(peak, self.end, (t - begin) / (end - begin))
+
+    def _begin(self, cycle: int) -> float:
+        """The steps before a cycle: a whole number where it would be one but for rounding, since steps are compared with it."""
+        if self.t_mul == 1:
+            return float(self.period * cycle)
+        before = self.period * (self.t_mul**cycle - 1) / (self.t_mul - 1)
+        return round(before) if math.isclose(before, round(before), rel_tol=1e-9) else before
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,10 +99,10 @@ class one_cycle(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        rise, name = self._rise, "pct_start" if self.warmup is None else "warmup"
-        if not 0 <= rise * (2 if self.three_phase else 1) <= self.steps - 1:
-            got = self.pct_start if self.warmup is None else self.warmup
-            raise ValueError(f"{name}: got {got}, expected a rise and fall that fit into the {self.steps} steps")
+        if self.pct_start > 1:
+            raise ValueError(f"pct_start: got {self.pct_start}, expected a number in [0, 1]")
+        if self.warmup is not None and self.warmup >= self.steps:
+            raise ValueError(f"warmup: got {self.warmup}, expected less than the {self.steps} steps")
 
     @property
     def _rise(self) -> float:
@@ -106,8 +115,8 @@ class one_cycle(Schedule):
         places = [(0.0, initial), (rise, self.max_lr), *([(2 * rise, initial)] if self.three_phase else []), (last, final)]
         between = half_cosine if self.anneal == "cos" else line
         for (begin, start), (end, stop) in itertools.pairwise(places):
-            if step < end:
-                return between(start, stop, (step - begin) / (end - begin))
+            if step <= end:
+                return between(start, stop, (step - begin) / (end - begin) if begin < end else 1.0)
         return final
 
 
@@ -163,7 +172,7 @@ class join(Schedule):
         for i, each in enumerate(self.schedules):
             if not callable(each):
                 raise TypeError(f"schedules[{i}]: got {shown(each)}, expected a callable of the number of completed steps")
-            if hasattr(each, "load_state_dict"):  # a checkpoint finds the state of what an optimizer was given alone
+            if has_state(each):  # a checkpoint finds the state of what an optimizer was given alone
                 raise TypeError(f"schedules[{i}]: got {shown(each)}, which has state, expected a pure function")
         object.__setattr__(self, "schedules", tuple(self.schedules))
         object.__setattr__(self, "boundaries", check_boundaries(self.boundaries, "boundaries", 0))
@@ -174,4 +183,4 @@ class join(Schedule):
 
     def rate(self, step: float) -> float:
         i = bisect.bisect_right(self.boundaries, step)
-        return self.schedules[i](step - self.boundaries[i - 1] if i else step)  # type: ignore[arg-type]  # steps may be fractions
+        return one_number(self.schedules[i](step - self.boundaries[i - 1] if i else step), "lr")  # type: ignore[arg-type]  # steps may be fractions

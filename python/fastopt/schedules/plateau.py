@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..arguments import check_count
+from ..checks import check_choice, check_count, one_number
 from ..rules import check_number, shown
 
 __all__ = ["ReduceOnPlateau"]
@@ -33,7 +34,7 @@ class ReduceOnPlateau:
     threshold: the least change that is an improvement, a share of the best ("rel") or a difference ("abs"), from 0
     cooldown: how many calls after a reduction are not counted
     min_lr: the learning rate does not fall below it
-    eps: a reduction by no more than this is not made
+    eps: a reduction of a number `lr` by no more than this is not made; those of a schedule all are
 
     The optimizer's `state_dict` and `save` keep its state with the group whose `lr` it is, and loading restores it.  Groups may share one.
 
@@ -55,28 +56,23 @@ class ReduceOnPlateau:
         if isinstance(lr, ReduceOnPlateau):
             raise TypeError("lr: got a ReduceOnPlateau, expected a number or a pure function of the number of completed steps")
         self.lr = lr if callable(lr) else check_number(lr, "lr", "[0, inf)", "a real number or a callable")
-        for value, name, choices in ((mode, "mode", ("min", "max")), (threshold_mode, "threshold_mode", ("rel", "abs"))):
-            if value not in choices:
-                raise ValueError(f"{name}: got {shown(value)}, expected {choices[0]!r} or {choices[1]!r}")
-        self.mode, self.threshold_mode = mode, threshold_mode
+        self.mode = check_choice(mode, "mode", ("min", "max"))
+        self.threshold_mode = check_choice(threshold_mode, "threshold_mode", ("rel", "abs"))
         self.factor = check_number(factor, "factor", "(0, 1)")
         self.patience = check_count(patience, "patience")
         self.threshold = check_number(threshold, "threshold", "[0, inf)")
         self.cooldown = check_count(cooldown, "cooldown")
         self.min_lr = check_number(min_lr, "min_lr", "[0, inf)")
         self.eps = check_number(eps, "eps", "[0, inf)")
-        self._base = math.nan if callable(lr) else float(self.lr)  # type: ignore[arg-type]  # a number then
         self._scale, self._bad_steps, self._cooldown_left = 1.0, 0, 0
         self._best: float | None = None
 
     def __call__(self, step: int) -> float:
-        """The learning rate after `step` completed steps."""
-        if callable(self.lr):
-            self._base = self.lr(step)
-        return self._rate(self._scale)
+        """The learning rate after `step` completed steps; it changes nothing."""
+        return self._rate(one_number(self.lr(step), "lr") if callable(self.lr) else self.lr, self._scale)
 
-    def _rate(self, scale: float) -> float:
-        return max(scale * self._base, min(self.min_lr, self._base))
+    def _rate(self, lr: float, scale: float) -> float:
+        return max(scale * lr, min(self.min_lr, lr))
 
     def step(self, metric: Any) -> None:
         """Takes note of a metric, a number or an array of one element; a NaN is no improvement.
@@ -84,7 +80,7 @@ class ReduceOnPlateau:
         The rate that it leads to holds from the optimizer's next step on.  Raises TypeError or ValueError, with nothing changed, where it is no number,
         or infinitely good.
         """
-        value = number(metric)
+        value = one_number(metric, "metric")
         if value == (-math.inf if self.mode == "min" else math.inf):
             raise ValueError(f"metric: got {value}, which nothing can improve, expected a finite number")
         if self._improves(value):
@@ -97,8 +93,8 @@ class ReduceOnPlateau:
         if self._bad_steps > self.patience:
             self._cooldown_left, self._bad_steps = self.cooldown, 0
             reduced = self._scale * self.factor
-            # A schedule that has not been asked yet has no rate that eps could be compared with.
-            if not self._rate(self._scale) - self._rate(reduced) <= self.eps:
+            # The rate of a schedule depends on the step, which a metric does not tell.
+            if callable(self.lr) or self._rate(self.lr, self._scale) - self._rate(self.lr, reduced) > self.eps:
                 self._scale = reduced
 
     def _improves(self, value: float) -> bool:
@@ -130,14 +126,5 @@ class ReduceOnPlateau:
         self._bad_steps, self._cooldown_left = counts
 
     def __repr__(self) -> str:
-        return f"ReduceOnPlateau({self.lr!r}, mode={self.mode!r}, factor={self.factor}, patience={self.patience}, scale={self._scale:g})"
-
-
-def number(metric: Any) -> float:
-    """A metric as a float; TypeError for what is none."""
-    if isinstance(metric, (bool, str, bytes)):
-        raise TypeError(f"metric: got {shown(metric)}, expected a real number")
-    try:
-        return float(metric.item() if hasattr(metric, "item") else metric)  # of one element, however many dimensions
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"metric: got {shown(metric)}, expected a real number") from None
+        names = [name for name in inspect.signature(ReduceOnPlateau).parameters if name != "lr"]
+        return f"ReduceOnPlateau({self.lr!r}, {', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"

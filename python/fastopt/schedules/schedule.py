@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from ..arguments import check_count
+from ..checks import check_choice, check_count, check_flag, one_number
 from ..rules import check_number, shown
 
 __all__ = [
@@ -45,19 +45,7 @@ def check_optional(value: Any, name: str) -> int | None:
 
 
 def choice(*choices: str) -> Check:
-    def check(value: Any, name: str) -> str:
-        if not isinstance(value, str) or value not in choices:
-            error = ValueError if isinstance(value, str) else TypeError
-            raise error(f"{name}: got {shown(value)}, expected one of {', '.join(map(repr, choices))}")
-        return value
-
-    return check
-
-
-def check_flag(value: Any, name: str) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}: got {shown(value)}, expected True or False")
-    return value
+    return lambda value, name: check_choice(value, name, choices)
 
 
 Rate = Annotated[float, number("[0, inf)")]
@@ -99,6 +87,9 @@ class Schedule:
             object.__setattr__(self, name, check(getattr(self, name), name))
 
     def __call__(self, step: float) -> float:
+        """The learning rate of the step after `step` completed ones (a fraction too, for pictures); TypeError, ValueError for what is none."""
+        if type(step) is not int:
+            step = one_number(step, "step")
         if not step >= 0:
             raise ValueError(f"step: got {shown(step)}, expected a number of completed steps from 0")
         return float(self.rate(step))
@@ -115,7 +106,7 @@ class Schedule:
 
 @dataclass(frozen=True, repr=False)
 class Warmed(Schedule):
-    """A schedule that may begin with a warmup: `warmup` steps over which the rate rises in a line from `warmup_start`.
+    """A schedule that may begin with a warmup: `warmup` steps (0: none) over which the rate rises in a line from `warmup_start`, 0 or another rate.
 
     What counts whole trainings (`steps`, `milestones`, `boundaries`) counts the warmup too; what decays begins when the warmup is over.
     """

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
+from ..checks import check_choice, check_flag
 from ..rules import check_number
 from .base import Estimator
 from .classification import Classifier
 from .described import described, set_parameters
 from .losses import EpsilonInsensitive, Hinge, Huber, Logistic, Loss, ModifiedHuber, Softmax, SquaredError, SquaredHinge
 from .network import Network
-from .parameters import EQUIVARIANT, LINEAR_RATES, Settings, check_choice, check_flag, has_rate, plain, read_settings
+from .parameters import EQUIVARIANT, LINEAR_RATES, Settings, has_rate, plain, read_settings
 from .regression import Regressor
 
 __all__ = ["LinearClassifier", "LinearRegressor"]

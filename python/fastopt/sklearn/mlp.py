@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import check_choice
 from .base import Estimator
 from .classification import Classifier
 from .described import described, set_parameters
 from .losses import Logistic, Loss, Softmax, SquaredError
 from .network import ACTIVATIONS, Network
-from .parameters import NETWORK_RATES, check_choice, check_whole
+from .parameters import NETWORK_RATES, check_whole
 from .regression import Regressor
 
 __all__ = ["MLPClassifier", "MLPRegressor"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import optimizers
 from ..base import Optimizer
+from ..checks import check_flag
 from ..rules import OPTIONS, RULES, check_number, shown
 from ..schedules import ReduceOnPlateau
 
@@ -22,8 +23,6 @@ __all__ = [
     "NETWORK_RATES",
     "Loop",
     "Settings",
-    "check_choice",
-    "check_flag",
     "check_whole",
     "has_rate",
     "own_schedule",
@@ -202,17 +201,3 @@ def check_whole(value: Any, name: str, other: str = "") -> int:
     if value < 1:
         raise ValueError(f"{name}: got {shown(value)}, expected {other}a whole number from 1")
     return int(value)
-
-
-def check_flag(value: Any, name: str) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: got {shown(value)}, expected True or False")
-    return bool(value)
-
-
-def check_choice(value: Any, name: str, choices: Mapping[str, Callable[..., Any]] | tuple[str, ...]) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name}: got {shown(value)}, expected one of {', '.join(map(repr, choices))}")
-    if value not in choices:
-        raise ValueError(f"{name}: got {shown(value)}, expected one of {', '.join(map(repr, choices))}")
-    return str(value)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import buffers
-from ..arguments import check_count
+from ..checks import check_count
 from ..formats import check_seed
 from ..groups import naming
 from .state import STEP
