@@ -200,3 +200,22 @@ print(*sorted(after - before - set(sys.stdlib_module_names) - {"fastopt"}))
     done = run_python(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+def test_adapters_are_imported_when_they_are_asked_for() -> None:
+    code = """
+import sys, fastopt
+assert not {"scipy", "sklearn", "torch"} & set(sys.modules)
+fastopt.scipy.adam
+assert not {"scipy", "sklearn", "torch"} & set(sys.modules)
+fastopt.sklearn.MLPClassifier
+assert "sklearn" in sys.modules and "torch" not in sys.modules
+fastopt.torch.AdamW
+try:
+    fastopt.numpy
+except AttributeError as error:
+    print(error)
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "module 'fastopt' has no attribute 'numpy'"

@@ -4,6 +4,9 @@ opt = fastopt.AdamW(p, lr=1e-3)
 opt.step(g)
 """
 
+import importlib as _importlib
+from types import ModuleType as _ModuleType
+
 from . import _core, functional, optimizers, schedules
 from .base import Optimizer
 from .config import get_num_threads, set_num_threads, show_config
@@ -19,3 +22,10 @@ __version__ = _core.__version__
 __all__ = ["FlatBuffer", "Optimizer", "all_finite", "clip_grad_norm", "clip_grad_value", "flatten", "functional", "schedules"]
 __all__ += ["get_num_threads", "global_norm", "minimize", "set_num_threads", "show_config"]
 __all__ += optimizers.__all__
+
+
+def __getattr__(name: str) -> _ModuleType:
+    """The adapters, imported when they are first asked for, since each needs a package that fastopt does not."""
+    if name in ("scipy", "sklearn", "torch"):
+        return _importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
