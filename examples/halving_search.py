@@ -32,7 +32,7 @@ def search(load):
     default = make_pipeline(StandardScaler(), network)
     best = HalvingRandomSearchCV(default, DISTRIBUTIONS, **HALVING, cv=3, scoring="neg_log_loss", random_state=0).fit(X, y)
     rounds = list(zip(best.n_candidates_, best.n_resources_, strict=True))
-    print("    " + ", ".join(f"{count} networks for {epochs} epochs" for count, epochs in rounds))
+    print("    epochs: " + ", ".join(f"{count} networks for {epochs}" for count, epochs in rounds))
     share = sum(count * epochs for count, epochs in rounds) / (27 * 9)  # of what all 27 for all 9 epochs would take
     chosen = ", ".join(f"{name.split('__')[1]} {value:.2g}" for name, value in best.best_params_.items())
     print(f"    {share:.0%} of all epochs; best: {chosen}; cross-validated log loss {-best.best_score_:.3f}")

@@ -1,4 +1,4 @@
-"""A learning rate that is halved whenever the error stops to fall: linear regression on the diabetes data, a row a step."""
+"""A learning rate that is halved whenever the error stops falling: linear regression on the diabetes data, a row a step."""
 
 import numpy as np
 from sklearn.datasets import load_diabetes

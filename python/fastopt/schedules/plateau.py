@@ -1,4 +1,4 @@
-"""`ReduceOnPlateau`: a learning rate that falls when a metric has stopped to improve."""
+"""`ReduceOnPlateau`: a learning rate that falls when a metric has stopped improving."""
 
 from __future__ import annotations
 
