@@ -32,15 +32,24 @@ def a_run(value: float, losses: list[float] | None = None) -> dict[str, Any]:
         "loss": {"step": [4 * i for i in looks], "seconds": [0.5 * i for i in looks], "train_loss": losses},
         "test": {"step": [0, 8], "test_loss": [value] * 2, "test_accuracy": [value] * 2},
     }
-    return dict.fromkeys(compare.MEASURED, value) | {"steps": 8, "curves": curves}
+    return dict.fromkeys((*compare.MEASURED, *compare.TIMED), value) | {"steps": 8, "curves": curves}
 
 
 def a_report(*rules: list[dict[str, Any]]) -> dict[str, Any]:
     """What `compare.run` has after training, of runs that were not trained."""
     rows = [
-        {"rule": f"Rule {i}", "arguments": {"lr": 0.1}, "trials": [], **compare.summary(runs), "runs": runs}
+        {
+            "rule": f"Rule {i}",
+            "arguments": {"lr": 0.1},
+            "lr_at_an_end": False,
+            "trials": [],
+            **compare.summary(runs),
+            "runs": runs,
+        }
         for i, runs in enumerate(rules)
     ]
-    data = {"name": "a.csv", "target": None, "features": 2, "classes": ["0", "1"], "train": 30, "test": 10}
+    data: dict[str, Any] = {"name": "a.csv", "target": None, "features": 2, "classes": ["0", "1"], "train": 30, "test": 10}
+    data |= {"most_frequent": {"class": "0", "test_share": 0.5}}
     seeds = list(range(len(rules[0]) if rules else 1))
-    return {"data": data, "epochs": 1, "batch_size": 32, "seeds": seeds, "trials": tuning.TRIALS, "rows": rows}
+    settings = {"epochs": 1, "batch_size": 32, "looks": 10, "seeds": seeds, "trials": tuning.TRIALS, "runs_of_a_trial": 5}
+    return {"data": data, **settings, "rows": rows}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cli_helpers import LABELS, is_png, status
-from fastopt.cli import compare, main, training, tuning
+from fastopt.cli import compare, compare_table, main, training, tuning
 from fastopt.cli.datasets import Data, hold_out, load
 from fastopt.cli.rows import ROWS
 from fastopt.cli.training import Settings
@@ -34,7 +34,7 @@ def brief(epochs: int = 1, batch_size: int = 512, hidden: tuple[int, ...] = (8,)
 class TestSearch:
     @pytest.mark.parametrize("optimum", [1e-6, 3e-5, 1e-4, 3e-3, 0.05, 1.0, 3.0, 1e3])
     def test_comes_within_a_factor_of_two_of_the_optimum_or_past_the_end_next_to_it(self, optimum: float) -> None:
-        trials = tuning.search(lambda lr: math.log(lr / optimum) ** 2)
+        trials = tuning.search(lambda lr: [math.log(lr / optimum) ** 2])
         assert len(trials) == tuning.TRIALS
         assert [trial.lr for trial in trials] == sorted({trial.lr for trial in trials})
         nearest = min(max(optimum, min(tuning.DECADES) / 3), 3 * max(tuning.DECADES))
@@ -42,12 +42,22 @@ class TestSearch:
 
     @pytest.mark.parametrize("diverged", [math.nan, math.inf])
     def test_one_that_diverged_loses(self, diverged: float) -> None:
-        trials = tuning.search(lambda lr: diverged if lr > 0.015 else 10.0 - lr)
+        trials = tuning.search(lambda lr: [diverged if lr > 0.015 else 10.0 - lr])
         assert tuning.best(trials).lr == 0.01
-        assert tuning.best([Trial(1.0, diverged), Trial(2.0, 1e30)]).lr == 2.0
+        assert tuning.best([Trial(1.0, (diverged, 0.1)), Trial(2.0, (1e30,))]).lr == 2.0
 
     def test_where_all_diverge_there_is_a_best_all_the_same(self) -> None:
-        assert len(tuning.search(lambda lr: math.nan)) == tuning.TRIALS
+        assert len(tuning.search(lambda lr: [math.nan])) == tuning.TRIALS
+
+    def test_one_lucky_run_does_not_choose(self) -> None:
+        losses = {1e-4: [1.0, 1.1], 1e-3: [0.5, 0.6], 1e-2: [0.3, 0.4], 0.1: [0.35, 0.39], 1.0: [988.0, 0.163]}
+        trials = tuning.search(lambda lr: losses.get(lr, [2.0, 2.0]))
+        assert tuning.best(trials) == Trial(0.1, (0.35, 0.39))
+        assert [trial.loss for trial in trials if trial.lr == 1.0] == [988.0]
+
+    @pytest.mark.parametrize(("optimum", "end"), [(1e-6, True), (1e-4, False), (0.01, False), (1.0, False), (100.0, True)])
+    def test_the_end_of_the_search_is_known(self, optimum: float, end: bool) -> None:
+        assert tuning.at_an_end(tuning.search(lambda lr: [math.log(lr / optimum) ** 2])) == end
 
 
 class TestTune:
@@ -62,15 +72,21 @@ class TestTune:
 
         monkeypatch.setattr(tuning, "train", train)
         held_out = hold_out(data, 7)
-        trials = tuning.tune(row, held_out, brief(), 7, lambda: ticks.append(1))
-        assert len(ticks) == len(runs) == tuning.TRIALS
-        assert {run[1:] for run in runs} == {(id(held_out), brief(), (7, 1))}
+        trials = tuning.tune(row, held_out, brief(), 7, 2, lambda: ticks.append(1))
+        assert len(ticks) == len(runs) == 2 * tuning.TRIALS
+        assert {run[1:] for run in runs} == {(id(held_out), brief(), (7, i)) for i in (1, 2)}
         assert sorted({run[0] for run in runs}) == [trial.lr for trial in trials]
-        assert trials == tuning.tune(row, held_out, brief(), 7, lambda: None)
+        assert all(len(set(trial.losses)) == 2 for trial in trials)
+        assert trials == tuning.tune(row, held_out, brief(), 7, 2, lambda: None)
+
+    @pytest.mark.parametrize(("samples", "runs"), [(499, 5), (500, 2)])
+    def test_small_data_have_more_runs_of_a_trial(self, samples: int, runs: int, data: Data) -> None:
+        part = dataclasses.replace(data, train_inputs=data.train_inputs[:samples], train_labels=data.train_labels[:samples])
+        assert tuning.runs_of_a_trial(part) == runs
 
     def test_never_sees_the_test_samples(self, data: Data) -> None:
         blind = dataclasses.replace(data, test_inputs=np.full_like(data.test_inputs, np.nan), test_labels=data.test_labels[::-1])
-        first, second = (tuning.tune(ROWS[0], hold_out(part, 0), brief(), 0, lambda: None) for part in (data, blind))
+        first, second = (tuning.tune(ROWS[0], hold_out(part, 0), brief(), 0, 1, lambda: None) for part in (data, blind))
         assert first == second
 
     def test_its_runs_are_none_of_those_reported(self, data: Data) -> None:
@@ -112,7 +128,8 @@ class TestTrain:
         assert run["curves"]["test"]["step"] == [0, batches, 2 * batches]
         seconds = run["curves"]["loss"]["seconds"]
         assert seconds == sorted(seconds)
-        assert 0 < seconds[-1] <= run["seconds"]
+        assert seconds == [step * run["iteration_seconds"] for step in steps]
+        assert 0 < run["step_seconds"] < run["iteration_seconds"] <= run["seconds"]
 
     @pytest.mark.parametrize("hidden", [(), (5,), (9, 7, 5)])
     def test_the_network_is_the_one_that_is_asked_for(
@@ -143,8 +160,10 @@ class TestCompare:
         assert (report["epochs"], report["batch_size"], report["seeds"]) == (4, 32, [3, 4])
         assert (report["network"], report["parameters"]) == ([64, 128, 64, 10], 17226)
         digits = {"name": "digits", "target": None, "features": 64, "classes": list("0123456789"), "train": 1347, "test": 450}
+        digits |= {"most_frequent": report["data"]["most_frequent"]}
         assert report["data"] == digits
-        assert report["trials"] == tuning.TRIALS
+        assert report["data"]["most_frequent"]["test_share"] == pytest.approx(0.1, abs=0.01)
+        assert (report["trials"], report["runs_of_a_trial"], report["looks"]) == (tuning.TRIALS, 2, 10)
         assert [row["rule"] for row in report["rows"]] == LABELS
         target = report["target_loss"]["loss"]
         assert report["target_loss"]["guess"] == pytest.approx(math.log(10), abs=0.01)
@@ -152,6 +171,11 @@ class TestCompare:
             losses = {trial["lr"]: trial["validation_loss"] for trial in row["trials"]}
             assert len(losses) == tuning.TRIALS
             assert losses[row["arguments"]["lr"]] == min(loss for loss in losses.values() if loss is not None)
+            assert all(
+                trial["validation_loss"] == max(trial["validation_losses"])
+                for trial in row["trials"]
+                if None not in trial["validation_losses"]
+            )
             assert [run["seed"] for run in row["runs"]] == [3, 4]
             for run in row["runs"]:
                 curve = run["curves"]["loss"]
@@ -167,12 +191,15 @@ class TestCompare:
                 first, second = (run[name] for run in row["runs"])
                 assert row["mean"][name] == pytest.approx((first + second) / 2)
                 assert row["spread"][name] == pytest.approx(abs(first - second) / math.sqrt(2))
+            for name in compare.TIMED:
+                assert row[name] == pytest.approx(sum(run[name] for run in row["runs"]) / 2)
             assert row["mean"]["test_accuracy"] > 0.85, row["rule"]
             line = next(line for line in out.splitlines() if line.startswith(f" {row['rule']}  "))
             assert f"{100 * row['mean']['test_accuracy']:.1f} ±" in line
-            assert compare.rate(row["arguments"]["lr"]) in line
+            assert compare_table.rate(row["arguments"]["lr"]) in line
         assert sum(row["to_target"]["reached"] == 2 for row in report["rows"]) >= 0.75 * len(LABELS)
-        assert f"best of {tuning.TRIALS}" in out
+        assert f"of {tuning.TRIALS}, the one whose worst of 2 runs" in out
+        assert out.startswith("digits: 1,797 samples, 64 features, 10 classes\n")
         assert max(len(line) for line in out.splitlines() if str(tmp_path) not in line) <= 80
         assert is_png(picture)
 

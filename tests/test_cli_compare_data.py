@@ -53,6 +53,7 @@ class TestLabels:
             (np.linspace(0, 1, 60), "only classification"),
             (np.arange(60) % 2 + 0.5, "real values such as 0.5; only classification"),
             (np.arange(60), "60 different numbers, some rare; only classification"),
+            (np.repeat(np.arange(101), 8), "101 different numbers, expected 100 classes at most; only classification"),
             (np.arange(60) % 2 + np.nan, "NaN or infinite"),
             (np.zeros(60, int), "all samples are of the class '0'"),
             (np.arange(60) % 2 * (np.arange(60) > 46), "the class '1' has 7 samples, expected 8"),
@@ -65,7 +66,7 @@ class TestLabels:
     )
     def test_refused(self, labels: Any, said: str, rng: np.random.Generator) -> None:
         with pytest.raises(DataError) as caught:
-            prepare(Samples("a.npz", rng.standard_normal((60, 2)), labels), 0)
+            prepare(Samples("a.npz", rng.standard_normal((max(60, labels.size) if labels.size > 120 else 60, 2)), labels), 0)
         assert said in str(caught.value)
 
     @pytest.mark.parametrize("classes", [2, 3, 7, 40])
@@ -108,6 +109,36 @@ class TestScale:
         assert not data.test_inputs[:, 1].any()
         assert np.allclose(data.train_inputs[:, [0, 2]].std(axis=0), 1, atol=1e-5)
 
+    @pytest.mark.parametrize("scale", [1e200, 1e-200, 4e307, 1e-307, 3.0, -1e150])
+    @pytest.mark.parametrize("offset", [0.0, 1.0, -1e5])
+    def test_whatever_the_unit(self, scale: float, offset: float, rng: np.random.Generator) -> None:
+        plain = np.clip(rng.standard_normal((80, 3)), -3, 3)
+        moved = (plain + offset) / max(1.0, abs(offset)) * scale
+        labels = np.arange(80) % 2
+        expected, got = (prepare(Samples("a", inputs, labels), 0) for inputs in (plain, moved))
+        for part in ("train_inputs", "test_inputs"):
+            signed = np.sign(scale) * getattr(got, part)
+            assert np.allclose(getattr(expected, part), signed, atol=1e-4)
+
+    @pytest.mark.parametrize(
+        "values", [np.arange(60) * 5e-324, 1e13 + np.arange(60) / 64, np.where(np.arange(60) % 3, -1e308, 1e308)]
+    )
+    def test_what_varies_counts(self, values: Any) -> None:
+        data = prepare(Samples("a", np.c_[values, np.arange(60)], np.arange(60) % 2), 0)
+        assert np.allclose(data.train_inputs.std(axis=0), 1, atol=1e-4)
+        assert np.isfinite(data.test_inputs).all()
+
+    def test_what_float64_cannot_tell_apart_is_refused_by_name(self) -> None:
+        inputs = np.c_[np.arange(60), 2**60 + np.arange(60) % 7]
+        with pytest.raises(DataError, match="feature 'b' varies less than float64 can tell"):
+            prepare(Samples("a", inputs, np.arange(60) % 2, features=["a", "b"]), 0)
+
+    @pytest.mark.skipif(np.finfo(np.longdouble).max <= np.finfo(np.float64).max, reason="long double is float64 here")
+    def test_what_is_too_large_for_float64_is_refused(self) -> None:
+        inputs = np.arange(120, dtype=np.longdouble).reshape(60, 2) * np.longdouble(10) ** 400
+        with pytest.raises(DataError, match="too large"):
+            prepare(Samples("a", inputs, np.arange(60) % 2), 0)
+
     @pytest.mark.parametrize("inputs", [np.ones(60), np.ones((60, 0)), np.ones((0, 3)), np.array(1.0)])
     def test_shapes(self, inputs: Any) -> None:
         with pytest.raises(DataError, match="shape"):
@@ -129,6 +160,7 @@ class TestCommand:
         )
         code, out, _ = status(["compare", str(tmp_path / "[bold]pets.csv"), *TINY], capsys)
         assert code == 0
+        assert "[bold]pets.csv: 80 samples, 4 features, 2 classes of '[red]kind'" in out
         assert "[bold]pets.csv: 1 epoch of 60 samples, tested on 20 others" in out
 
     def test_bad_data_is_one_line_with_status_2_before_any_training(

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from cli_helpers import status
-from fastopt.cli import charts, compare, words
+from fastopt.cli import charts, compare, palette, targets, words
 from fastopt.cli import page as pages
 from fastopt.cli.charts import Axis
 
@@ -148,11 +148,11 @@ class TestPage:
                 row["arguments"]["lr"],
                 *(row["mean"][name] for name in ("train_accuracy", "test_accuracy", "test_loss")),
                 *(there[name] for name in ("steps", "seconds", "reached")),
-                row["mean"]["step_seconds"],
+                row["step_seconds"],
             ]
             assert values[0] == row["rule"]
             assert [float(value) if value else None for value in values[1:]] == expected
-            assert words.duration(row["mean"]["step_seconds"]) in line
+            assert words.duration(row["step_seconds"]) in line
         assert report["config"]["machine"]["processor"] in text
         assert report["date"] in text
 
@@ -165,7 +165,7 @@ class TestPage:
         worst["mean"] |= {"test_loss": math.nan, "train_loss": math.nan}
         for trial in worst["trials"]:
             trial["validation_loss"] = math.nan
-        compare.time_to_target(report, None, 0.69)
+        targets.time_to_target(report, None, 0.69)
         text = pages.page(report)
         Page(text)
         coordinates = " ".join(re.findall(r'(?:points|[xyc]+[12]?)="([^"]*)"', text))
@@ -178,7 +178,7 @@ class TestPage:
         row = report["rows"][0]
         row["runs"] = row["runs"][:1]
         row |= compare.summary(row["runs"])
-        compare.time_to_target(report, 1e-9, 0.69)
+        targets.time_to_target(report, 1e-9, 0.69)
         text = pages.page(report)
         Page(text)
         assert "<h1>SGD on" in text
@@ -196,6 +196,52 @@ class TestPage:
                     run["curves"]["test"]["test_accuracy"] = [value] * 4
                 row.update(compare.summary(row["runs"]))
             Page(pages.page(report))
+
+    def test_rules_that_are_as_good_are_named(self, made: tuple[str, dict[str, Any]]) -> None:
+        report = rewritten(made[1])
+        figures = [(40.2, 1.0, 0.2), (39.9, 1.1, 0.05), (39.6, 1.3, 0.05), (44.0, 1.15, None), (60.0, 9.0, 0.1)]
+        for row, (steps, seconds, spread) in zip(report["rows"], figures, strict=True):
+            row["to_target"] = {"reached": 2, "steps": steps, "seconds": seconds, "spread": {"steps": 1.0, "seconds": spread}}
+        text = pages.tiles(report)
+        assert "<strong>40</strong><small>SGD, SGD momentum, SGD Nesterov</small>" in text
+        assert "<strong>1.00 s</strong><small>SGD; as good within the spread: SGD momentum, Adam</small>" in text
+        assert pages.tied([("a", 1.0, None), ("b", 1.1, None)]) == "a"
+        assert pages.tied([(name, 1.0, None) for name in "abcdef"]) == "a, b, c, d and 2 more"
+
+    def test_says_by_what_the_rates_and_the_target_were_chosen(self, made: tuple[str, dict[str, Any]]) -> None:
+        text, report = made
+        assert "each at the learning rate that the same search chose" in text
+        assert f"A trial is {report['runs_of_a_trial']} runs" in text
+        assert f"{100 * report['data']['most_frequent']['test_share']:.1f}%" in text
+        assert "another rate may get there sooner" in text
+        report = rewritten(report)
+        for row in report["rows"]:
+            row["lr_at_an_end"] = row["rule"] == "Lion"
+        for chosen, said in (
+            ("given", "named on the command line"),
+            ("share", "a twentieth"),
+            ("reached", "all but one"),
+            ("cap", "0.9 of the loss of a guess"),
+        ):
+            report["target_loss"]["chosen"] = chosen
+            text = pages.page(report)
+            assert said in text
+        assert text.count("<small>end of the search</small>") == 1
+
+    def test_the_search_shows_what_matters(self, made: tuple[str, dict[str, Any]]) -> None:
+        report = rewritten(made[1])
+        guess = report["target_loss"]["guess"]
+        for i, row in enumerate(report["rows"]):
+            for trial, loss in zip(row["trials"], (0.5, 0.3, 0.4, 5.0, 80.0, 900.0, math.nan), strict=True):
+                trial["validation_loss"] = loss * (1 + i)
+        high = pages.highest(report)
+        assert high >= 400.0  # one of the rules' 80s, not all 900s
+        assert high < 900.0 * 5
+        for row in report["rows"]:
+            for trial in row["trials"]:
+                trial["validation_loss"] = math.inf
+        assert pages.highest(report) == guess
+        Page(pages.page(report))
 
     def test_many_classes_are_not_all_listed(self, made: tuple[str, dict[str, Any]]) -> None:
         report = rewritten(made[1])
@@ -280,13 +326,17 @@ class TestColours:
         bright, dim = sorted((self.luminance(one), self.luminance(other)), reverse=True)
         return (bright + 0.05) / (dim + 0.05)
 
+    def test_pictures_and_light_pages_have_one_palette(self) -> None:
+        light = self.themes()[0]
+        assert tuple(light[f"c{i}"] for i in range(len(palette.COLOURS))) == palette.COLOURS
+
     @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
     def test_contrast(self, theme: int) -> None:
         colours = self.themes()[theme]
-        assert len([name for name in colours if re.fullmatch(r"c\d", name)]) == charts.COLOURS
+        assert len([name for name in colours if re.fullmatch(r"c\d", name)]) == len(palette.COLOURS)
         for ground in ("ground", "paper", "mark"):
             for text in ("ink", "muted"):
                 assert self.contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
-        for i in range(charts.COLOURS):
+        for i in range(len(palette.COLOURS)):
             assert self.contrast(colours[f"c{i}"], colours["paper"]) >= 3, i
         assert self.contrast(colours["accent"], colours["paper"]) >= 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from .arguments import (
     archs,
     at_least_one,
     baseline,
+    check_outputs,
     data_source,
     hidden_layers,
     json_file,
@@ -97,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     text = "units of each hidden layer of the network, 0 for none (default: 128,64)"
     compare.add_argument("--hidden", type=hidden_layers, default=(128, 64), metavar="N,...", help=text)
     text = """the training loss, in nats, by which steps and seconds are counted (default: 1/20 of that of a guess by frequency, or
-        what three quarters of the rules reach)"""
+        what three quarters of the rules reach, at most 9/10 of that guess)"""
     compare.add_argument("--target-loss", type=loss, metavar="LOSS", help=text)
     compare.add_argument(
         "--seed", type=natural, default=0, metavar="N", help="of the split and of the first run (default: %(default)s)"
@@ -127,22 +129,45 @@ def add_outputs(parser: argparse.ArgumentParser, drawing: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command with the arguments `argv` (default: the process's) and returns its exit status.
 
-    0: done; 1: `bench --compare` found something slower; 2: an argument or a missing package, with one line on stderr.
+    0: done; 1: `bench --compare` found something slower; 2: an argument, a missing package, no memory or a file that cannot be
+    written, with one line on stderr.
     """
     try:
         args = build_parser().parse_args(argv)
+        check_outputs(args)
         return run(args)
     except KeyboardInterrupt:
         return 130  # as shells count it
     except SystemExit as stop:  # argparse has said why
         return int(stop.code or 0)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in ("rich", "matplotlib", "sklearn", "pandas"):
+    except ArgumentTypeError as error:
+        return refused(str(error))
+    except MemoryError as error:
+        return refused(f"not enough memory: {error}" if str(error) else "not enough memory")
+    except ImportError as error:
+        message = missing(error)
+        if message is None:
             raise
-        name = "scikit-learn" if package == "sklearn" else package
-        print(f'fastopt: {name} is not installed; this needs pip install "fastopt[cli]"', file=sys.stderr)
-        return 2
+        return refused(message)
+
+
+def refused(message: str) -> int:
+    print(f"fastopt: {message}", file=sys.stderr)
+    return 2
+
+
+def missing(error: ImportError) -> str | None:
+    """What to say of an optional package that is not there or too old; None where it is not about one."""
+    cause: BaseException | None = error
+    while cause is not None:  # fastopt.sklearn raises its own error from the package's
+        package = (getattr(cause, "name", None) or "").partition(".")[0]
+        if package in ("rich", "matplotlib", "sklearn", "pandas", "scipy", "threadpoolctl"):
+            if not isinstance(cause, ModuleNotFoundError):
+                return str(error)
+            name = "scikit-learn" if package == "sklearn" else package
+            return f'{name} is not installed; this needs pip install "fastopt[cli]"'
+        cause = cause.__cause__
+    return None
 
 
 def run(args: argparse.Namespace) -> int:

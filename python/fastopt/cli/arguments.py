@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ __all__ = [
     "archs",
     "at_least_one",
     "baseline",
+    "check_outputs",
     "data_source",
     "hidden_layers",
     "json_file",
@@ -116,6 +117,27 @@ def json_file(text: str) -> Path:
     if path.is_dir() or not path.parent.is_dir():
         raise ArgumentTypeError(f"got {text!r}, expected a file in a directory that exists")
     return path
+
+
+def check_outputs(args: Namespace) -> None:
+    """ArgumentTypeError where an output is the file that is read, or another output."""
+    given = vars(args)
+    data = given.get("data")
+    files = {} if data is None or data in NAMED else {"DATA": Path(data)}
+    for name in ("json", "plot", "html"):
+        path = given.get(name)
+        if path is not None and not (path.exists() and not path.is_file()):  # a terminal or /dev/null may take all of them
+            for other, taken in files.items():
+                if is_same(path, taken):
+                    raise ArgumentTypeError(f"argument --{name}: got {str(path)!r}, which is the file of {other}")
+            files[f"--{name}"] = path
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Whether both name one file, by links too; neither needs to be there."""
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
 
 
 def picture(text: str) -> Path:

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["COLOURS", "DASHES", "Axis", "Series", "dash", "dots", "lines", "look"]
+from .palette import COLOURS, dash
+
+__all__ = ["Axis", "Series", "dots", "lines", "look"]
 
 Array = np.ndarray[Any, Any]
-
-COLOURS, DASHES = 8, 4
-"""How many of each the style sheet has; together they tell 32 series apart."""
 
 WIDTH, HEIGHT = 520, 340
 LEFT, RIGHT, TOP, BOTTOM = 66, 22, 12, 44
@@ -71,14 +70,9 @@ class Series:
     """Whether the points themselves are drawn too."""
 
 
-def dash(number: int) -> int:
-    """Which dashes a rule has: neighbours have others, as they may coincide, and where the colours begin again, all have."""
-    return (number % 2 + number // COLOURS) % DASHES
-
-
 def look(number: int) -> str:
     """The classes that give the rule of this number its colour and dashes."""
-    return f"c{number % COLOURS} d{dash(number)}"
+    return f"c{number % len(COLOURS)} d{dash(number)}"
 
 
 def lines(
@@ -99,7 +93,7 @@ def lines(
             for piece in pieces(*with_axis):
                 outline = points(places[piece], with_axis[0][piece]) + points(places[piece][::-1], with_axis[1][piece][::-1])
                 bands.append(
-                    f'<polygon class="band c{one.number % COLOURS}" data-s="{one.number}" points="{" ".join(outline)}"/>'
+                    f'<polygon class="band c{one.number % len(COLOURS)}" data-s="{one.number}" points="{" ".join(outline)}"/>'
                 )
         drawn = "".join(f'<polyline points="{" ".join(points(places[piece], mean[piece]))}"/>' for piece in pieces(places, mean))
         if one.marks:
@@ -143,7 +137,7 @@ def dots(name: str, title: str, about: str, rows: Sequence[tuple[int, str, Seque
         if finite:
             mean = number(across(sum(finite) / len(finite)))
             drawn += f'<line class="mean" x1="{mean}" x2="{mean}" y1="{middle - 8}" y2="{middle + 8}"/>'
-        parts.append(f'<g class="series dots c{which % COLOURS}" data-s="{which}">{drawn}</g>')
+        parts.append(f'<g class="series dots c{which % len(COLOURS)}" data-s="{which}">{drawn}</g>')
     return svg(name, title, about, height, parts)
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import re
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
+
+from .words import printable
 
 if TYPE_CHECKING:
     import pandas
@@ -28,6 +32,11 @@ SUFFIXES = (".npz", ".csv")
 CATEGORIES = 100
 """Different texts in a column of a CSV file, at most, that are read as categories; more of them are names, dates or free text."""
 
+NUMBER = re.compile(r"[-+]?[$€£]?\s*(\d[\d,. ]*|\.\d+)(e[-+]?\d+)?\s*%?", re.IGNORECASE)
+"""What was meant as a number, though Python may not read it as one: 17%, 1,100, $5."""
+
+DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ].*)?")
+
 LAYOUTS: tuple[tuple[str, ...], ...] = (("x", "y"), ("data", "target"), ("x_train", "y_train", "x_test", "y_test"))
 """Names of the arrays of an .npz file, in either case: inputs and labels, or those of both parts as Keras' mnist.npz has them."""
 
@@ -39,7 +48,7 @@ class DataError(ValueError):
     """What is wrong with the data that the user named, in one line; raised before any training."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(printable(" ".join(message.split())))
 
 
 @dataclass(frozen=True)
@@ -104,9 +113,15 @@ def read_mnist() -> Samples:
 def read_npz(path: Path) -> Samples:
     """The arrays of an .npz file in one of `LAYOUTS`; arrays with Python objects are never unpickled."""
     with path.open("rb") as file:  # np.load itself leaves a damaged file open
+        zipped = is_zipfile(file)
+        file.seek(0)
         try:
             archive = np.load(file, allow_pickle=False)
         except UNREADABLE as error:
+            if not zipped:
+                raise DataError(
+                    f"{path}: cannot be read as .npz: it is no zip archive of arrays, as numpy.savez writes"
+                ) from error
             raise DataError(f"{path}: cannot be read as .npz: {error or type(error).__name__}") from error
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise DataError(f"{path}: got a single array, expected an .npz file with inputs and labels")
@@ -131,6 +146,8 @@ def read_array(path: Path, archive: Mapping[str, Array], name: str) -> Array:
     try:
         return archive[name]
     except UNREADABLE as error:
+        if "Object arrays" in str(error):
+            raise DataError(f"{path}: array {name!r} holds Python objects, which are never unpickled") from error
         raise DataError(f"{path}: array {name!r} cannot be read: {error or type(error).__name__}") from error
 
 
@@ -142,15 +159,21 @@ def read_csv(path: Path, target: str | None) -> Samples:
     import pandas as pd
 
     try:
+        names = first_line(path)
         with warnings.catch_warnings():
             # Lines longer than the first one would lose their ends, or their beginnings to an index.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(path, index_col=False, low_memory=False)
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:  # pandas' other errors are ValueErrors
-        raise DataError(f"{path}: cannot be read as CSV: {error}") from error
+            frame = pd.read_csv(path, index_col=False, low_memory=False, encoding="utf-8")
+    except UnicodeError as error:
+        raise DataError(f"{path}: cannot be read as CSV: expected text in UTF-8") from error
+    except pd.errors.ParserWarning as error:
+        problem = "its lines have more values than the first line has names"
+        raise DataError(f"{path}: cannot be read as CSV: {problem}{separator(names)}") from error
+    except (ValueError, OSError) as error:  # pandas' other errors are ValueErrors
+        raise DataError(f"{path}: cannot be read as CSV: {error}{separator(names)}") from error
     except (csv.Error, OverflowError, MemoryError) as error:
         raise DataError(f"{path}: cannot be read as CSV: {error or type(error).__name__}") from error
-    check_names(path, [str(name) for name in frame.columns])
+    check_names(path, names, [str(name) for name in frame.columns])
     if not len(frame):
         raise DataError(f"{path}: got the line of names alone, expected samples below it")
     if target is None:
@@ -180,16 +203,34 @@ def read_csv(path: Path, target: str | None) -> Samples:
     )
 
 
-def check_names(path: Path, names: Sequence[str]) -> None:
-    """Refuses a first line that holds data, and columns without a name."""
-    if len(names) < 2:
-        raise DataError(f"{path}: got {len(names)} column, expected features and a target, separated by commas")
-    for i, name in enumerate(names):
+def first_line(path: Path) -> list[str]:
+    """The names as they stand there, as pandas adds ".1" to a repeated one."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return next((names for names in csv.reader(file) if names), [])
+
+
+def separator(names: Sequence[str]) -> str:
+    """What an error adds where the names are separated by something else than commas."""
+    text = ",".join(names)
+    found = next((other for other in (";", "\t", "|") if text.count(other) > text.count(",")), None)
+    return "" if found is None else f"; the first line has values separated by {found!r}, expected commas"
+
+
+def check_names(path: Path, names: Sequence[str], columns: Sequence[str]) -> None:
+    """Refuses a first line that holds data, and columns without a name or with that of another; `columns`: pandas' names."""
+    if len(columns) < 2:
+        raise DataError(
+            f"{path}: got {len(columns)} column, expected features and a target, separated by commas{separator(names)}"
+        )
+    for i, name in enumerate(columns):
         if name.startswith("Unnamed: "):
             raise DataError(f"{path}: column {i + 1} has no name: name it, or remove it where it only counts the lines")
-        # Whole numbers may count the columns, as in a file that pandas wrote; pandas itself adds ".1" to a repeated name.
-        if is_number(name) and not name.isdecimal():
+    for name, times in Counter(names).items():
+        # Whole numbers may count the columns, as in a file that pandas wrote; but then each stands there once.
+        if is_number(name) and (times > 1 or not name.isdecimal()):
             raise DataError(f"{path}: the first line has the number {name!r}, expected a line with the columns' names")
+        if times > 1:
+            raise DataError(f"{path}: {times} columns have the name {name!r}, expected a name of its own for each")
 
 
 def numbers(path: Path, name: str, column: pandas.Series[Any]) -> dict[str, Array]:
@@ -198,14 +239,34 @@ def numbers(path: Path, name: str, column: pandas.Series[Any]) -> dict[str, Arra
 
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
         return {name: column.to_numpy(np.float64)}
-    texts = column.astype(str)
+    texts = column.astype(str).str.strip()
+    check_texts(path, name, list(texts))
     categories = sorted(texts.unique())
-    if len(categories) > CATEGORIES:
-        raise DataError(
-            f"{path}: column {name!r} has {len(categories)} different texts, expected numbers or at most {CATEGORIES} categories: "
-            "remove it, or write it as numbers"
-        )
     return {f"{name}={category}": (texts == category).to_numpy(np.float64) for category in categories}
+
+
+def check_texts(path: Path, name: str, texts: Sequence[str]) -> None:
+    """Refuses texts that are no categories: numbers in other words, dates, and what names each sample."""
+    found = Counter(texts)
+    numeric = {text for text in found if is_number(text) or NUMBER.fullmatch(text)}
+    if 2 * sum(found[text] for text in numeric) > len(texts):
+        odd = next((text for text in found if not is_number(text)), None)
+        which = (
+            f"numbers too large, such as {shortened(max(numeric, key=len))}" if odd is None else f"texts such as {shortened(odd)}"
+        )
+        raise DataError(f"{path}: column {name!r} is of numbers, but has {which}: write numbers alone, or remove it")
+    dates = [text for text in found if DATE.fullmatch(text)]
+    if 2 * sum(found[text] for text in dates) > len(texts):
+        raise DataError(f"{path}: column {name!r} is of dates such as {shortened(dates[0])}: write them as numbers, or remove it")
+    if len(found) > CATEGORIES or 2 * len(found) > len(texts):
+        raise DataError(
+            f"{path}: column {name!r} has {len(found)} different texts among {len(texts)} samples, expected numbers, or categories "
+            f"(at most {CATEGORIES}, each for two samples or more on average): remove it, or write it as numbers"
+        )
+
+
+def shortened(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")
 
 
 def is_number(text: str) -> bool:

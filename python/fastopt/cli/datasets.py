@@ -16,6 +16,9 @@ Array = np.ndarray[Any, Any]
 FEWEST = 8
 """Samples of a class, at least: a quarter of them tests, and of the others a quarter chooses the learning rate."""
 
+AMOUNTS = 100
+"""Different whole numbers, at most, that are classes; more of them are amounts."""
+
 MANY = 20
 """Different whole numbers from which on labels of which some are rare are called amounts, not classes."""
 
@@ -97,9 +100,8 @@ def check_inputs(samples: Samples, inputs: Array, what: str) -> Array:
     if flat.dtype.kind == "f":
         finite = np.isfinite(flat).all(axis=0)
         if not finite.all():
-            which = int(np.argmin(finite))
-            feature = which if samples.features is None else repr(samples.features[which])
-            raise DataError(f"{name}: {what}: feature {feature} has values that are NaN or infinite")
+            which = feature(samples, int(np.argmin(finite)))
+            raise DataError(f"{name}: {what}: feature {which} has values that are NaN or infinite")
     return flat
 
 
@@ -127,6 +129,10 @@ def check_labels(name: str, labels: Array, samples: int) -> Array:
 def check_classes(name: str, classes: Array, counts: Array, fewest: int) -> None:
     if len(classes) < 2:
         raise DataError(f"{name}: labels: all samples are of the class {word(classes[0])!r}, expected two classes or more")
+    if classes.dtype.kind in "iuf" and len(classes) > AMOUNTS:
+        raise DataError(
+            f"{name}: labels: got {len(classes)} different numbers, expected {AMOUNTS} classes at most; only classification is supported"
+        )
     rarest = int(np.argmin(counts))
     if counts[rarest] < fewest:
         if classes.dtype.kind in "iuf" and len(classes) > MANY:
@@ -139,22 +145,44 @@ def check_classes(name: str, classes: Array, counts: Array, fewest: int) -> None
 
 @np.errstate(all="ignore")  # what overflows is told below
 def standardise(samples: Samples, train: Array, test: Array) -> tuple[Array, Array]:
-    """Both parts less the mean of the training part, divided by its standard deviation, of each feature; float32."""
-    wide = train.astype(np.float64)
-    mean, deviation, span = wide.mean(axis=0), wide.std(axis=0), np.ptp(wide, axis=0)
+    """Both parts less the mean of the training part, divided by its standard deviation, of each feature; float32.
+
+    First each feature is brought to values from 0 to 1 of the training part, as squares of large or tiny numbers are not finite or 0.
+    """
+    wide, wide_test = train.astype(np.float64), test.astype(np.float64)
+    if not (np.isfinite(wide).all() and np.isfinite(wide_test).all()):
+        raise DataError(f"{samples.name}: inputs: some values are too large for float64")
+    low, high = wide.min(axis=0), wide.max(axis=0)
+    far = np.isinf(high - low)
+    for array in (wide, wide_test, low, high):
+        array[..., far] /= 2
+    span = high - low
     if not span.any():
         raise DataError(f"{samples.name}: inputs: no feature varies among the training samples")
+    lost = (span == 0) & (train != train[0]).any(axis=0)
+    if lost.any():
+        which = feature(samples, int(np.argmax(lost)))
+        raise DataError(f"{samples.name}: inputs: feature {which} varies less than float64 can tell at its size")
+    # Nothing can be learned from what does not vary.  Pixels share a unit.
+    unit = np.where(span == 0, np.inf, span.max() if samples.images else span)
+    for array in (wide, wide_test):
+        np.subtract(array, low, out=array)
+        np.divide(array, unit, out=array)
+    mean, deviation = wide.mean(axis=0), wide.std(axis=0)
     if samples.images:
         # Pixels that are blank in all but a few images would be blown up by their own deviation.
-        deviation[deviation < span.max() / 160] = span.max() / 16
+        deviation[deviation < 1 / 160] = 1 / 16
     else:
-        # Nothing can be learned from what does not vary; rounding alone makes a deviation of the last digits.
-        deviation[deviation <= 1e-12 * np.abs(wide).max(axis=0)] = np.inf
-    del wide
-    train, test = (((part - mean) / deviation).astype(np.float32) for part in (train, test))
+        deviation[span == 0] = 1
+    train, test = (((part - mean) / deviation).astype(np.float32) for part in (wide, wide_test))
     if not (np.isfinite(train).all() and np.isfinite(test).all()):
         raise DataError(f"{samples.name}: inputs: some values are too large to be standardised")
     return train, test
+
+
+def feature(samples: Samples, which: int) -> str:
+    """The feature's name, or else its number, for an error."""
+    return str(which) if samples.features is None else repr(samples.features[which])
 
 
 def word(value: Any) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from .charts import Axis, Series, dots, lines, look
-from .targets import SHARE
-from .training import LOOKS, WATCHED
-from .words import duration, epochs, seeds, threads
+from .compare_table import often
+from .targets import CAP
+from .training import WATCHED
+from .words import duration, epochs, plural, seeds, threads
 
 __all__ = ["page"]
 
@@ -79,33 +80,34 @@ def title_of_one(report: dict[str, Any]) -> str:
 def lead(report: dict[str, Any]) -> str:
     data = report["data"]
     return (
-        f"The same network with every rule, each at its own best learning rate: {epochs(report['epochs'])} of {data['train']:,} samples "
-        f"in batches of {report['batch_size']:,}, tested on {data['test']:,} others, {seeds(report['seeds'])}."
+        f"The same network with every rule, each at the learning rate that the same search chose: {epochs(report['epochs'])} of "
+        f"{data['train']:,} samples in batches of {report['batch_size']:,}, tested on {plural(data['test'], 'other')}, "
+        f"{seeds(report['seeds'])}. The most frequent class alone would score {majority(report)} in the test."
     )
 
 
+def majority(report: dict[str, Any]) -> str:
+    return f"{100 * report['data']['most_frequent']['test_share']:.1f}%"
+
+
 def tiles(report: dict[str, Any]) -> str:
-    """The first rule by accuracy, by steps and by the time of a step."""
-    rows, target = report["rows"], f"{report['target_loss']['loss']:.2g}"
+    """The first rule by accuracy, by steps and by the time to the target, each with those that are as good."""
+    rows, target = report["rows"], f"{report['target_loss']['loss']:.3g}"
     best = [row for row in rows if math.isfinite(row["mean"]["test_accuracy"])]
     shown = []
     if best:
         row = max(best, key=lambda row: row["mean"]["test_accuracy"])
-        near = len([other for other in best if is_near(other["mean"], row["mean"], other["spread"], row["spread"])]) - 1
-        others = "" if near == 0 else f"; {near} {'other' if near == 1 else 'others'} within the spread"
-        shown.append(("Highest test accuracy", percent(row, "test_accuracy"), row["rule"] + others))
+        accuracies = [(row["rule"], -row["mean"]["test_accuracy"], row["spread"]["test_accuracy"]) for row in best]
+        shown.append(("Highest test accuracy", percent(row, "test_accuracy"), tied(accuracies)))
     there = [row for row in rows if row["to_target"]["reached"] == len(row["runs"])]
     if there:
-        row = min(there, key=lambda row: row["to_target"]["steps"])
-        shown.append((f"Fewest steps to a training loss of {target}", f"{row['to_target']['steps']:,.0f}", row["rule"]))
-        row = min(there, key=lambda row: row["to_target"]["seconds"])
-        shown.append(
-            (
-                f"Least training time to it, {len(there)} of {len(rows)} got there",
-                duration(row["to_target"]["seconds"]),
-                row["rule"],
-            )
-        )
+        to_target = [(row["rule"], row["to_target"]) for row in there]
+        steps = [(rule, float(round(timed["steps"])), 0.0) for rule, timed in to_target]
+        seconds = [(rule, timed["seconds"], timed["spread"]["seconds"]) for rule, timed in to_target]
+        fewest = min(timed["steps"] for _, timed in to_target)
+        shown.append((f"Fewest steps to a training loss of {target}, at these rates", f"{fewest:,.0f}", tied(steps)))
+        least = duration(min(value for _, value, _ in seconds))
+        shown.append((f"Least training time to it, {len(there)} of {len(rows)} got there", least, tied(seconds)))
     items = (
         f'<div class="tile"><dt>{escape(what)}</dt><dd><strong>{escape(value)}</strong><small>{escape(rule)}</small></dd></div>'
         for what, value, rule in shown
@@ -113,9 +115,15 @@ def tiles(report: dict[str, Any]) -> str:
     return f'<dl class="tiles">{"".join(items)}</dl>'
 
 
-def is_near(mean: dict[str, Any], best: dict[str, Any], *spreads: dict[str, Any]) -> bool:
-    """Whether a test accuracy is as good as the best one, by the larger standard deviation of the two."""
-    return bool(best["test_accuracy"] - mean["test_accuracy"] <= max(spread["test_accuracy"] or 0.0 for spread in spreads))
+def tied(values: Sequence[tuple[str, float, float | None]], most: int = 3) -> str:
+    """The rule of the least value, and those that are as good by the larger standard deviation of the two."""
+    first, best, spread = min(values, key=lambda each: each[1])
+    near = [rule for rule, value, other in values if rule != first and value - best <= max(spread or 0.0, other or 0.0)]
+    if not near:
+        return first
+    listed = ", ".join(near[:most]) + (f" and {len(near) - most} more" if len(near) > most else "")
+    equal = all(value == best for rule, value, _ in values if rule in near)
+    return f"{first}, {listed}" if equal else f"{first}; as good within the spread: {listed}"
 
 
 def legend(report: dict[str, Any]) -> str:
@@ -137,7 +145,7 @@ def loss_figure(report: dict[str, Any]) -> str:
     curves = [[run["curves"]["loss"] for run in row["runs"]] for row in report["rows"]]
     losses = [np.array([curve["train_loss"] for curve in rule]) for rule in curves]
     vertical = loss_axis("loss", losses, max((float(loss[:, 0].max()) for loss in losses), default=1.0))
-    level = (report["target_loss"]["loss"], f"target: {report['target_loss']['loss']:.2g}")
+    level = (report["target_loss"]["loss"], f"target: {report['target_loss']['loss']:.3g}")
     drawn = []
     for name, key, label in (("loss-steps", "step", "steps"), ("loss-seconds", "seconds", "seconds")):
         x = [np.array([curve[key] for curve in rule]).mean(axis=0) for rule in curves]
@@ -150,7 +158,10 @@ def loss_figure(report: dict[str, Any]) -> str:
         '<input type="radio" name="by" id="by-steps" checked><label for="by-steps">steps</label>'
         '<input type="radio" name="by" id="by-seconds"><label for="by-seconds">seconds</label></div>'
     )
-    caption = f"Mean cross-entropy of training samples, nats. {bands(report)}Seconds are of the training alone."
+    caption = (
+        f"Mean cross-entropy of training samples, nats. {bands(report)}"
+        "Seconds: steps times the median time of an iteration, which has the gradient and the step."
+    )
     return figure("Training loss", "".join(drawn), caption, switch)
 
 
@@ -181,13 +192,24 @@ def search_figure(report: dict[str, Any]) -> str:
     rates = [lr for lr, _ in every] or [1.0]
     horizontal = Axis("learning rate", min(rates) / 1.3, max(rates) * 1.3, log=True)
     guess = report["target_loss"]["guess"]
-    vertical = loss_axis("validation loss", [np.array([loss for _, loss in every])], guess)
+    vertical = loss_axis("validation loss", [np.array([loss for _, loss in every])], highest(report))
     about = "Validation loss after training at each learning rate that was tried, for each rule, both on logarithmic scales."
     drawn = lines("search", "Search of the learning rate", about, series, horizontal, vertical, (guess, "a guess by frequency"))
     caption = (
-        f"Loss on held-out training samples after each of the {report['trials']} trials of a rule; a wide valley is easy to tune."
+        f"Loss on held-out training samples after each of the {report['trials']} trials of a rule, the worst of "
+        f"{report['runs_of_a_trial']} runs; a wide valley is easy to tune. What leaves the chart at the top learned nothing."
     )
     return figure("How much the learning rate matters", drawn, caption)
+
+
+def highest(report: dict[str, Any]) -> float:
+    """Of the validation losses that the chart must show: most of them all, the guess by frequency, and each rule's least."""
+    losses = [[trial["validation_loss"] for trial in row["trials"]] for row in report["rows"]]
+    finite = [loss for rule in losses for loss in rule if math.isfinite(loss)]
+    least = [min(rule) for rule in losses if rule and math.isfinite(min(rule))]
+    most = float(np.quantile(finite, 0.9)) if finite else 0.0
+    guess = report["target_loss"]["guess"]
+    return float(max([min(most, 1e4 * guess), guess, *least]))
 
 
 def dots_figure(report: dict[str, Any]) -> str:
@@ -225,7 +247,7 @@ def percent(row: dict[str, Any], name: str) -> str:
 
 def table(report: dict[str, Any]) -> str:
     """The table, each of whose columns can be sorted by; `data-v` has what it is sorted by."""
-    target = f"{report['target_loss']['loss']:.2g}"
+    target = f"{report['target_loss']['loss']:.3g}"
     heads = (
         ("Rule", "ascending"),
         ("Learning\nrate", "ascending"),
@@ -242,7 +264,7 @@ def table(report: dict[str, Any]) -> str:
         for text, first in heads
     )
     body = "".join(table_row(i, row) for i, row in enumerate(report["rows"]))
-    means = "accuracies: mean ± sample standard deviation; " if len(report["seeds"]) > 1 else ""
+    means = "accuracies: mean ± sample standard deviation, steps and times: median; " if len(report["seeds"]) > 1 else ""
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Table of the rules, which scrolls sideways">'
         f"<table><caption><span>Of {seeds(report['seeds'])}; {means}a click on a heading sorts.</span></caption>"
@@ -255,20 +277,26 @@ def table_row(i: int, row: dict[str, Any]) -> str:
     arguments = ", ".join(f"{name}={value!r}" for name, value in row["arguments"].items() if name != "lr")
     lr, loss = row["arguments"]["lr"], row["mean"]["test_loss"]
     mark = f'<svg class="swatch {look(i)}" viewBox="0 0 26 10" aria-hidden="true"><line x1="0" x2="26" y1="5" y2="5"/></svg>'
+    spread = there["spread"]
+    steps = "-" if there["steps"] is None else f"{there['steps']:,.0f}"
+    seconds = "-" if there["seconds"] is None else duration(there["seconds"])
     cells = (
-        (lr, f"{lr:.2g}"),
-        (row["mean"]["train_accuracy"], percent(row, "train_accuracy")),
-        (row["mean"]["test_accuracy"], percent(row, "test_accuracy")),
-        (loss, f"{loss:.3g}"),
-        (there["steps"], "-" if there["steps"] is None else f"{there['steps']:,.0f}"),
-        (there["seconds"], "-" if there["seconds"] is None else duration(there["seconds"])),
-        (there["reached"], f"{there['reached']} of {runs}"),
-        (row["mean"]["step_seconds"], duration(row["mean"]["step_seconds"])),
+        (lr, f"{lr:.2g}", "end of the search" if row["lr_at_an_end"] else ""),
+        (row["mean"]["train_accuracy"], percent(row, "train_accuracy"), ""),
+        (row["mean"]["test_accuracy"], percent(row, "test_accuracy"), ""),
+        (loss, f"{loss:.3g}", ""),
+        (there["steps"], steps, "" if spread["steps"] is None else f"± {spread['steps']:,.0f}"),
+        (there["seconds"], seconds, "" if spread["seconds"] is None else f"± {duration(spread['seconds'])}"),
+        (there["reached"], f"{there['reached']} of {runs}", ""),
+        (row["step_seconds"], duration(row["step_seconds"]), ""),
     )
     return (
         f'<tr data-s="{i}"><th scope="row" data-v="{escape(row["rule"])}">{mark}{escape(row["rule"])}'
         f"{f'<small>{escape(arguments)}</small>' if arguments else ''}</th>"
-        + "".join(f'<td data-v="{sort_key(value)}">{escape(text)}</td>' for value, text in cells)
+        + "".join(
+            f'<td data-v="{sort_key(value)}">{escape(text)}{f"<small>{escape(more)}</small>" if more else ""}</td>'
+            for value, text, more in cells
+        )
         + "</tr>"
     )
 
@@ -281,22 +309,27 @@ def sort_key(value: float | None) -> str:
 def method(report: dict[str, Any]) -> str:
     target = report["target_loss"]
     share = f"a twentieth of the loss of a guess by frequency, {target['guess']:.3g}"
-    if target["given"]:
-        chosen = "named on the command line"
-    elif target["loss"] <= SHARE * target["guess"]:
-        chosen = share
-    else:
-        chosen = f"what three quarters of the rules reach in every run, as fewer reach {share}"
+    chosen = {
+        "given": "named on the command line",
+        "share": share,
+        "reached": f"what three quarters of the rules, or all but one, reach in every run, as fewer reach {share}",
+        "cap": f"{CAP:g} of the loss of a guess by frequency, {target['guess']:.3g}, since most rules do not learn more",
+    }[target["chosen"]]
     paragraphs = (
         f"Learning rates: every rule gets the same search, {report['trials']} trials of {epochs(report['epochs'])} each: five powers of ten, then "
-        "a third and three times the best of them. A trial is judged by the loss on a quarter of the training samples, held out; "
-        "the test samples have no part in it. Other arguments are the defaults, or those that the table names.",
-        "Runs: then the rule is trained on all training samples, once for each seed. A seed gives all rules the same initial weights "
-        "and the same batches. Features are standardised by the training samples.",
-        f"Target: the training loss {target['loss']:.2g} ({chosen}), the same for all rules. The loss of up to {WATCHED:,} training samples is "
-        f"looked at {LOOKS} times an epoch; a run is there when it is at most the target at two looks in succession, and the first of "
-        "these counts. Means are over the runs that got there. The time is that of the training, without the looks.",
-        "Time of a step: the median of the optimizer's step() alone, without the gradient; the mean of the runs' medians.",
+        f"a third and three times the best of them. A trial is {report['runs_of_a_trial']} runs with other seeds than the reported ones, and is "
+        "judged by the worst of their losses at the end on a quarter of the training samples, held out; the test samples have no part in "
+        "it. Other arguments are the defaults, or those that the table names. Where the end of the search is marked, a rate "
+        "beyond it may be better.",
+        "Runs: then the rule is trained on all training samples, once for each seed; all rules run with a seed before the next one. A "
+        "seed gives all rules the same initial weights and the same batches. Features are standardised by the training samples.",
+        f"Target: the training loss {target['loss']:.3g} ({chosen}), the same for all rules. The loss of up to {WATCHED:,} training samples is "
+        f"looked at {often(report['looks'])} an epoch; a run is there when it is at most the target at two looks in succession, and the first of "
+        "these counts. Medians are over the runs that got there.",
+        "Steps and time to the target are those at the rates of the table, which were chosen for the validation loss at the end: another rate "
+        "may get there sooner. The time is steps times the run's median time of an iteration, which has the gradient and the "
+        "step, without the looks.",
+        "Time of a step: the median of the optimizer's step() alone, without the gradient; the median of the runs' medians.",
     )
     return "".join(f"<p>{escape(text)}</p>" for text in paragraphs)
 
@@ -306,7 +339,10 @@ def facts(report: dict[str, Any]) -> str:
     classes = ", ".join(data["classes"][:CLASSES]) + (", ..." if len(data["classes"]) > CLASSES else "")
     items = (
         ("Command", report["command"]),
-        ("Data", f"{data['name']}: {data['train']:,} training and {data['test']:,} test samples, {data['features']:,} features"),
+        (
+            "Data",
+            f"{data['name']}: {data['train']:,} training and {plural(data['test'], 'test sample')}, {plural(data['features'], 'feature')}",
+        ),
         ("Classes", f"{len(data['classes'])}{'' if data['target'] is None else ' of ' + data['target']}: {classes}"),
         (
             "Network",

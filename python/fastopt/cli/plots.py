@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .charts import dash
+from .palette import COLOURS, DASHES, dash
 from .words import seeds, threads
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["curves", "roofline"]
+__all__ = ["COLOURS", "INK", "curves", "roofline", "style"]
 
 INK, MUTED, GRID, ROOF = "#1f2933", "#616e7c", "#e4e7eb", "#edf2f7"
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#7f6a00", "#000000")
-"""Okabe & Ito's palette, which colour-blind readers can tell apart; yellow darkened to show on white."""
-DASHES = ("-", (0, (3, 2)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 
 ARMS = {
     "fastopt": {"color": COLOURS[0], "marker": "o", "linewidth": 2.4, "zorder": 4},
@@ -152,7 +149,7 @@ def curves(report: dict[str, Any], path: Path) -> None:
     left.set_yscale("log")
     left.set_ylim(top=1.6 * max(starts, default=1.0))  # what diverges leaves the picture
     worst = min((row["mean"]["test_accuracy"] for row in rows), default=1.0)
-    right.set_ylim(min(0.9, worst - 0.05), 1.0)
+    right.set_ylim(max(0.0, min(0.9, worst - 0.05)), 1.0)
     right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     steps = max((run["steps"] for row in rows for run in row["runs"]), default=1)
     for axes, label, last in ((left, "steps", steps), (right, "epochs", report["epochs"])):
@@ -160,7 +157,7 @@ def curves(report: dict[str, Any], path: Path) -> None:
         axes.set_xlim(0, last)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.annotate(
-        f"target: {target:.2g}",
+        f"target: {target:.3g}",
         (1, target),
         xycoords=("axes fraction", "data"),
         xytext=(-4, 4),

@@ -20,7 +20,7 @@ Seed = int | tuple[int, ...]
 """What NumPy's generators take; numbers in a tuple give other streams than each of them alone."""
 
 LOOKS = 10
-"""How often an epoch the training loss is looked at: the steps to a loss are known to a tenth of an epoch."""
+"""How often an epoch the training loss is looked at, where it has as many steps: the steps to a loss are known to a tenth of one."""
 
 WATCHED = 1000
 """Training samples that a look computes the loss of, at most: every n-th one, the same for all runs."""
@@ -39,6 +39,10 @@ class Settings:
         """Features, hidden layers, classes."""
         return (data.train_inputs.shape[1], *self.hidden, len(data.classes))
 
+    def looks(self, data: Data) -> int:
+        """How often an epoch the training loss is looked at: after each step where there are few."""
+        return min(LOOKS, -(-len(data.train_labels) // self.batch_size))
+
 
 @np.errstate(all="ignore")  # a learning rate may be too large: the losses tell
 def train(
@@ -55,40 +59,41 @@ def train(
     batches = -(-samples // size)
     looked = {-(-i * batches // looks) for i in range(1, looks + 1)} if looks else set()
     inputs, labels = np.empty_like(data.train_inputs), np.empty_like(data.train_labels)
-    step_seconds = np.empty(settings.epochs * batches)
+    step_seconds, iteration_seconds = np.empty((2, settings.epochs * batches))
     curves = Curves(network, data)
     if looks:
-        curves.look(0, 0.0)
+        curves.look(0)
         curves.test(0)
-    steps, seconds = 0, 0.0
+    steps = 0
     for _ in range(settings.epochs):
-        begin = perf_counter()
         order = rng.permutation(samples)
         np.take(data.train_inputs, order, axis=0, out=inputs)
         np.take(data.train_labels, order, out=labels)
         for i in range(batches):
+            begin = perf_counter()
             batch = slice(i * size, (i + 1) * size)
             grads = network.gradients(inputs[batch], labels[batch])
             before = perf_counter()
             optimizer.step(grads)
             after = perf_counter()
-            step_seconds[steps] = after - before
+            step_seconds[steps], iteration_seconds[steps] = after - before, after - begin
             steps += 1
             if i + 1 in looked:
-                seconds += after - begin
-                curves.look(steps, seconds)
-                begin = perf_counter()
-        seconds += perf_counter() - begin
+                curves.look(steps)
         if looks:
             curves.test(steps)
         tick()
+    # The median, as whatever else the machine does lengthens some of them.
+    iteration = float(np.median(iteration_seconds))
+    curves.loss["seconds"] = [step * iteration for step in curves.loss["step"]]
     train_loss, train_accuracy = network.evaluate(data.train_inputs, data.train_labels)
     test_loss, test_accuracy = network.evaluate(data.test_inputs, data.test_labels)
     return {
         "seed": seed,
         "steps": steps,
-        "seconds": seconds,
+        "seconds": float(iteration_seconds.sum()),
         "step_seconds": float(np.median(step_seconds)),
+        "iteration_seconds": iteration,
         "train_loss": train_loss,
         "test_loss": test_loss,
         "train_accuracy": train_accuracy,
@@ -98,7 +103,7 @@ def train(
 
 
 class Curves:
-    """What a run looked like on its way: losses in nats, accuracies from 0 to 1, training time without the looks in seconds."""
+    """What a run looked like on its way: losses in nats, accuracies from 0 to 1."""
 
     def __init__(self, network: Network, data: Data) -> None:
         self.network, self.data = network, data
@@ -108,10 +113,10 @@ class Curves:
         self.loss: dict[str, list[float]] = {"step": [], "seconds": [], "train_loss": []}
         self.tested: dict[str, list[float]] = {"step": [], "test_loss": [], "test_accuracy": []}
 
-    def look(self, step: int, seconds: float) -> None:
+    def look(self, step: int) -> None:
         loss, _ = self.network.evaluate(*self.watched)
-        for values, value in zip(self.loss.values(), (step, seconds, loss), strict=True):
-            values.append(value)
+        self.loss["step"].append(step)
+        self.loss["train_loss"].append(loss)
 
     def test(self, step: int) -> None:
         loss, accuracy = self.network.evaluate(self.data.test_inputs, self.data.test_labels)

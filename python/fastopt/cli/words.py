@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .machine import is_busy
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["duration", "epochs", "say_files", "seeds", "share", "short", "threads", "times", "to_json", "warn_of_busy"]
+__all__ = [
+    "duration",
+    "encodable",
+    "epochs",
+    "plural",
+    "printable",
+    "say_files",
+    "seeds",
+    "share",
+    "short",
+    "threads",
+    "times",
+    "to_json",
+    "warn_of_busy",
+]
 
 
 def short(size: int) -> str:
@@ -44,6 +60,32 @@ def share(ratio: float) -> str:
 
 def threads(count: int) -> str:
     return "1 thread" if count == 1 else f"{count} threads"
+
+
+def plural(count: int, what: str) -> str:
+    """1 sample, 1,347 samples."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def printable(text: str) -> str:
+    """Without characters that would command a terminal, or that it cannot show: those of them as Python's escapes."""
+    return "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in text)
+
+
+@contextmanager
+def encodable(file: IO[str]) -> Iterator[None]:
+    """Lets a stream that cannot encode a character, such as one of ASCII, show a question mark rather than raise."""
+    if not isinstance(file, io.TextIOWrapper):
+        yield
+        return
+    before = file.errors
+    file.flush()
+    file.reconfigure(errors="replace")
+    try:
+        yield
+    finally:
+        file.flush()
+        file.reconfigure(errors=before)
 
 
 def epochs(count: int) -> str:
@@ -79,4 +121,4 @@ def say_files(console: Console, *paths: Path | None) -> None:
     """A line for each file that was written; None where none was asked for."""
     for path in paths:
         if path is not None:
-            console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
+            console.print(f"Wrote {printable(str(path))}", highlight=False, markup=False, soft_wrap=True)
