@@ -2,8 +2,8 @@
 
 First accuracy: on handwritten digits, breast cancer and a made set of seven classes, the same splits for both, arguments
 their defaults (MLPs: 100 epochs at most).  Then time, on large made sets: a whole fit of each with its default arguments, which
-ends when the estimator finds that its loss has stopped to fall, with the accuracy and the epochs that it came to; and one epoch,
-with as many rows in a batch where both have batches.  Arms take turns in one process; ratios are medians of the rounds' ratios.
+ends when the estimator finds that its loss has stopped falling, with the accuracy and the epochs that it came to; and one epoch,
+with as many rows in a batch where both have batches.  Arms take turns in one process, and in beginning a round; ratios are medians of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -75,6 +75,11 @@ def timed(model: Any, train: np.ndarray, y: np.ndarray) -> float:
     return perf_counter() - begin
 
 
+def rotated(round_: int) -> tuple[int, int]:
+    """The order of the two arms: each begins every other round."""
+    return (0, 1) if round_ % 2 == 0 else (1, 0)
+
+
 def whole_fits(pair: Pair, data: Data, rounds: int) -> None:
     """Until each stops by itself."""
     train, test, y_train, y_test = data
@@ -82,8 +87,8 @@ def whole_fits(pair: Pair, data: Data, rounds: int) -> None:
     models: list[Any] = []
     for round_ in range(rounds):
         models = [make(random_state=round_) for make in (pair.ours, pair.theirs)]
-        for times, model in zip(seconds, models, strict=True):
-            times.append(timed(model, train, y_train))
+        for i in rotated(round_):
+            seconds[i].append(timed(models[i], train, y_train))
     report(f"{pair.name}, whole fit", seconds, models, test, y_test)
 
 
@@ -99,8 +104,8 @@ def epochs(pair: Pair, data: Data, rounds: int, count: int, **arguments: Any) ->
         ]
         if isinstance(models[1], SGDClassifier):
             models[1].set_params(tol=None)
-        for times, model in zip(seconds, models, strict=True):
-            times.append(timed(model, train, y_train) / count)
+        for i in rotated(round_):
+            seconds[i].append(timed(models[i], train, y_train) / count)
     report(f"{pair.name}, an epoch", seconds, models, test, y_test)
 
 

@@ -185,6 +185,9 @@ def test_first_weights_depend_on_the_seed_alone() -> None:
         ({"sizes": (3, 0)}, ValueError, "sizes: got 0"),
         ({"sizes": (3, 1.5)}, TypeError, "sizes: got 1.5"),
         ({"sizes": (3, True)}, TypeError, "sizes: got True"),
+        ({"sizes": 3}, TypeError, "sizes: got 3, expected the numbers of inputs"),
+        ({"activation": ["relu"]}, TypeError, r"activation: got \['relu'\]"),
+        ({"output": ["x"]}, TypeError, r"output: got \['x'\]"),
         ({"activation": "swish"}, ValueError, "activation: got 'swish'"),
         ({"output": "sigmoid"}, ValueError, "output: got 'sigmoid'"),
         ({"dtype": np.float16}, TypeError, "dtype: got float16"),
@@ -195,14 +198,76 @@ def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], word
         Network(**{"sizes": (3, 2), "seed": 0, **arguments})
 
 
-def test_wrong_batches() -> None:
+ARRAY = np.zeros((4, 3), np.float32)
+CLASSES = np.zeros(4, int)
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "words"),
+    [
+        (ARRAY.tolist(), TypeError, "X: got list, expected an array or a SciPy sparse matrix"),
+        (ARRAY.astype(float), TypeError, "X: got dtype float64, expected float32"),
+        (ARRAY[:, :2], ValueError, r"X: got shape \(4, 2\), expected \(rows, 3\)"),
+        (ARRAY[None], ValueError, r"X: got shape \(1, 4, 3\)"),
+        (ARRAY[0], ValueError, r"X: got shape \(3,\)"),
+        (scipy.sparse.csr_matrix(ARRAY[:, :2]), ValueError, r"X: got shape \(4, 2\)"),
+    ],
+)
+def test_wrong_inputs(X: Any, error: type[Exception], words: str) -> None:
     network = Network((3, 2), seed=0)
-    X, target = np.zeros((4, 3), np.float32), np.zeros(4, int)
-    with pytest.raises(TypeError, match="X: got dtype float64, expected float32"):
-        network.gradients(X.astype(float), target)
-    with pytest.raises(ValueError, match=r"X: got shape \(4, 2\), expected \(rows, 3\)"):
-        network.gradients(X[:, :2], target)
-    with pytest.raises(ValueError, match="target: got 3 rows, expected 4"):
-        network.loss(X, target[:3])
-    with pytest.raises(ValueError, match="evaluate: got a network whose output is SquaredError"):
-        Network((3, 2), output="identity", seed=0).evaluate(X, target)
+    for call in (network.forward, network.predict):
+        with pytest.raises(error, match=words):
+            call(X)
+    for call in (network.gradients, network.loss, network.evaluate):
+        with pytest.raises(error, match=words):
+            call(X, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("output", "target", "error", "words"),
+    [
+        ("softmax", CLASSES.tolist(), TypeError, "target: got list, expected an array"),
+        ("softmax", CLASSES[:3], ValueError, "target: got 3 rows, expected 4"),
+        ("softmax", CLASSES[:, None], ValueError, r"target: got shape \(4, 1\), expected \(4,\)"),
+        ("softmax", CLASSES.astype(float), TypeError, "target: got dtype float64, expected integers"),
+        ("softmax", CLASSES + 2, ValueError, "target: got the class 2, expected numbers from 0 to 1"),
+        ("softmax", CLASSES - 1, ValueError, "target: got the class -1, expected numbers from 0 to 1"),
+        ("identity", CLASSES, ValueError, r"target: got shape \(4,\), expected \(4, 2\)"),
+        ("identity", CLASSES[:, None], ValueError, r"target: got shape \(4, 1\), expected \(4, 2\)"),
+        ("logistic", np.full((4, 2), "a"), TypeError, "target: got dtype <U1, expected real numbers"),
+    ],
+)
+def test_wrong_targets(output: str, target: Any, error: type[Exception], words: str) -> None:
+    network = Network((3, 2), output=output, seed=0)
+    for call in (network.gradients, network.loss):
+        with pytest.raises(error, match=words):
+            call(ARRAY, target)
+    if output == "softmax":
+        with pytest.raises(error, match=words):
+            network.evaluate(ARRAY, target)
+    else:
+        with pytest.raises(ValueError, match="evaluate: got a network whose output is"):
+            network.evaluate(ARRAY, target)
+
+
+@pytest.mark.parametrize(
+    ("weight", "error", "words"),
+    [
+        ([1.0] * 4, TypeError, "sample_weight: got list, expected an array or None"),
+        (np.ones(3, np.float32), ValueError, r"sample_weight: got shape \(3,\), expected \(4,\)"),
+        (np.ones(4), TypeError, "sample_weight: got dtype float64, expected float32"),
+        (np.zeros(4, np.float32), ValueError, "sample_weight: got a sum of 0.0, expected one above 0"),
+    ],
+)
+def test_wrong_weights(weight: Any, error: type[Exception], words: str) -> None:
+    network = Network((3, 2), seed=0)
+    for call in (network.gradients, network.loss):
+        with pytest.raises(error, match=words):
+            call(ARRAY, CLASSES, weight)
+
+
+def test_no_rows() -> None:
+    network = Network((3, 2), seed=0)
+    assert network.forward(ARRAY[:0]).shape == (0, 2)
+    with pytest.raises(ValueError, match="X: got no rows"):
+        network.gradients(ARRAY[:0], CLASSES[:0])

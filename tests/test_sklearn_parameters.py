@@ -125,7 +125,7 @@ def test_random_settings_have_the_trajectory_of_a_loop_by_hand(seed: int) -> Non
         ({"optimizer": np.str_("lion"), "beta1": 0.5}, {"betas": (0.5, 0.99)}),
         ({"optimizer": functools.partial(fastopt.Adam, betas=(0.8, 0.99)), "beta1": 0.7}, {"betas": (0.7, 0.99)}),
         ({"optimizer": functools.partial(functools.partial(fastopt.SGD, lr=0.5), momentum=0.25)}, {"lr": 0.5, "momentum": 0.25}),
-        ({"optimizer": "adamw", "l2": 0.3}, {"weight_decay": 0.3, "decoupled_weight_decay": True}),
+        ({"optimizer": "adamw", "l2": 0.3, "learning_rate": 0.01}, {"weight_decay": 0.3, "decoupled_weight_decay": True}),
         ({"learning_rate": np.int64(1)}, {"lr": 1.0}),
     ],
 )  # fmt: skip
@@ -182,6 +182,15 @@ def test_hyperparameters_reach_the_rule(cls: type[Any], given: dict[str, Any], g
         ({"early_stopping": "yes"}, TypeError, "early_stopping: got 'yes'"),
         ({"warm_start": None}, TypeError, "warm_start: got None"),
         ({"verbose": 2}, TypeError, "verbose: got 2"),
+        ({"verbose": None}, TypeError, "verbose: got None"),
+        ({"verbose": "yes"}, TypeError, "verbose: got 'yes'"),
+        (
+            {"optimizer": functools.partial(fastopt.Adam, betas=0.9), "beta1": 0.5},
+            TypeError,
+            "optimizer: got Adam with betas=0.9",
+        ),
+        ({"optimizer": functools.partial(fastopt.Adam, betas=(0.9,)), "beta2": 0.5}, TypeError, "expected a pair of numbers"),
+        ({"optimizer": functools.partial(fastopt.Adam, state_dtype="int3")}, ValueError, "optimizer: state_dtype: got 'int3'"),
     ],
 )
 def test_wrong_parameters(cls: type[Any], given: dict[str, Any], error: type[Exception], words: str) -> None:

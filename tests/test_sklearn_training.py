@@ -166,16 +166,38 @@ def test_the_loss_curve_is_the_objective(cls: type[Any]) -> None:
     assert model.best_loss_ == min(model.loss_curve_)
 
 
+def test_the_penalty_of_several_steps_is_a_mean(cls: type[Any]) -> None:
+    """Of that before the first step and that after the last."""
+    X, y = data(cls)
+    model = cls(l1=0.01, l2=0.1, batch_size=50, random_state=0).partial_fit(X, y)
+    losses = []
+    for penalties in ([0.0, 0.0], [10.0, 20.0]):
+        twin = copy.deepcopy(model)
+        twin._trainer.penalty = iter(penalties).__next__
+        losses.append(twin._trainer.epoch(X, twin._encode(y, None, X.dtype, first=False), None, 50, shuffle=True))
+    assert losses[1] == pytest.approx(losses[0] + 15.0)
+
+
+def test_zero_and_one_are_flags_for_verbose(cls: type[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    X, y = data(cls)
+    for verbose in (0, 1, np.bool_(True)):
+        cls(verbose=verbose, max_iter=1, tol=None).fit(X, y)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 def test_max_iter_warns(cls: type[Any]) -> None:
     X, y = data(cls)
     with pytest.warns(ConvergenceWarning, match=f"{cls.__name__}: max_iter=2 epochs"):
         cls(max_iter=2).fit(X, y)
-    with pytest.warns(ConvergenceWarning, match="max_iter=1 epochs"):
+    with pytest.warns(ConvergenceWarning, match="max_iter=1 epochs") as caught:
         cls(max_iter=1).fit(X, y)
+    assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cls(max_iter=2, tol=None).fit(X, y)
         cls().partial_fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # so soon a network is worse than a constant prediction
         stopped = cls(tol=10.0, n_iter_no_change=3).fit(X, y)
     assert stopped.n_iter_ == 4  # the first is an improvement on nothing
 

@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from ..rules import shown
 from ..schedules import ReduceOnPlateau
 from .losses import Loss
 from .network import Network
-from .parameters import Loop, Settings, read_loop, read_settings
+from .parameters import Loop, Settings, read_loop
 from .training import Trainer
+from .weighting import Spread, checked_weight, normalised
 
-__all__ = ["Estimator"]
+__all__ = ["WHOLE_PATIENCE", "Data", "Estimator"]
 
 Array = np.ndarray[Any, Any]
+
+WHOLE_PATIENCE = 20
+"""Epochs without improvement that end a training where all rows are one batch: an epoch is a step then."""
+
+FITTED = ("_trainer", "_multilabel", "_one_output")
+"""What a fit sets beside the attributes whose names end in "_"."""
+
+
+class Diverged(ValueError):
+    """An epoch left numbers that are not finite."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a call trains on, and the rows held out with their `y` and weights."""
+
+    X: Any
+    target: Array
+    weight: Array | None
+    held_out: tuple[Any, Array, Array | None] | None = None
 
 
 class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Trains a `Network` by any rule of fastopt.  Use the classes: `LinearClassifier` and the others."""
 
     _rates: Mapping[str, float]
-    _other_rate: float
     _patience: int
+    _trainer: Trainer
 
     # What the classes say of themselves.
 
@@ -65,7 +88,19 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
 
     @abstractmethod
     def _arrays(self, network: Network) -> dict[str, Any]:
-        """The public arrays, views of the network's: an array or a list of them for each name."""
+        """The public arrays, views of the network's: an array or a new list of them for each name."""
+
+    @abstractmethod
+    def _dense(self, y: Any) -> Any:
+        """`y` as an array, where a sparse one can stand for it; TypeError where not."""
+
+    @abstractmethod
+    def _constant_loss(self, target: Array, weight: Array | None) -> float:
+        """The loss of a constant prediction."""
+
+    @abstractmethod
+    def _stratified(self, y: Array) -> Array | None:
+        """What a part held out has the same shares of."""
 
     @abstractmethod
     def _validate(self, X: Any, y: Array, weight: Array | None, network: Network) -> float:
@@ -74,35 +109,61 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
     def _check_parameters(self) -> None:
         """TypeError or ValueError where a parameter of the class's own is wrong."""
 
-    def _settings(self, target: Array, weight: Array | None, *, first: bool, whole: bool) -> Settings:
-        """The optimizer for these targets; `whole` where a step is to see all rows there are."""
-        return read_settings(self, self._rates, self._other_rate)
+    @abstractmethod
+    def _settings(self, spread: Spread | None, *, whole: bool) -> Settings:
+        """The optimizer for targets so spread; `whole` where a step is to see all rows there are."""
 
-    def _unit(self, target: Array, weight: Array | None) -> float:
-        """The loss that `tol` is a share of."""
+    def _spread(self, data: Data, before: Spread | None) -> Spread | None:
+        """That of the targets, with those of earlier calls, where the rate follows it."""
+        return None
+
+    def _intercepts(self) -> bool:
+        """Whether the biases are trained."""
+        return True
+
+    def _unit(self, constant: float) -> float:
+        """The loss that `tol` is a share of, where a constant prediction has this one."""
         return 1.0
-
-    def _stratified(self, y: Array) -> Array | None:
-        """What a part held out has the same shares of."""
-        return y
 
     # Training.
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool = False, classes: Any = None) -> None:
+        """`fit`, or with `incremental` `partial_fit`; where it raises the estimator is left as it was."""
+        before, backup = dict(vars(self)), {}
+        curves = [before.get("loss_curve_"), before.get("validation_scores_")]
+        lengths = [len(curve or ()) for curve in curves]
+        try:
+            loop = read_loop(self)
+            if loop.warm_start and not incremental and "_trainer" in before:
+                backup = copy.deepcopy({name: before[name] for name in ("_trainer", *self._arrays(self._trainer.published))})
+            trainer, data = self._prepare(X, y, sample_weight, loop, incremental=incremental, classes=classes)
+            self._train(trainer, loop, data, incremental=incremental)
+        except BaseException as error:
+            self.__dict__.clear()
+            self.__dict__.update(before | backup)
+            for curve, length in zip(curves, lengths, strict=True):
+                if curve is not None:
+                    del curve[length:]
+            if backup:
+                self._link()
+            elif isinstance(error, Diverged) and incremental:
+                error.args = (f"{error}; partial_fit keeps no copy of what was there: the estimator is not fitted any more",)
+                for name in [name for name in before if name in FITTED or (name.endswith("_") and not name.startswith("_"))]:
+                    delattr(self, name)
+            raise
+
+    def _prepare(
+        self, X: Any, y: Any, sample_weight: Any, loop: Loop, *, incremental: bool, classes: Any
+    ) -> tuple[Trainer, Data]:
+        """Checks everything; then a new trainer, or that of the last call with what has been changed since."""
         self._check_parameters()
-        loop = read_loop(self)
-        lr = read_settings(self, self._rates, self._other_rate).lr
-        if isinstance(lr, ReduceOnPlateau) and lr.mode == "max" and not loop.early_stopping:
-            raise ValueError(
-                'learning_rate: got a ReduceOnPlateau of mode "max", which needs early_stopping=True: it takes the scores'
-            )
         if incremental and loop.early_stopping:
             raise ValueError("early_stopping: got True, expected False, since partial_fit holds no rows out")
         trainer: Trainer | None = getattr(self, "_trainer", None) if incremental or loop.warm_start else None
         X, y = validate_data(
             self,
             X,
-            y,
+            self._dense(y),
             accept_sparse="csr",
             dtype=(np.float64, np.float32) if trainer is None else trainer.network.dtype,
             order="C",
@@ -113,129 +174,154 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         weight = checked_weight(sample_weight, X)
-        whole = not incremental and (loop.batch_size or self._batch(X.shape[0])) >= X.shape[0]
         target = self._encode(y, classes, X.dtype, first=trainer is None)
-        weight = normalised(self._weigh(y, weight, X.dtype, incremental=incremental))
-        if trainer is None:
-            rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
-            network = self._network(X.shape[1], target, X.dtype, rng)
-            self._begin(network, target, weight)
-            trainer = Trainer(
-                network, self._settings(target, weight, first=True, whole=whole), rng, biases=getattr(self, "fit_intercept", True)
+        weight = self._weigh(y, weight, X.dtype, incremental=incremental)
+        if not incremental:
+            weight = normalised(weight)
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1)) if trainer is None else trainer.rng
+        data = Data(X, target, weight)
+        seed = None if trainer is None else trainer.split_seed
+        if loop.early_stopping:
+            if seed is None:
+                seed = int(rng.integers(2**31))
+            data = self._hold_out(data, y, loop, seed)
+        columns, rows = X.shape[1], data.X.shape[0]
+        whole = not incremental and (loop.batch_size or self._batch(rows)) >= rows
+        spread = self._spread(data, trainer.spread if trainer is not None and incremental else None)
+        settings = self._settings(spread, whole=whole)
+        if isinstance(settings.lr, ReduceOnPlateau) and settings.lr.mode == "max" and not loop.early_stopping:
+            raise ValueError(
+                'learning_rate: got a ReduceOnPlateau of mode "max", which needs early_stopping=True: it takes the scores'
             )
+        if trainer is None:
+            network = self._network(columns, target, X.dtype, rng)
+            self._begin(network, data.target, data.weight)
+            trainer = Trainer(network, settings, rng, biases=self._intercepts())
             self.loss_curve_: list[float] = []
             self.validation_scores_: list[float] | None = None
             self.best_validation_score_: float | None = None
             self.n_iter_ = 0
         else:
-            self._continue(trainer, X.shape[1], target, weight, whole)
+            self._continue(trainer, self._network(columns, target, X.dtype, 0), settings)
+        trainer.spread, trainer.split_seed = spread, seed
+        return trainer, data
+
+    def _train(self, trainer: Trainer, loop: Loop, data: Data, *, incremental: bool) -> None:
+        rows = data.X.shape[0]
+        batch_size = min(loop.batch_size or self._batch(rows), rows)
         if incremental:
-            self._run(trainer, replace(loop, tol=None), 1, X, target, weight, None)
+            self._epochs(trainer, replace(loop, tol=None), 1, data, batch_size)
             self.n_iter_ += 1
-            self.best_loss_: float | None = min(self.loss_curve_)
         else:
-            held_out = None
-            if loop.early_stopping:
-                X, target, weight, held_out = self._hold_out(X, y, target, weight, loop, trainer.rng)
-            self.n_iter_ = self._run(trainer, loop, loop.max_iter, X, target, weight, held_out)
-            self.best_loss_ = None if loop.early_stopping else min(self.loss_curve_)
+            self.n_iter_ = self._epochs(trainer, loop, loop.max_iter, data, batch_size)
+        trainer.network.release(batch_size if incremental else None)
+        self.best_loss_: float | None = None if loop.early_stopping else trainer.best_loss
         self._trainer = trainer
         self.t_ = trainer.optimizer.steps
         self._show(trainer)
 
-    def _continue(self, trainer: Trainer, columns: int, target: Array, weight: Array | None, whole: bool) -> None:
+    def _continue(self, trainer: Trainer, expected: Network, settings: Settings) -> None:
         """Takes on parameters that have been changed since, and arrays that have been assigned."""
         network = trainer.network
-        expected = self._network(columns, target, network.dtype, 0)
         for name in ("sizes", "activation"):
             if getattr(expected, name) != getattr(network, name):
                 raise ValueError(
                     f"{type(self).__name__}: got parameters or data of a network of {name} {getattr(expected, name)}, expected"
                     f" {getattr(network, name)}, since warm_start and partial_fit go on with the network that is there"
                 )
-        trainer.adopt(self._settings(target, weight, first=False, whole=whole))
+        assigned = assigned_arrays(self._arrays(trainer.published), vars(self))
+        for live, value in assigned:
+            live[...] = value
+        if assigned or trainer.published is not network:
+            trainer.take_published()
+        trainer.adopt(settings, biases=self._intercepts())
         for part in (network, trainer.published):
             part.output = expected.output
-        if trainer.published is network:
-            for live, value in pairs(self._arrays(network), vars(self)):
-                if not np.shares_memory(live, value):
-                    live[...] = value
 
-    def _hold_out(
-        self, X: Any, y: Array, target: Array, weight: Array | None, loop: Loop, rng: np.random.Generator
-    ) -> tuple[Any, Array, Array | None, tuple[Any, Array, Array | None]]:
-        train, held = train_test_split(
-            np.arange(len(y)),
-            test_size=loop.validation_fraction,
-            random_state=int(rng.integers(2**31)),
-            stratify=self._stratified(y),
-        )
+    def _hold_out(self, data: Data, y: Array, loop: Loop, seed: int) -> Data:
+        rows = len(y)
+        try:
+            train, held = train_test_split(
+                np.arange(rows), test_size=loop.validation_fraction, random_state=seed, stratify=self._stratified(y)
+            )
+        except ValueError as error:
+            raise ValueError(f"validation_fraction: got {loop.validation_fraction} of {rows} rows: {error}") from error
+        if len(held) < 2 and is_regressor(self):
+            raise ValueError(
+                f"validation_fraction: got {loop.validation_fraction} of {rows} rows, which is one, expected two or more: the"
+                " score is R2"
+            )
+        weight = data.weight
         if weight is None:
-            return X[train], target[train], None, (X[held], y[held], None)
-        for rows, part in ((train, "training"), (held, "validation")):
-            if not weight[rows].any():
-                raise ValueError(f"sample_weight: got 0 for every row of the {part} part, expected some above 0")
-        return X[train], target[train], normalised(weight[train]), (X[held], y[held], weight[held])
+            return Data(data.X[train], data.target[train], None, (data.X[held], y[held], None))
+        for part, name in ((train, "training"), (held, "validation")):
+            if not weight[part].any():
+                raise ValueError(f"sample_weight: got 0 for every row of the {name} part, expected some above 0")
+        return Data(data.X[train], data.target[train], normalised(weight[train]), (data.X[held], y[held], weight[held]))
 
-    def _run(
-        self,
-        trainer: Trainer,
-        loop: Loop,
-        epochs: int,
-        X: Any,
-        target: Array,
-        weight: Array | None,
-        held_out: tuple[Any, Array, Array | None] | None,
-    ) -> int:
+    def _epochs(self, trainer: Trainer, loop: Loop, most: int, data: Data, batch_size: int) -> int:
         """Up to so many epochs; returns how many it were."""
-        rows = X.shape[0]
-        batch_size = min(loop.batch_size or self._batch(rows), rows)
-        unit = self._unit(target, weight)
-        patience = loop.n_iter_no_change or (20 if batch_size >= rows else self._patience)
-        best, stale = np.inf, 0
-        kept: Array | None = None
-        if held_out is not None:
-            self.validation_scores_, self.best_validation_score_ = self.validation_scores_ or [], None
-        done = 0
-        for _ in range(epochs):
-            loss = trainer.epoch(X, target, weight, batch_size, shuffle=loop.shuffle)
+        stops = loop.tol is not None
+        constant = self._constant_loss(data.target, data.weight) if stops else np.nan
+        unit = 1.0 if loop.early_stopping else self._unit(constant)
+        threshold = (loop.tol or 0.0) * unit
+        patience = loop.n_iter_no_change or (WHOLE_PATIENCE if batch_size >= data.X.shape[0] else self._patience)
+        first, best, stale, kept = np.inf, np.inf, 0, None
+        if data.held_out is not None:
+            if self.validation_scores_ is None:
+                self.validation_scores_, self.best_validation_score_ = [], None
+            else:  # what a warm start goes on from may be the best there will be
+                self.best_validation_score_ = self._validate(*data.held_out, trainer.published)
+                best, kept = -self.best_validation_score_, trainer.snapshot()
+        ended = False
+        for done in range(1, most + 1):
+            loss = trainer.epoch(data.X, data.target, data.weight, batch_size, shuffle=loop.shuffle)
             if not np.isfinite(loss) or not np.isfinite(trainer.network.flat.data).all():
-                raise ValueError(
-                    f"{type(self).__name__}: epoch {done + 1} left numbers that are not finite; a lower learning_rate, or features"
-                    " scaled with StandardScaler or MinMaxScaler, might help"
+                raise Diverged(
+                    f"{type(self).__name__}: epoch {done} left numbers that are not finite; a lower learning_rate, or features"
+                    f" scaled with StandardScaler or MinMaxScaler, might help"
                 )
-            done += 1
+            first = loss if done == 1 else first
+            trainer.best_loss = min(trainer.best_loss, loss)
             self.loss_curve_.append(loss)
             trainer.publish()
-            score = None
-            measure, threshold = loss, (loop.tol or 0.0) * unit
-            if held_out is not None:
-                score = self._validate(*held_out, trainer.published)
+            measure, score = loss, None
+            if data.held_out is not None:
+                score = self._validate(*data.held_out, trainer.published)
                 assert self.validation_scores_ is not None
                 self.validation_scores_.append(score)
                 if self.best_validation_score_ is None or score > self.best_validation_score_:
                     self.best_validation_score_ = score
-                    kept = trainer.published.flat.data.copy()
-                measure, threshold = -score, loop.tol or 0.0
+                    kept = trainer.snapshot()
+                measure = -score
             if loop.verbose:
                 print(f"Epoch {done}, loss {loss:.8f}" + ("" if score is None else f", validation score {score:.6f}"))
             trainer.reduce(loss, score)
-            if measure < best - threshold:
-                best, stale = measure, 0
-            else:
-                stale += 1
-            if loop.tol is not None and stale >= patience:
+            stale = 0 if measure < best - threshold else stale + 1
+            best = measure if stale == 0 else best
+            # A loss above the first one is on its way down: steps were too large for a while.
+            if stops and stale >= patience and loss <= first + threshold:
+                ended = True
                 break
-        else:
-            if loop.tol is not None:
-                warnings.warn(
-                    f"{type(self).__name__}: max_iter={epochs} epochs were over before the loss had stopped to improve by tol",
-                    ConvergenceWarning,
-                    stacklevel=4,
-                )
+        if stops:
+            self._warn(ended, most, first, loss, constant)
         if kept is not None:
-            trainer.published.flat.data[...] = kept
+            trainer.restore(kept)
         return done
+
+    def _warn(self, ended: bool, most: int, first: float, last: float, constant: float) -> None:
+        """A ConvergenceWarning where epochs were too few, or what they led to is worse than no training."""
+        worse = f"the first epoch's, {first:.4g}" if last > first else None
+        if self._intercepts() and last > 1.01 * constant:
+            worse = f"that of a constant prediction, {constant:.4g}"
+        words = [] if ended else [f"max_iter={most} epochs were over before the loss had stopped improving by tol"]
+        if worse is not None and (not ended or last > 1.01 * constant):
+            words.append(
+                f"the last loss, {last:.4g}, is above {worse}: features scaled with StandardScaler, or a lower learning_rate, might"
+                " help"
+            )
+        if words:
+            warnings.warn(f"{type(self).__name__}: {'; '.join(words)}", ConvergenceWarning, stacklevel=6)
 
     def _show(self, trainer: Trainer) -> None:
         """Sets the public arrays."""
@@ -259,42 +345,39 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
 
     def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)
-        trainer = vars(self).get("_trainer")
-        if trainer is not None:  # the public arrays are the network's again
-            arrays = self._arrays(trainer.published)
-            if all(np.array_equal(live, value) for live, value in pairs(arrays, vars(self))):
-                self._show(trainer)
+        if "_trainer" in vars(self):
+            self._link()
+
+    def _link(self) -> None:
+        """Makes copies of the public arrays the network's own again, but for those that have been assigned."""
+        for name, live in self._arrays(self._trainer.published).items():
+            value = vars(self)[name]
+            if isinstance(live, list) and isinstance(value, list) and len(value) == len(live):
+                value[:] = [mine if np.array_equal(mine, other) else other for mine, other in zip(live, value, strict=True)]
+            elif not isinstance(live, list) and np.array_equal(live, value):
+                setattr(self, name, live)
 
 
-def pairs(arrays: Mapping[str, Any], values: Mapping[str, Any]) -> list[tuple[Array, Any]]:
-    """The arrays with what stands under their names in `values`; those of a list one by one."""
-    found: list[tuple[Array, Any]] = []
-    for name, array in arrays.items():
-        found += zip(array, values[name], strict=True) if isinstance(array, list) else [(array, values[name])]
+def assigned_arrays(arrays: Mapping[str, Any], values: Mapping[str, Any]) -> list[tuple[Array, Array]]:
+    """The live arrays in whose place others stand in `values`, with these; TypeError or ValueError where one does not fit."""
+    found: list[tuple[Array, Array]] = []
+    for name, live in arrays.items():
+        several = isinstance(live, list)
+        given, parts = (values[name], live) if several else ([values[name]], [live])
+        if not isinstance(given, (list, tuple)) or len(given) != len(parts):
+            raise ValueError(f"{name}: got {shown(type(given).__name__)} in its place, expected a list of {len(parts)} arrays")
+        for i, (other, array) in enumerate(zip(given, parts, strict=True)):
+            label = f"{name}[{i}]" if several else name
+            value = np.asarray(other)
+            if value.dtype.kind not in "biuf":
+                raise TypeError(f"{label}: got dtype {value.dtype}, expected real numbers")
+            if value.shape != array.shape:
+                raise ValueError(f"{label}: got shape {value.shape}, expected {array.shape}")
+            if value.ctypes.data == array.ctypes.data and value.strides == array.strides and value.dtype == array.dtype:
+                continue
+            with np.errstate(over="ignore"):
+                copied = value.astype(array.dtype)  # it may be a view of the live array
+            if not np.isfinite(copied).all():
+                raise ValueError(f"{label}: got numbers that are not finite in {array.dtype}, expected finite ones")
+            found.append((array, copied))
     return found
-
-
-def checked_weight(sample_weight: Any, X: Any) -> Array | None:
-    """Weights of the rows of `X`, of its dtype; ValueError where they are not that."""
-    if sample_weight is None:
-        return None
-    rows = X.shape[0]
-    weight: Array = check_array(sample_weight, ensure_2d=False, dtype=X.dtype, order="C", input_name="sample_weight")
-    if weight.ndim == 0:
-        weight = np.full(rows, weight)
-    if weight.shape != (rows,):
-        raise ValueError(f"sample_weight: got shape {weight.shape}, expected ({rows},), a weight for each row of X")
-    if (weight < 0).any():
-        raise ValueError("sample_weight: got negative weights, expected numbers from 0")
-    return weight
-
-
-def normalised(weight: Array | None) -> Array | None:
-    """Weights whose mean is 1, so that the sum over a batch, divided by its rows, is on average the weighted mean over all."""
-    if weight is None:
-        return None
-    total = weight.sum(dtype=np.float64)
-    if not total > 0:
-        raise ValueError("sample_weight: got zero for every weight, expected some above 0")
-    scaled: Array = weight * weight.dtype.type(len(weight) / total)
-    return scaled

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
 
 from ..rules import check_number, shown
 from .base import Estimator
-from .losses import MarginLoss, Softmax
+from .losses import Logistic, MarginLoss, Softmax
 from .network import Network
+from .parameters import plain
 
 __all__ = ["Classifier"]
 
@@ -24,17 +26,33 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # scikit-le
     """An estimator whose outputs are scores of classes: one where there are two classes, else one for each."""
 
     classes_: Array
+    class_weight: Any
+
+    def _takes_labels(self) -> bool:
+        return bool(self.__sklearn_tags__().classifier_tags.multi_label)
+
+    def _dense(self, y: Any) -> Any:
+        if not issparse(y):
+            return y
+        if not self._takes_labels():
+            raise TypeError(f"y: got a sparse {type(y).__name__}, expected an array with a class for each row")
+        return y.toarray()
 
     def _encode(self, y: Array, classes: Any, dtype: np.dtype[Any], *, first: bool) -> Array:
         check_classification_targets(y)
         multilabel = y.ndim == 2
-        if multilabel and not self.__sklearn_tags__().classifier_tags.multi_label:
+        if multilabel and not self._takes_labels():
             raise ValueError(f"y: got shape {y.shape}, expected (rows,), a class for each row")
+        if multilabel and not np.isin(y, (0, 1)).all():
+            raise ValueError(
+                f"y: got shape {y.shape} with other values than 0 and 1, expected an indicator of labels, or (rows,), a class for"
+                " each row"
+            )
         if first:
             self._set_classes(y, classes)
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(
-                f"classes: got {shown(list(classes))}, expected those of the first call, {shown(list(self.classes_))}"
+                f"classes: got {shown(np.unique(classes).tolist())}, expected those of the first call, {shown(self.classes_.tolist())}"
             )
         if multilabel != self._multilabel or (multilabel and y.shape[1] != len(self.classes_)):
             raise ValueError(f"y: got shape {y.shape}, expected targets of the {len(self.classes_)} classes of the first call")
@@ -75,7 +93,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # scikit-le
         return 1 if len(self.classes_) == 2 and not self._multilabel else len(self.classes_)
 
     def _weigh(self, y: Array, weight: Array | None, dtype: np.dtype[Any], *, incremental: bool) -> Array | None:
-        chosen: Any = getattr(self, "class_weight")  # noqa: B009  # the subclasses have it
+        chosen = self.class_weight
         if chosen is None:
             return weight
         if self._multilabel:
@@ -98,14 +116,22 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # scikit-le
         return weights if weight is None else weights * weight
 
     def _given_weights(self, chosen: Any) -> Array:
-        """The weight of each class; 1 where the dict has none for it."""
+        """The weight of each class; 1 where the dict has none for it.
+
+        A dict for every class may have others too, as where a fold lacks one; scikit-learn's rule.
+        """
         if not isinstance(chosen, Mapping):
             raise TypeError(f"class_weight: got {shown(chosen)}, expected a dict, 'balanced' or None")
         names = self.classes_.tolist()
-        for key in chosen:
-            if key not in names:
+        for key, value in chosen.items():
+            check_number(plain(value), f"class_weight[{key!r}]", "[0, inf)")
+            if key not in names and not set(names) <= set(chosen):
                 raise ValueError(f"class_weight: got the key {shown(key)}, expected one of the classes {shown(names)}")
-        return np.array([check_number(chosen.get(name, 1), f"class_weight[{name!r}]", "[0, inf)") for name in names])
+        return np.array([float(chosen.get(name, 1)) for name in names])
+
+    def _constant_loss(self, target: Array, weight: Array | None) -> float:
+        """That of outputs of 0, which take no side."""
+        return self._loss().at_zero(self._outputs())
 
     def _stratified(self, y: Array) -> Array | None:
         return None if self._multilabel else y
@@ -127,6 +153,18 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # scikit-le
 
     def _probabilities(self, X: Any) -> Array:
         """By the loss' function of the raw outputs; with two classes a column for each."""
-        raw = self._raw(self._checked(X))
+        raw = self._scores(X)
         self._loss().output(raw)
-        return raw if self._multilabel or raw.shape[1] > 1 else np.hstack([1 - raw, raw])
+        return raw
+
+    def _log_probabilities(self, X: Any) -> Array:
+        """The logarithms, finite where the probability is too small for the dtype."""
+        raw, loss = self._scores(X), self._loss()
+        assert isinstance(loss, (Logistic, Softmax))
+        loss.log_output(raw)
+        return raw
+
+    def _scores(self, X: Any) -> Array:
+        """The raw outputs; with two classes a column for each, since 1 - p is not exact."""
+        raw = self._raw(self._checked(X))
+        return raw if self._multilabel or raw.shape[1] > 1 else np.hstack([-raw, raw])

@@ -14,7 +14,8 @@ optimizer: a rule's name in any case ("sgd", "adamw"), its class (fastopt.AdamW)
     (functools.partial(fastopt.Adam, betas=(0.8, 0.99), amsgrad="corrected"))
 learning_rate: a number, a schedule (a callable of the number of completed steps, such as
     fastopt.schedules.cosine(1e-2, steps=5000)), or a fastopt.schedules.ReduceOnPlateau, of which a copy is told of each
-    epoch: of mode "min" the training's loss, of mode "max" the validation's score.  None: {rates}
+    epoch: of mode "min" the training's loss, of mode "max" the validation's score.
+    None: {rates}
 momentum, nesterov, beta1, beta2, rho, eps, amsgrad, centered: hyperparameters of the rule, under the names of its class
     (beta1 and beta2 are the two of betas, rho is RMSprop's alpha too); None is the rule's default.  The others are reached
     through a configured class
@@ -24,34 +25,39 @@ l1, l2: the objective is mean loss + l1*|w|_1 + l2/2*|w|_2**2, over the weights 
 max_norm, clip_value: each step's gradient is scaled to a norm of at most max_norm, its elements held in
     [-clip_value, clip_value]
 ema_decay: predictions are those of an average of the parameters: after each step average = ema_decay*average +
-    (1 - ema_decay)*parameter
+    (1 - ema_decay)*parameter, divided by 1 - ema_decay**steps as Adam's averages are, so that the beginning has no share
 batch_size: rows of a step; "auto": {batch}
 max_iter: the most epochs; a ConvergenceWarning where they are over before the training has stopped by itself
 tol, n_iter_no_change: the training stops when in n_iter_no_change epochs (None: {patience})
     together the loss has not fallen by more than tol{unit}; with early_stopping, when the validation's
-    score has not risen so.  tol None: never
+    score has not risen so.  Not while the loss is above that of the first epoch: steps were too large for a while.  tol None:
+    never.  A ConvergenceWarning where the last loss is above that of a constant prediction
 shuffle: whether each epoch has the rows in a new order
 early_stopping: holds out validation_fraction of the rows{strata}; at the end the parameters
-    are those of the best score
+    are those of the best score.  Each fit of a warm start holds out the same rows, where it is given the same data
 warm_start: fit goes on from what the last call left: parameters, the optimizer's state and counts, random numbers.  Where
-    the rule or its hyperparameters have been changed the optimizer's state is new; a new learning_rate, l1 or l2 leaves it
+    the rule, its hyperparameters or fit_intercept have been changed the optimizer's state is new; a new learning_rate, l1 or
+    l2 leaves it
 random_state: a number, a numpy.random.RandomState or None: of the shuffling, the first weights, the part held out
-verbose: whether to print a line for each epoch"""
+verbose: whether to print a line for each epoch; True or False, 1 or 0"""
 
 ATTRIBUTES = """\
-loss_curve_: the objective of each epoch, in the mean over its batches as they came; best_loss_: the least of them (None with
-    early_stopping)
+loss_curve_: the objective of each epoch, of the weights that train and not of their average: the loss in the mean over the
+    batches as they came; the penalty before the step or, of several steps, in the mean of before the first and after the last.
+    best_loss_: the least of them (None with early_stopping)
 validation_scores_, best_validation_score_: with early_stopping the score of each epoch and the best; else None
 n_iter_: epochs of the last fit, and of partial_fit since; t_: steps of the optimizer
 n_features_in_, feature_names_in_: as in all of scikit-learn"""
 
 NOTES = """\
-Arithmetic is float32 where X is float32, else float64.  X may be a SciPy sparse matrix or array.  Weights of rows count in
-relation to the others of the same call: the mean loss is the weighted mean.
+Arithmetic is float32 where X is float32, else float64.  X may be a SciPy sparse matrix or array.  Weights of rows count in fit
+in relation to the others: the mean loss is the weighted mean.  In partial_fit, which sees some rows alone, they count as they
+are, as SGDClassifier's do: the loss is sum(weight * loss) / rows.
 A fitted estimator can be pickled and copied, in the midst of a training too: partial_fit goes on with the same bits.
 
 fit and partial_fit raise TypeError or ValueError where a parameter is wrong or the rule has none such, and ValueError where
-the loss ceases to be finite."""
+the loss ceases to be finite.  A fit that raises leaves the estimator as it was.  partial_fit keeps no copy: where its loss
+ceases to be finite the estimator is not fitted any more, and where a schedule raises the steps before have been done."""
 
 
 def described(**words: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,14 @@ from sklearn.utils.metaestimators import available_if
 
 from ..checks import check_choice, check_flag
 from ..rules import check_number
-from .base import Estimator
+from .base import WHOLE_PATIENCE, Data, Estimator
 from .classification import Classifier
 from .described import described, set_parameters
 from .losses import EpsilonInsensitive, Hinge, Huber, Logistic, Loss, ModifiedHuber, Softmax, SquaredError, SquaredHinge
 from .network import Network
-from .parameters import EQUIVARIANT, LINEAR_RATES, Settings, has_rate, plain, read_settings
+from .parameters import LINEAR_RATES, Settings, plain, rate_words, read_optimizer, read_settings, scaled
 from .regression import Regressor
+from .weighting import Spread, means
 
 __all__ = ["LinearClassifier", "LinearRegressor"]
 
@@ -27,29 +27,39 @@ MARGIN_LOSSES: dict[str, Callable[[], Loss]] = {"hinge": Hinge, "squared_hinge":
 CLASSIFIER_LOSSES = ("log_loss", *MARGIN_LOSSES)
 REGRESSOR_LOSSES = ("squared_error", "huber", "epsilon_insensitive")
 
+RATE = 1e-2
+WHOLE_RATE = 5e-2
+"""Where all rows are one batch: without noise larger steps reach the minimum sooner."""
+WHOLE_ROWS, BATCHES, LEAST_BATCH, MOST_BATCH = 512, 50, 64, 1024
+"""Fewer rows in a batch are more noise, or more epochs, and slower."""
+PATIENCE = 5
+
 WORDS = {
-    "patience": "5, or 20 where all rows are one batch",
-    "batch": "all rows up to 512, then a 50th of them, from 64 to 1,024",
+    "patience": f"{PATIENCE}, or {WHOLE_PATIENCE} where all rows are one batch",
+    "batch": f"all rows up to {WHOLE_ROWS}, then a {BATCHES}th of them, from {LEAST_BATCH} to {MOST_BATCH:,}",
 }
+REGRESSION_RATES = {**LINEAR_RATES, "Lion": 1e-3}
+"""With larger steps Lion's momentum goes past the minimum for so long that the training stops there."""
 
 
 class Linear(Estimator):
     """What both linear models have: one layer, which begins at zero."""
 
     _rates = LINEAR_RATES
-    _other_rate = 1e-2
-    _whole_rate = 5e-2  # without noise larger steps reach the minimum sooner
-    _patience = 5
+    _patience = PATIENCE
     loss: str
     fit_intercept: bool
     coef_: Array
     intercept_: Array
 
     def _batch(self, rows: int) -> int:
-        return rows if rows <= 512 else min(max(rows // 50, 64), 1024)  # more noise or more epochs, and slower, with fewer
+        return rows if rows <= WHOLE_ROWS else min(max(rows // BATCHES, LEAST_BATCH), MOST_BATCH)
 
-    def _settings(self, target: Array, weight: Array | None, *, first: bool, whole: bool) -> Settings:
-        return read_settings(self, self._rates, self._whole_rate if whole else self._other_rate)
+    def _intercepts(self) -> bool:
+        return bool(self.fit_intercept)
+
+    def _settings(self, spread: Spread | None, *, whole: bool) -> Settings:
+        return read_settings(self, self._rates, WHOLE_RATE if whole else RATE)
 
     def _begin(self, network: Network, target: Array, weight: Array | None) -> None:
         network.flat.data[...] = 0
@@ -62,7 +72,7 @@ class Linear(Estimator):
 
 @described(
     **WORDS,
-    rates="1e-2, where all rows are one batch 5e-2; of SGD and Adagrad 0.1, of Adadelta 1, of Lion 3e-3",
+    rates=rate_words(LINEAR_RATES, RATE, WHOLE_RATE),
     unit="",
     strata=", the same share of each class",
 )
@@ -182,7 +192,9 @@ class LinearClassifier(Classifier, Linear):
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn has no types
     def predict_log_proba(self, X: Any) -> Array:
-        """The logarithms of `predict_proba`, -inf for 0."""
+        """The logarithms of `predict_proba`; of "log_loss" finite for the smallest, of "modified_huber" -inf for 0."""
+        if self.loss == "log_loss":
+            return self._log_probabilities(X)
         with np.errstate(divide="ignore"):
             logarithms: Array = np.log(self.predict_proba(X))
         return logarithms
@@ -190,8 +202,7 @@ class LinearClassifier(Classifier, Linear):
 
 @described(
     **WORDS,
-    rates="1e-2, where all rows are one batch 5e-2, of Adagrad 0.1 and of Lion 3e-3, times the standard deviation\n"
-    "    of y, since their steps do not grow with the loss; of SGD 0.1, of Adadelta 1",
+    rates=f"{rate_words(REGRESSION_RATES, RATE, WHOLE_RATE)};\n    but for SGD's, whose steps grow with the gradient, times the standard deviation of y; SGD's at most\n    1 / (1 + the mean squared norm of the rows)",
     unit=" times the loss of the means of y",
     strata="",
 )
@@ -213,6 +224,9 @@ class LinearRegressor(Regressor, Linear):
 
     {notes}
     """
+
+    epsilon: float
+    _rates = REGRESSION_RATES
 
     def __init__(
         self,
@@ -261,8 +275,6 @@ class LinearRegressor(Regressor, Linear):
         self._fit(X, y, sample_weight, incremental=True)
         return self
 
-    epsilon: float
-
     def _check_parameters(self) -> None:
         check_choice(self.loss, "loss", REGRESSOR_LOSSES)
         check_number(plain(self.epsilon), "epsilon", "[0, inf)")
@@ -274,15 +286,14 @@ class LinearRegressor(Regressor, Linear):
             self.loss
         ]
 
-    def _settings(self, target: Array, weight: Array | None, *, first: bool, whole: bool) -> Settings:
-        settings = super()._settings(target, weight, first=first, whole=whole)
-        if first:
-            mean = np.average(target, axis=0, weights=weight)
-            variances = np.average((target - mean) ** 2, axis=0, weights=weight)
-            self._deviation = float(np.sqrt(variances.mean())) or 1.0
-        if self.learning_rate is not None or has_rate(self.optimizer) or settings.optimizer.rule.name in EQUIVARIANT:
-            return settings
-        return replace(settings, lr=settings.lr * self._deviation)
+    def _spread(self, data: Data, before: Spread | None) -> Spread | None:
+        bounded = read_optimizer(self.optimizer)[0].rule.name == "SGD"  # the others' rates need no pass over X
+        found = Spread.of(data.target, data.weight, data.X if bounded else None)
+        return found if before is None else before.added(found)
+
+    def _settings(self, spread: Spread | None, *, whole: bool) -> Settings:
+        assert spread is not None
+        return scaled(super()._settings(spread, whole=whole), spread.scale, spread.curvature)
 
     def _network(self, columns: int, target: Array, dtype: np.dtype[Any], seed: Any) -> Network:
         return Network((columns, target.shape[1]), output=self._loss(), dtype=dtype, seed=seed)
@@ -290,7 +301,7 @@ class LinearRegressor(Regressor, Linear):
     def _begin(self, network: Network, target: Array, weight: Array | None) -> None:
         super()._begin(network, target, weight)
         if self.fit_intercept:
-            network.biases[0][...] = np.average(target, axis=0, weights=weight)
+            network.biases[0][...] = means(target, weight)
 
     def _arrays(self, network: Network) -> dict[str, Any]:
         coefficients = network.weights[0].T

@@ -8,6 +8,7 @@ its outputs.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -37,6 +38,10 @@ class Loss(ABC):
 
     def output(self, raw: Array) -> None:  # noqa: B027  # most losses have no other function
         """Replaces raw outputs by what they predict, such as probabilities."""
+
+    def at_zero(self, outputs: int) -> float:
+        """The loss of a row whose raw outputs are all 0, of a loss for which that is the same for every target."""
+        return float(outputs)
 
     def mean_gradient(self, raw: Array, target: Array, sample_weight: Array | None, total: float, each: Array | None) -> float:
         """Replaces `raw` by the gradient of sum(sample_weight * loss) / total; returns that, or nan without `each`.
@@ -76,6 +81,14 @@ class Softmax(Loss):
         np.exp(raw, out=raw)
         raw /= sum_outputs(raw)[:, None]
 
+    def log_output(self, raw: Array) -> None:
+        """Replaces raw outputs by the logarithms of the probabilities."""
+        shift(raw)
+        raw -= np.log(sum_outputs(np.exp(raw)))[:, None]
+
+    def at_zero(self, outputs: int) -> float:
+        return math.log(outputs)
+
 
 class Logistic(Loss):
     """Cross-entropy of the logistic function of each output, in nats; the target is 1 or 0 for each output."""
@@ -92,10 +105,20 @@ class Logistic(Loss):
         raw -= target
 
     def output(self, raw: Array) -> None:
-        raw *= raw.dtype.type(0.5)
-        np.tanh(raw, out=raw)  # never overflows
-        raw *= raw.dtype.type(0.5)
-        raw += raw.dtype.type(0.5)
+        np.negative(raw, out=raw)
+        with np.errstate(over="ignore"):  # 1 / inf is the 0 that is meant
+            np.exp(raw, out=raw)
+        raw += 1
+        np.divide(1, raw, out=raw)  # small probabilities to their last digit, as (1 + tanh(raw / 2)) / 2 has them not
+
+    def log_output(self, raw: Array) -> None:
+        """Replaces raw outputs by the logarithms of the probabilities."""
+        np.negative(raw, out=raw)
+        np.logaddexp(0, raw, out=raw)
+        np.negative(raw, out=raw)
+
+    def at_zero(self, outputs: int) -> float:
+        return outputs * math.log(2)
 
 
 class MarginLoss(Loss):

@@ -8,34 +8,39 @@ from typing import Any
 import numpy as np
 
 from ..checks import check_choice
-from .base import Estimator
+from .base import WHOLE_PATIENCE, Estimator
 from .classification import Classifier
 from .described import described, set_parameters
 from .losses import Logistic, Loss, Softmax, SquaredError
 from .network import ACTIVATIONS, Network
-from .parameters import NETWORK_RATES, check_whole
+from .parameters import NETWORK_RATES, Settings, check_whole, rate_words, read_settings
 from .regression import Regressor
+from .weighting import Spread, means
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
 Array = np.ndarray[Any, Any]
 
+RATE = 1e-3
+LINEAR_RATE = 1e-2
+"""Without hidden layers."""
+BATCH = 200
+PATIENCE = 10
+
 WORDS = {
-    "patience": "10, or 20 where all rows are one batch",
-    "batch": "200, or all rows where there are fewer",
+    "patience": f"{PATIENCE}, or {WHOLE_PATIENCE} where all rows are one batch",
+    "batch": f"{BATCH}, or all rows where there are fewer",
 }
 
-
-REGRESSION_RATES = {**NETWORK_RATES, "SGD": 1e-2}
-"""The gradient of a squared error grows with it."""
+REGRESSION_RATES = {**NETWORK_RATES, "SGD": 3e-3, "Lion": 1e-3}
+"""The gradient of a squared error grows with it: SGD's steps have to be small; and the last layer has to reach the targets."""
 
 
 class Perceptron(Estimator):
     """What both perceptrons have: hidden layers."""
 
     _rates = NETWORK_RATES
-    _other_rate = 1e-3
-    _patience = 10
+    _patience = PATIENCE
     hidden_layer_sizes: Any
     activation: str
     coefs_: list[Array]
@@ -51,7 +56,10 @@ class Perceptron(Estimator):
         return [check_whole(size, "hidden_layer_sizes") for size in sizes]
 
     def _batch(self, rows: int) -> int:
-        return min(200, rows)
+        return min(BATCH, rows)
+
+    def _settings(self, spread: Spread | None, *, whole: bool) -> Settings:
+        return read_settings(self, self._rates, RATE if self._hidden() else LINEAR_RATE)
 
     def _layers(self, columns: int, outputs: int, loss: Loss, dtype: np.dtype[Any], seed: Any) -> Network:
         return Network((columns, *self._hidden(), outputs), activation=self.activation, output=loss, dtype=dtype, seed=seed)
@@ -60,7 +68,7 @@ class Perceptron(Estimator):
         pass
 
     def _arrays(self, network: Network) -> dict[str, Any]:
-        return {"coefs_": network.weights, "intercepts_": network.biases}
+        return {"coefs_": network.weights.copy(), "intercepts_": network.biases.copy()}
 
     def _raw(self, X: Any) -> Array:
         return self._trainer.published.forward(X, self.coefs_, self.intercepts_)
@@ -78,7 +86,7 @@ class Perceptron(Estimator):
 
 @described(
     **WORDS,
-    rates="1e-3, of SGD 0.1, of Adagrad 1e-2, of Adadelta 1, of Lion 1e-4",
+    rates=f"{rate_words(NETWORK_RATES, RATE)}; without hidden layers {LINEAR_RATE:g} for {RATE:g}",
     unit="",
     strata=", the same share of each class",
 )
@@ -169,10 +177,8 @@ class MLPClassifier(Classifier, Perceptron):
         return self._probabilities(X)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """The logarithms of `predict_proba`, -inf for 0."""
-        with np.errstate(divide="ignore"):
-            logarithms: Array = np.log(self.predict_proba(X))
-        return logarithms
+        """The logarithms of `predict_proba`, finite for the smallest too."""
+        return self._log_probabilities(X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -182,7 +188,7 @@ class MLPClassifier(Classifier, Perceptron):
 
 @described(
     **WORDS,
-    rates="1e-3, of SGD and Adagrad 1e-2, of Adadelta 1, of Lion 1e-4",
+    rates=f"{rate_words(REGRESSION_RATES, RATE)}; without hidden layers {LINEAR_RATE:g} for {RATE:g}",
     unit=" times the loss of the means of y",
     strata="",
 )
@@ -206,6 +212,8 @@ class MLPRegressor(Regressor, Perceptron):
 
     {notes}
     """
+
+    _rates = REGRESSION_RATES
 
     def __init__(
         self,
@@ -253,8 +261,6 @@ class MLPRegressor(Regressor, Perceptron):
         self._fit(X, y, sample_weight, incremental=True)
         return self
 
-    _rates = REGRESSION_RATES
-
     def _loss(self) -> Loss:
         return SquaredError()
 
@@ -262,7 +268,7 @@ class MLPRegressor(Regressor, Perceptron):
         return self._layers(columns, target.shape[1], self._loss(), dtype, seed)
 
     def _begin(self, network: Network, target: Array, weight: Array | None) -> None:
-        network.biases[-1][...] = np.average(target, axis=0, weights=weight)
+        network.biases[-1][...] = means(target, weight)
 
     @property
     def out_activation_(self) -> str:

@@ -7,13 +7,15 @@ opt.step(network.gradients(images, digits))
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from ..checks import check_choice
 from ..flat import FlatBuffer
+from ..rules import shown
 from .losses import Logistic, Loss, Softmax, SquaredError
 
 __all__ = ["ACTIVATIONS", "OUTPUTS", "Network"]
@@ -58,15 +60,11 @@ class Network:
         seed: Any,
     ) -> None:
         self.sizes = checked_sizes(sizes)
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation: got {activation!r}, expected one of {', '.join(map(repr, ACTIVATIONS))}")
-        if not isinstance(output, Loss) and output not in OUTPUTS:
-            raise ValueError(f"output: got {output!r}, expected one of {', '.join(map(repr, OUTPUTS))}, or a Loss")
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise TypeError(f"dtype: got {self.dtype}, expected float32 or float64")
-        self.activation = activation
-        self.output = output if isinstance(output, Loss) else OUTPUTS[output]()
+        self.activation = check_choice(activation, "activation", ACTIVATIONS)
+        self.output = output if isinstance(output, Loss) else OUTPUTS[check_choice(output, "output", OUTPUTS)]()
         self.depth = len(self.sizes) - 1
         shapes: dict[str, tuple[int, ...]] = {}
         for i, (inputs, outputs) in enumerate(pairwise(self.sizes)):
@@ -93,10 +91,10 @@ class Network:
 
         `X`: shape (rows, inputs), of the network's dtype; a SciPy sparse matrix too.  `target`: as `output` says.
         `sample_weight`: shape (rows,), of the network's dtype, with a sum above 0.  The arrays that are returned are written
-        again by the next call.  TypeError or ValueError where `X` has another dtype or shape.
+        again by the next call.  TypeError or ValueError where an argument is not that.
         """
-        self._check(X, target)
-        total = float(len(target) if sample_weight is None else sample_weight.sum(dtype=np.float64))
+        self._check(X)
+        total = self._check_target(X.shape[0], target, sample_weight)
         self.differentiate(X, target, sample_weight, total, loss=False)
         return self._grads
 
@@ -138,7 +136,9 @@ class Network:
         """The raw outputs: what the last layer gives before softmax or logistic; a new array of shape (rows, outputs).
 
         `weights` and `biases` of each layer, where given, are read in place of the network's own.
+        TypeError or ValueError where `X` is not as in `gradients`.
         """
+        self._check(X)
         rows = X.shape[0]
         raw = np.empty((rows, self.sizes[-1]), self.dtype)
         for begin in range(0, rows, ROWS):
@@ -162,29 +162,67 @@ class Network:
 
     def loss(self, X: Any, target: Array, sample_weight: Array | None = None) -> float:
         """The mean loss, or the mean under the weights; of the arguments of `gradients`."""
-        self._check(X, target)
-        return self._loss(self.forward(X), target, sample_weight)
+        raw = self.forward(X)
+        return self._loss(raw, target, sample_weight, self._check_target(len(raw), target, sample_weight))
 
     def evaluate(self, X: Any, target: Array) -> tuple[float, float]:
         """The mean loss, and the share of rows whose class gets the largest output; for "softmax" alone (ValueError)."""
-        self._check(X, target)
         if not isinstance(self.output, Softmax):
             raise ValueError(f"evaluate: got a network whose output is {self.output!r}, expected 'softmax'; there is loss()")
         raw = self.forward(X)
+        total = self._check_target(len(raw), target, None)
         right = float((raw.argmax(axis=1) == target).mean())
-        return self._loss(raw, target, None), right
+        return self._loss(raw, target, None, total), right
 
-    def _loss(self, raw: Array, target: Array, sample_weight: Array | None) -> float:
-        total = float(len(target) if sample_weight is None else sample_weight.sum(dtype=np.float64))
+    def _loss(self, raw: Array, target: Array, sample_weight: Array | None, total: float) -> float:
         return self.output.mean_gradient(raw, target, sample_weight, total, np.empty(len(raw), self.dtype))
 
-    def _check(self, X: Any, target: Array) -> None:
+    def release(self, rows: int | None = None) -> None:
+        """Gives up the work space of all batches but those of so many rows."""
+        for size in [size for size in self._work if size != rows]:
+            del self._work[size]
+
+    def _check(self, X: Any) -> None:
+        if not (isinstance(X, np.ndarray) or (hasattr(X, "tocsr") and hasattr(X, "dtype"))):
+            raise TypeError(f"X: got {type(X).__name__}, expected an array or a SciPy sparse matrix")
         if X.dtype != self.dtype:
             raise TypeError(f"X: got dtype {X.dtype}, expected {self.dtype} as the network has")
         if X.ndim != 2 or X.shape[1] != self.sizes[0]:
             raise ValueError(f"X: got shape {X.shape}, expected (rows, {self.sizes[0]})")
-        if len(target) != X.shape[0]:
-            raise ValueError(f"target: got {len(target)} rows, expected {X.shape[0]} as X has")
+
+    def _check_target(self, rows: int, target: Any, sample_weight: Any) -> float:
+        """The sum of the weights; TypeError or ValueError where the target or they do not fit."""
+        if not isinstance(target, np.ndarray):
+            raise TypeError(f"target: got {type(target).__name__}, expected an array")
+        if target.ndim and len(target) != rows:
+            raise ValueError(f"target: got {len(target)} rows, expected {rows} as X has")
+        outputs = self.sizes[-1]
+        softmax = isinstance(self.output, Softmax)
+        expected = (rows,) if softmax else (rows, outputs)
+        if target.shape != expected:
+            raise ValueError(f"target: got shape {target.shape}, expected {expected} with {self.output!r}")
+        if softmax:
+            if target.dtype.kind not in "iu":
+                raise TypeError(f"target: got dtype {target.dtype}, expected integers, the indices of the classes")
+            if rows and not (target.min() >= 0 and target.max() < outputs):
+                wrong = target[(target < 0) | (target >= outputs)][0]
+                raise ValueError(f"target: got the class {wrong}, expected numbers from 0 to {outputs - 1}")
+        elif target.dtype.kind not in "biuf":
+            raise TypeError(f"target: got dtype {target.dtype}, expected real numbers")
+        if sample_weight is None:
+            if not rows:
+                raise ValueError("X: got no rows, expected at least one, since the loss is their mean")
+            return float(rows)
+        if not isinstance(sample_weight, np.ndarray):
+            raise TypeError(f"sample_weight: got {type(sample_weight).__name__}, expected an array or None")
+        if sample_weight.shape != (rows,):
+            raise ValueError(f"sample_weight: got shape {sample_weight.shape}, expected ({rows},), a weight for each row of X")
+        if sample_weight.dtype != self.dtype:
+            raise TypeError(f"sample_weight: got dtype {sample_weight.dtype}, expected {self.dtype} as the network has")
+        total = float(sample_weight.sum(dtype=np.float64))
+        if not total > 0:
+            raise ValueError(f"sample_weight: got a sum of {total}, expected one above 0")
+        return total
 
     def __reduce__(self) -> Any:
         return restored, (self.sizes, self.activation, self.output, self.dtype, self.flat)  # views of their own would be separate
@@ -248,7 +286,10 @@ def derive(activation: str, delta: Array, value: Array, mask: Array) -> None:
         delta *= value
 
 
-def checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+def checked_sizes(sizes: Any) -> tuple[int, ...]:
+    if not isinstance(sizes, Iterable) or isinstance(sizes, (str, bytes)):
+        raise TypeError(f"sizes: got {shown(sizes)}, expected the numbers of inputs, of hidden units and of outputs")
+    sizes = tuple(sizes)
     if len(sizes) < 2:
         raise ValueError(f"sizes: got {sizes!r}, expected at least the numbers of inputs and outputs")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any
 
@@ -15,20 +15,21 @@ from .. import optimizers
 from ..base import Optimizer
 from ..checks import check_flag
 from ..rules import OPTIONS, RULES, check_number, shown
-from ..schedules import ReduceOnPlateau
+from ..schedules import ReduceOnPlateau, constant, join
 
 __all__ = [
-    "EQUIVARIANT",
     "LINEAR_RATES",
     "NETWORK_RATES",
     "Loop",
     "Settings",
     "check_whole",
-    "has_rate",
     "own_schedule",
     "plain",
+    "rate_words",
     "read_loop",
+    "read_optimizer",
     "read_settings",
+    "scaled",
 ]
 
 NAMED = ("momentum", "nesterov", "eps", "amsgrad", "centered", "max_norm", "clip_value", "ema_decay")
@@ -48,8 +49,14 @@ LINEAR_RATES = {"SGD": 0.1, "Adagrad": 0.1, "Adadelta": 1.0, "Lion": 3e-3}
 NETWORK_RATES = {"SGD": 0.1, "Adagrad": 1e-2, "Adadelta": 1.0, "Lion": 1e-4}
 """Learning rates where none is given; the other rules have one in common."""
 
-EQUIVARIANT = ("SGD", "Adadelta")
-"""Rules whose step grows with the gradient, or (Adadelta) finds its own size; that of the others depends on the rate alone."""
+
+def rate_words(rates: Mapping[str, float], other: float, whole: float | None = None) -> str:
+    """The default rates for a docstring: "1e-2, where all rows are one batch 5e-2; of SGD and Adagrad 0.1, of Lion 3e-3"."""
+    rules: dict[float, list[str]] = {}
+    for rule, rate in rates.items():
+        rules.setdefault(rate, []).append(rule)
+    each = ", ".join(f"of {' and '.join(names)} {rate:g}" for rate, names in rules.items())
+    return f"{other:g}, " + ("" if whole is None else f"where all rows are one batch {whole:g}; ") + each
 
 
 @dataclass(frozen=True)
@@ -62,12 +69,21 @@ class Settings:
     l1: float
     l2: float
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    default_rate: bool = False
+    """Whether `lr` is the estimator's own."""
+    scale: float = 1.0
+    """What `lr` has been multiplied by for the targets' sake."""
 
     @property
     def decoupled(self) -> bool:
         """Whether l2 decays the weights themselves and is no part of the objective."""
         default = self.optimizer.rule.defaults["decoupled_weight_decay"]
         return bool(self.arguments.get("decoupled_weight_decay", default))
+
+    @property
+    def weight_decay(self) -> float:
+        """What the optimizer is given for l2: of decoupled decay, which a step multiplies by lr, without the targets' scale."""
+        return self.l2 / self.scale if self.decoupled else self.l2
 
     def same_rule(self, other: Settings) -> bool:
         """Whether the state of an optimizer of `other` fits."""
@@ -104,7 +120,9 @@ def read_settings(estimator: Any, rates: Mapping[str, float], other_rate: float)
         for name, value in zip(("beta1", "beta2"), betas, strict=True):
             if value is not None and "betas" not in known:
                 take("betas", name, value)
-        own = configured.pop("betas", None) or rule.defaults["betas"]
+        own = configured.pop("betas", rule.defaults["betas"])
+        if not (isinstance(own, (tuple, list)) and len(own) == 2):
+            raise TypeError(f"optimizer: got {rule.name} with betas={shown(own)}, expected a pair of numbers")
         pair = zip(own, betas, ("beta1", "beta2"), strict=True)
         arguments["betas"] = tuple(
             default if value is None else check_number(plain(value), name, "[0, 1)") for default, value, name in pair
@@ -113,6 +131,7 @@ def read_settings(estimator: Any, rates: Mapping[str, float], other_rate: float)
     if lr is not None:
         take("lr", "learning_rate", lr)
     lr = arguments.pop("lr", None)
+    default_rate = lr is None
     if lr is None:
         lr = rates.get(rule.name, other_rate)
     elif not callable(lr):
@@ -121,9 +140,43 @@ def read_settings(estimator: Any, rates: Mapping[str, float], other_rate: float)
         if name not in known and name not in ("state_dtype", "master", "seed"):
             raise ValueError(f"optimizer: got {rule.name} with {name}, which it does not have")
     l1, l2 = (check_number(plain(getattr(estimator, name)), name, "[0, inf)") for name in ("l1", "l2"))
-    settings = Settings(chosen, lr, l1, l2, arguments)
-    chosen(np.zeros(1, np.float32), lr=own_schedule(lr), **arguments)  # its words where a value is wrong, before anything begins
-    return settings
+    return Settings(chosen, lr, l1, l2, arguments, default_rate)
+
+
+def scaled(settings: Settings, scale: float, curvature: float) -> Settings:
+    """A default rate for targets, and so weights, of another scale than 1, and a squared error of at most that curvature.
+
+    The steps of most rules do not grow with the gradient: their rate has to.  Those of SGD do, and diverge at a rate of
+    2 / curvature; and those of RAdam before it divides by the gradient's size.
+    """
+    rule = settings.optimizer.rule.name
+    if not settings.default_rate:
+        return settings
+    if rule == "SGD":
+        return replace(settings, lr=min(settings.lr, 1 / curvature))
+    lr = settings.lr * scale
+    if rule == "RAdam":
+        steps = undivided_steps(settings)
+        if steps is None:
+            return settings
+        lr = join([constant(settings.lr), constant(lr)], [steps])
+    return replace(settings, lr=lr, scale=scale)
+
+
+def undivided_steps(settings: Settings) -> int | None:
+    """How many first steps of RAdam are not divided by the root of the average squared gradient; None: all.
+
+    rho_t = rho_inf - 2*t*beta2**t / (1 - beta2**t) rises from 1 to rho_inf = 2 / (1 - beta2) - 1 (arXiv:1908.03265).
+    """
+    values = {**settings.optimizer.rule.defaults, **settings.arguments}
+    beta2, threshold = values["betas"][1], values["threshold"]
+    most = 2 / (1 - beta2) - 1
+    step = 1
+    while most - 2 * step * beta2**step / (1 - beta2**step) <= threshold:
+        if beta2**step < 2**-60:  # rho is rho_inf by now
+            return None
+        step += 1
+    return step - 1
 
 
 def read_optimizer(optimizer: Any) -> tuple[type[Optimizer], dict[str, Any]]:
@@ -145,11 +198,6 @@ def read_optimizer(optimizer: Any) -> tuple[type[Optimizer], dict[str, Any]]:
             f"optimizer: got {shown(optimizer)}, expected a rule's name, its class, such as fastopt.AdamW, or a partial of one"
         )
     return optimizer, arguments
-
-
-def has_rate(optimizer: Any) -> bool:
-    """Whether a configured class brings a learning rate."""
-    return isinstance(optimizer, functools.partial) and "lr" in optimizer.keywords
 
 
 def own_schedule(lr: Any) -> Any:
@@ -186,7 +234,9 @@ def read_loop(estimator: Any) -> Loop:
         tol=None if tol is None else check_number(tol, "tol", "[0, inf)", "a real number or None"),
         n_iter_no_change=None if patience is None else check_whole(patience, "n_iter_no_change", "None or "),
         validation_fraction=check_number(plain(estimator.validation_fraction), "validation_fraction", "(0, 1)"),
-        **{name: check_flag(getattr(estimator, name), name) for name in ("shuffle", "early_stopping", "warm_start", "verbose")},
+        # scikit-learn's own take 0 and 1 for verbose too.
+        verbose=bool(estimator.verbose) if estimator.verbose in (0, 1) else check_flag(estimator.verbose, "verbose"),
+        **{name: check_flag(getattr(estimator, name), name) for name in ("shuffle", "early_stopping", "warm_start")},
     )
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ..base import Optimizer
 from ..schedules import ReduceOnPlateau
 from .network import Network
 from .parameters import Settings, own_schedule
+from .weighting import Spread
 
 __all__ = ["Trainer"]
 
@@ -25,33 +29,79 @@ class Trainer:
 
     def __init__(self, network: Network, settings: Settings, rng: np.random.Generator, *, biases: bool = True) -> None:
         self.network = network
-        self.settings = settings
         self.rng = rng
-        self.biases = biases
-        self.build()
+        self.spread: Spread | None = None
+        """Of the targets so far, where the rate follows it."""
+        self.split_seed: int | None = None
+        """Of the part held out, so that each fit of a warm start holds out the same rows of the same data."""
+        self.best_loss = math.inf
+        self.build(settings, biases)
 
-    def build(self) -> None:
-        """A new optimizer, of no steps."""
-        network, settings = self.network, self.settings
-        groups: list[dict[str, Any]] = [{"params": network.weights, "weight_decay": settings.l2, "l1": settings.l1}]
+    def build(self, settings: Settings, biases: bool) -> None:
+        """A new optimizer, of no steps; TypeError or ValueError, with nothing changed, where a hyperparameter is wrong."""
+        network = self.network
+        groups: list[dict[str, Any]] = [{"params": network.weights, "weight_decay": settings.weight_decay, "l1": settings.l1}]
         grads = network.gradient_list[0::2]
-        if self.biases:
+        if biases:
             groups.append({"params": network.biases, "weight_decay": 0.0, "l1": 0.0})
             grads += network.gradient_list[1::2]
-        self.lr = own_schedule(settings.lr)
-        self.optimizer = settings.optimizer(groups, lr=self.lr, grads=grads, **settings.arguments)
-        self.published = network if self.optimizer.ema_params is None else copy.deepcopy(network)
+        lr = own_schedule(settings.lr)
+        try:
+            optimizer = settings.optimizer(groups, lr=lr, grads=grads, **settings.arguments)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"optimizer: {error}") from error
+        self.settings: Settings = settings
+        self.biases: bool = biases
+        self.lr: Any = lr
+        self.optimizer: Optimizer = optimizer
+        self.published: Network = network if optimizer.ema_params is None else copy.deepcopy(network)
 
-    def adopt(self, settings: Settings) -> None:
+    def adopt(self, settings: Settings, *, biases: bool) -> None:
         """Goes on under other settings; the optimizer's state is kept where the rule and its hyperparameters are the same."""
-        before, self.settings = self.settings, settings
-        if not settings.same_rule(before):
-            self.build()
+        before = self.settings
+        if biases != self.biases or not settings.same_rule(before):
+            without = self.biases and not biases
+            self.build(settings, biases)
+            if without:
+                for bias in (*self.network.biases, *self.published.biases):
+                    bias[...] = 0
             return
         if settings.lr is not before.lr and settings.lr != before.lr:
-            self.lr = own_schedule(settings.lr)
-            self.optimizer.lr = self.lr
-        self.optimizer.groups[0].update(weight_decay=settings.l2, l1=settings.l1)
+            lr = own_schedule(settings.lr)
+            self.optimizer.lr = lr
+            self.lr = lr
+        self.settings = settings
+        self.optimizer.groups[0].update(weight_decay=settings.weight_decay, l1=settings.l1)
+
+    def averages(self) -> list[tuple[Array, Array, Array]]:
+        """Of each parameter that is averaged what trains, its average, and where that is published."""
+        if self.published is self.network:
+            return []
+        network, published = self.network, self.published
+        trained = network.weights + (network.biases if self.biases else [])
+        shown = published.weights + (published.biases if self.biases else [])
+        return list(zip(trained, self.optimizer.ema_params, shown, strict=True))
+
+    def take_published(self) -> None:
+        """Goes on from what has been written to `published`: the weights that train and their averages become that."""
+        for param, average, shown in self.averages():
+            if not np.array_equal(average.astype(shown.dtype, copy=False), shown):
+                param[...] = average[...] = shown
+        if not self.biases:
+            for bias, shown in zip(self.network.biases, self.published.biases, strict=True):
+                bias[...] = shown
+        self.optimizer.reset_masters()
+
+    def snapshot(self) -> tuple[Array, Array]:
+        """The weights that train, and those that predict, for `restore`."""
+        trained = self.network.flat.data.copy()
+        return trained, trained if self.published is self.network else self.published.flat.data.copy()
+
+    def restore(self, snapshot: tuple[Array, Array]) -> None:
+        self.network.flat.data[...], self.published.flat.data[...] = snapshot
+        for _, average, shown in self.averages():
+            average[...] = shown
+        self.optimizer.reset_masters()
 
     def penalty(self) -> float:
         """What the weights add to the objective: l1*|w|_1 + l2/2*|w|_2**2, the latter not where the decay is decoupled."""
@@ -68,28 +118,42 @@ class Trainer:
     def epoch(self, X: Any, target: Array, weight: Array | None, batch_size: int, *, shuffle: bool) -> float:
         """One pass over the rows, a step for each batch; the objective, in the mean over the batches as they came.
 
-        `weight`: weights of the rows whose mean is 1.  A batch of all rows is not shuffled, and nothing is copied.
+        A batch of all rows is not shuffled, and nothing is copied.  The penalty is that before the step, where there are
+        several steps the mean of those before the first and after the last.
         """
         rows = X.shape[0]
         with np.errstate(all="ignore"):  # the caller looks at the loss
             penalty = self.penalty()
             if batch_size >= rows:
                 loss = self.network.differentiate(X, target, weight, rows)
-                self.optimizer.step()
-            elif shuffle:
-                loss = self._shuffled(X, target, weight, batch_size) / rows
-            else:
-                loss = self._in_order(X, target, weight, batch_size) / rows
-        return loss + penalty
+                self.stepper()()
+                return loss + penalty
+            passed = self._shuffled if shuffle else self._in_order
+            loss = passed(X, target, weight, batch_size) / float(rows)
+            return loss + (penalty + self.penalty()) / 2
+
+    def stepper(self) -> Callable[[], None]:
+        """What does a step."""
+        return self.optimizer.step if self.published is self.network else self._averaging_step
+
+    def _averaging_step(self) -> None:
+        """A step whose average is the bias-corrected one, as if it were divided by 1 - decay**t: the first is the parameter."""
+        decay = self.optimizer.options["ema_decay"]
+        faded = decay ** (self.optimizer.steps + 1)
+        if faded < 2**-60:
+            self.optimizer.step()
+        else:
+            self.optimizer.step(ema_decay=(decay - faded) / (1 - faded))
 
     def _in_order(self, X: Any, target: Array, weight: Array | None, batch_size: int) -> float:
         total = 0.0
         rows = X.shape[0]
+        step = self.stepper()
         for begin in range(0, rows, batch_size):
             end = min(begin + batch_size, rows)
             some = None if weight is None else weight[begin:end]
             total += (end - begin) * self.network.differentiate(X[begin:end], target[begin:end], some, end - begin)
-            self.optimizer.step()
+            step()
         return total
 
     def _shuffled(self, X: Any, target: Array, weight: Array | None, batch_size: int) -> float:
@@ -100,7 +164,7 @@ class Trainer:
         inputs = np.empty((batch_size, X.shape[1]), X.dtype) if dense else None
         targets = np.empty((batch_size, *target.shape[1:]), target.dtype)
         weights = None if weight is None else np.empty(batch_size, weight.dtype)
-        differentiate, step = self.network.differentiate, self.optimizer.step
+        differentiate, step = self.network.differentiate, self.stepper()
         for begin in range(0, rows, batch_size):
             batch = order[begin : begin + batch_size]
             count = len(batch)
@@ -118,11 +182,8 @@ class Trainer:
 
     def publish(self) -> None:
         """Brings `published` up to date."""
-        if self.published is not self.network:
-            averages = self.optimizer.ema_params
-            arrays = self.published.weights + (self.published.biases if self.biases else [])
-            for array, average in zip(arrays, averages, strict=True):
-                array[...] = average
+        for _, average, shown in self.averages():
+            shown[...] = average
 
     def reduce(self, loss: float, score: float | None) -> None:
         """Tells a `ReduceOnPlateau` of an epoch: of mode "min" the training's loss, of mode "max" the validation's score."""
@@ -137,7 +198,7 @@ class Trainer:
         published, snapshot = state["published"], state["state"]
         lr = state["lr"]
         vars(self).update({name: value for name, value in state.items() if name not in ("published", "state", "lr")})
-        self.build()
+        self.build(self.settings, self.biases)
         if lr is not self.lr:
             self.lr = lr
             self.optimizer.lr = lr
