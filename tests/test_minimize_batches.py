@@ -352,7 +352,5 @@ def test_the_callers_data_are_not_written(rng: np.random.Generator) -> None:
 
 
 def test_differences_of_noise_are_refused_with_data_too(rng: np.random.Generator) -> None:
-    with pytest.raises(
-        ValueError, match="jac: got None, expected a callable or True, since differences of a stochastic fun"
-    ):
+    with pytest.raises(ValueError, match="jac: got None, expected a callable or True, since differences of a stochastic fun"):
         fastopt.minimize(lambda x, *rows: float(x @ x), np.ones(8), data=problem(rng, 0.1), batch_size=32, stochastic=True)
