@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..checks import one_number
 from ..groups import has_state
@@ -163,7 +164,7 @@ class join(Schedule):
     `schedules`: callables of a number of steps, one more than `boundaries`, which rise.  A `ReduceOnPlateau` goes around a join, not into it.
     """
 
-    schedules: Sequence[Callable[[int], float]]
+    schedules: Sequence[Callable[[Any], float]]
     boundaries: Sequence[int]
 
     def __post_init__(self) -> None:
@@ -183,4 +184,4 @@ class join(Schedule):
 
     def rate(self, step: float) -> float:
         i = bisect.bisect_right(self.boundaries, step)
-        return one_number(self.schedules[i](step - self.boundaries[i - 1] if i else step), "lr")  # type: ignore[arg-type]  # steps may be fractions
+        return one_number(self.schedules[i](step - self.boundaries[i - 1] if i else step), "lr")

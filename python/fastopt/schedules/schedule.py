@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -75,7 +76,7 @@ def checks(cls: Any) -> dict[str, Check]:
 
 
 @dataclass(frozen=True, repr=False)
-class Schedule:
+class Schedule(ABC):
     """A learning rate as a pure function of the number of completed steps, from 0; usable as `lr=` of every optimizer.
 
     Immutable, comparable, hashable and picklable; calling it takes a step and returns a float.
@@ -94,9 +95,9 @@ class Schedule:
             raise ValueError(f"step: got {shown(step)}, expected a number of completed steps from 0")
         return float(self.rate(step))
 
+    @abstractmethod
     def rate(self, step: float) -> float:
         """The learning rate after `step` completed steps."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         fields = sorted(dataclasses.fields(self), key=lambda field: bool(field.kw_only))
@@ -120,9 +121,9 @@ class Warmed(Schedule):
             return self.warmup_start + (self.value(0) - self.warmup_start) * step / self.warmup
         return self.value(step - self.warmup)
 
+    @abstractmethod
     def value(self, t: float) -> float:
         """The learning rate `t` steps after the warmup."""
-        raise NotImplementedError
 
     def after_warmup(self, steps: int, name: str = "steps") -> int:
         """How many of `steps` come after the warmup; ValueError where none does."""
