@@ -10,7 +10,7 @@ import pytest
 import fastopt
 from devices import device_fixture
 from fastopt import _core
-from fastopt.cuda import compiler
+from fastopt._cuda import compiler
 
 __all__ = ["device_fixture"]  # the fixture `device` of all tests
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from emulated_cuda import EmulatedArray, EmulatedDriver, array
-from fastopt import _core, buffers
-from fastopt.cuda.driver import Parameters
-from fastopt.cuda.kernels import GradientKernel, StepKernel, grad_format
-from fastopt.cuda.table import CONTROL, GROUP, LAUNCH, OPTIONS, TENSOR
-from fastopt.formats import param_format
-from fastopt.options import StepOptions
+from fastopt import _core
+from fastopt._arrays import buffers
+from fastopt._arrays.driver import Parameters
+from fastopt._cuda.kernels import GradientKernel, StepKernel, grad_format
+from fastopt._cuda.table import CONTROL, GROUP, LAUNCH, OPTIONS, TENSOR
+from fastopt._engine.options import StepOptions
+from fastopt._storage.formats import param_format
 from fastopt.rules import RULES
 from helpers import Array, same_bits
 

@@ -14,8 +14,8 @@ import pytest
 
 import fastopt
 from emulated_cuda import EmulatedArray, EmulatedDriver
-from fastopt.cuda.driver import CudaError, Driver, use
-from fastopt.stored import Stored
+from fastopt._arrays.driver import CudaError, Driver, use
+from fastopt._storage.stored import Stored
 from helpers import Array
 from kernels_on_host import COMPILER, can_build
 

@@ -1,6 +1,6 @@
 """A GPU for the tests that have none: fastopt's kernels, compiled for the host, over memory that is watched.
 
-`EmulatedDriver` stands in for `fastopt.cuda.driver.Driver`.  It refuses what a GPU would: pointers that are none of its device's,
+`EmulatedDriver` stands in for `fastopt._arrays.driver.Driver`.  It refuses what a GPU would: pointers that are none of its device's,
 launches of a wrong shape, allocations while a graph is captured; and the kernels' fibers (`drivers/device_on_host.h`) refuse barriers
 that some threads miss and accesses that are not aligned.
 """
@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.cuda.driver import THREADS
-from fastopt.cuda.table import CONTROL, LAUNCH, TENSOR, WORDS
+from fastopt._arrays.driver import THREADS
+from fastopt._cuda.table import CONTROL, LAUNCH, TENSOR, WORDS
 from kernels_on_host import Library, build
 
 __all__ = ["EmulatedArray", "EmulatedDriver", "array", "check_guards"]
@@ -175,7 +175,7 @@ def at(pointer: Any, dtype: Any, count: int) -> Array:
 
 
 class EmulatedDriver:
-    """The methods of `fastopt.cuda.driver.Driver`.  Work on a stream is done when it is asked for."""
+    """The methods of `fastopt._arrays.driver.Driver`.  Work on a stream is done when it is asked for."""
 
     def __init__(self, devices: int = 2, processors: int = 2) -> None:
         self.devices, self._processors = devices, processors
@@ -223,7 +223,7 @@ class EmulatedDriver:
     def follow(self, stream: int, before: int, device: int) -> None:
         self.follows.append((stream, before, device))
 
-    def kernel(self, kernel: Any, device: int) -> EmulatedKernel:
+    def kernel(self, kernel: Any, device: int, compiled: object = None) -> EmulatedKernel:
         if (kernel.name, device) not in self._kernels:
             self._allow("the loading of a kernel", device)
             library = build(kernel.source, kernel.name)

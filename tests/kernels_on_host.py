@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from fastopt.cuda.kernels import headers
+from fastopt._cuda.kernels import headers
 
 __all__ = ["COMPILER", "Library", "ahead", "build", "can_build", "flags", "folder", "include_folder"]
 

@@ -13,8 +13,8 @@ import ml_dtypes
 import numpy as np
 
 from fastopt import _core
-from fastopt.base import write_group
-from fastopt.formats import FORMATS
+from fastopt._storage.formats import FORMATS
+from fastopt.optimizer import write_group
 from fastopt.rules import Rule
 from replay_file import COPIES, DTYPES, NEUTRAL, STAGED, WHOLE, Array, Case, Result, Storage, awkward, header, joined
 

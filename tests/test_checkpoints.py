@@ -22,7 +22,7 @@ from safetensors import safe_open
 
 import fastopt
 from checkpoint_helpers import ANY_FOLDER, SCALARS, SHAPES, built, everything, params_of, stepped
-from fastopt import checkpoints
+from fastopt._engine import checkpoints
 from fastopt.rules import RULES
 from helpers import DTYPES, Arguments, arguments_with_state, assert_same_bits, gradients
 

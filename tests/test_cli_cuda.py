@@ -18,10 +18,10 @@ from rich.console import Console
 from cli_gpu import FakeEvents, FakeGpu, row_of
 from cli_helpers import is_png, status
 from emulated_cuda import EmulatedDriver
+from fastopt._arrays import driver as cuda_driver
 from fastopt.cli import cuda_arms, cuda_bench, cuda_tables, cuda_timing, formats, gpu, info, numpy_steps, optax_steps, timing
 from fastopt.cli.gpu import Gpu
 from fastopt.cli.rows import ROWS, Row
-from fastopt.cuda import driver as cuda_driver
 
 SHAPES = [(3, 100), (7,), (300,)]
 TINY = ("bench", "--device", "cuda", "--rules", "adamw", "--rounds", "2")

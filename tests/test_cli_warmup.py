@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cli_helpers import status
+from fastopt._cuda import compiler, kernels
 from fastopt.cli import build_parser, warmup
-from fastopt.cuda import compiler, kernels
 
 
 @pytest.fixture(autouse=True)

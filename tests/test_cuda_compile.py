@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
+from fastopt._cuda import compiler, kernels
+from fastopt._cuda.kernels import WRITE, GradientKernel, StepKernel
+from fastopt._storage.formats import FORMATS, state_format
 from fastopt.cli.warmup import gradient_kernels
-from fastopt.cuda import compiler, kernels
-from fastopt.cuda.kernels import WRITE, GradientKernel, StepKernel
-from fastopt.formats import FORMATS, state_format
 from fastopt.rules import RULES
 from helpers import run_python
 
@@ -316,7 +316,7 @@ class TestCache:
 
     def test_processes_at_once(self, cache: Path) -> None:
         code = (
-            "import hashlib; from fastopt.cuda import compiler; from fastopt.cuda.kernels import GradientKernel\n"
+            "import hashlib; from fastopt._cuda import compiler; from fastopt._cuda.kernels import GradientKernel\n"
             "print(hashlib.sha256(compiler.cubin(GradientKernel('Clip', 'float32', ''), 'sm_90')).hexdigest())"
         )
         done = in_parallel(lambda _: run_python(code, FASTOPT_CACHE_DIR=str(cache)), range(3))
@@ -328,9 +328,7 @@ class TestCache:
 
 class TestWithoutCupy:
     def test_importing_fastopt_does_not_import_it(self) -> None:
-        code = (
-            "import sys, fastopt; from fastopt.cuda import compiler; print([m for m in sys.modules if m.split('.')[0] == 'cupy'])"
-        )
+        code = "import sys, fastopt; from fastopt._cuda import compiler; print([m for m in sys.modules if m.split('.')[0] == 'cupy'])"
         done = run_python(code)
         assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
@@ -340,7 +338,7 @@ import sys
 sys.modules["cupy"] = None
 import numpy, fastopt
 from fastopt.cli import main
-from fastopt.cuda import compiler
+from fastopt._cuda import compiler
 param = numpy.ones(3)
 fastopt.SGD(param, lr=1.0).step(numpy.ones(3))
 assert not param.any()

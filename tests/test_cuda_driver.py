@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastopt.cuda import compiler, table
-from fastopt.cuda.driver import CudaError, Driver, Parameters
-from fastopt.cuda.kernels import WRITE
-from fastopt.cuda.launches import LONGEST, shape, span
+from fastopt._arrays.driver import CudaError, Driver, Parameters
+from fastopt._cuda import table
+from fastopt._cuda.kernels import WRITE
+from fastopt._cuda.launches import LONGEST, shape, span
 
 
 class Recorded:
@@ -105,13 +105,12 @@ def test_memory_is_refused_while_a_graph_is_captured(cupy: Recorded) -> None:
     assert cupy.calls == []
 
 
-def test_a_missing_nvrtc_is_the_errors_of_a_cuda_array(cupy: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_nvrtc_is_the_errors_of_a_cuda_array(cupy: Recorded) -> None:
     def missing(*_: object) -> bytes:
         raise ImportError("NVRTC is missing")
 
-    monkeypatch.setattr(compiler, "cubin", missing)
     with pytest.raises(CudaError, match="NVRTC is missing"):
-        Driver().kernel(WRITE, 0)
+        Driver().kernel(WRITE, 0, missing)
 
 
 @pytest.mark.parametrize("tensors", [1, 2, 10, 66, 1000])

@@ -17,9 +17,9 @@ import fastopt
 from cuda_launches import GRIDS, Mirror, assert_at_rest, assert_pairs, gradient_launch, kernel_of, on_device
 from emulated_cuda import EmulatedDriver, array
 from fastopt import _core
-from fastopt.cuda import table
-from fastopt.cuda.driver import Parameters
-from fastopt.cuda.kernels import WRITE
+from fastopt._arrays.driver import Parameters
+from fastopt._cuda import table
+from fastopt._cuda.kernels import WRITE
 from fastopt.gradients import read
 from fastopt.rules import RULES
 from format_helpers import DTYPES, NARROW, random_params

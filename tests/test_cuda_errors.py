@@ -12,8 +12,8 @@ import pytest
 
 import fastopt
 from devices import Both, Claim
-from fastopt.cuda import driver
-from fastopt.cuda.driver import CudaError
+from fastopt._arrays import driver
+from fastopt._arrays.driver import CudaError
 from helpers import gradients, run_python
 
 N = 6
@@ -251,7 +251,7 @@ def test_importing_does_not_import_cupy() -> None:
 import sys, numpy, fastopt
 fastopt.AdamW([numpy.ones(3)], max_norm=1.0).step([numpy.ones(3)])
 fastopt.global_norm(numpy.ones(3))
-print([name for name in ("cupy", "cuda", "torch", "fastopt.cuda.plan", "fastopt.cuda.compiler") if name in sys.modules])
+print([name for name in ("cupy", "cuda", "torch", "fastopt._cuda.plan", "fastopt._cuda.compiler") if name in sys.modules])
 """
     done = run_python(code)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

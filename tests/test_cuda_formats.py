@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import fastopt
 from cuda_launches import kernel_of
 from devices import Both, assert_same
+from fastopt._storage.stored import Stored
 from fastopt.rules import RULES
 from format_helpers import DTYPES, MASTERS, NARROW, random_params
 from helpers import Array, arguments_with_state, gradients, hostile
@@ -74,7 +74,7 @@ def test_storage(device: Any, dtype: str, master: str | None, state_dtype: str |
 def held(both: Both, index: int) -> Array:
     """The master on the device."""
     master = both.gpu.state[index]["master"]
-    return np.asarray(master) if isinstance(master, np.ndarray | fastopt.stored.Stored) else both.device.host(master)
+    return np.asarray(master) if isinstance(master, np.ndarray | Stored) else both.device.host(master)
 
 
 @pytest.mark.parametrize("rule", RULES)

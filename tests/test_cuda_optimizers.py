@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cuda_launches import kernel_of
 from devices import Both, assert_same
-from fastopt.cuda.kernels import GRADIENTS, GradientKernel
+from fastopt._cuda.kernels import GRADIENTS, GradientKernel
 from fastopt.rules import RULES
 from format_helpers import CASES
 from helpers import Arguments, Array, case_id, combinations, gradients, stage_arguments

@@ -11,7 +11,7 @@ import pytest
 
 import fastopt
 from emulated_cuda import EmulatedDriver, array, check_guards
-from fastopt.cuda import driver
+from fastopt._arrays import driver
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 

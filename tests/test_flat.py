@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastopt
+from fastopt._arrays.memory import HUGE_BUFFER, HUGE_PAGE
 from fastopt.flat import BLOCK, FlatBuffer, flatten
-from fastopt.memory import HUGE_BUFFER, HUGE_PAGE
 from helpers import DTYPES, KERNEL_CASES, Arguments, Array, assert_same_bits, case_id, digest, gradients
 from scenes import BAD_ARRAYS, N
 

@@ -13,8 +13,8 @@ import pytest
 
 import fastopt
 from fastopt import _core
-from fastopt.base import write_group
 from fastopt.flat import BLOCK
+from fastopt.optimizer import write_group
 from helpers import Array, assert_same_bits, gradients
 
 N = 2**31 + 70_001

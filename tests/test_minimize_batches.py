@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import fastopt
-from fastopt.minimization.batches import Batches
+from fastopt._minimization.batches import Batches
 from helpers import Array
 from objectives import bowl
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 import fastopt
 from fastopt import _core
-from fastopt.formats import STORAGE
+from fastopt._storage.formats import STORAGE
 from fastopt.rules import OPTIONS, RULES, STAGES, Rule
+from fastopt.rules.checks import ends
 from fastopt.rules.expressions import power
-from fastopt.rules.hyperparameters import ends
 from helpers import combinations, label, stage_arguments
 
 CSRC = Path(__file__).parent.parent / "csrc"

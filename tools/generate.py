@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from fastopt import AdamW
-from fastopt.buffers import BFLOAT16
-from fastopt.formats import STORAGE
-from fastopt.from_table import class_signature, function_signature
+from fastopt._arrays.buffers import BFLOAT16
+from fastopt._storage.formats import STORAGE
+from fastopt.faces import class_signature, function_signature
 from fastopt.rules import OPTIONS, RULES, Hyperparameter, Rule
 from fastopt.torch.arguments import FLAGS
 from fastopt.torch.arguments import class_signature as torch_signature

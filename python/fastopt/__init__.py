@@ -8,12 +8,12 @@ import importlib as _importlib
 from types import ModuleType as _ModuleType
 
 from . import _core, functional, optimizers, schedules
-from .base import Optimizer
+from ._minimization import minimize
 from .config import get_num_threads, set_num_threads, show_config
 from .config import read_environment as _read_environment
 from .flat import FlatBuffer, flatten
 from .gradients import all_finite, clip_grad_norm, clip_grad_value, global_norm
-from .minimization import minimize
+from .optimizer import Optimizer
 from .optimizers import *
 
 _read_environment()

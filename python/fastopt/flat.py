@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from . import buffers
-from .arguments import named
-from .buffers import Array
-from .memory import BLOCK, allocate
+from ._arrays import buffers
+from ._arrays.buffers import Array
+from ._arrays.memory import BLOCK, allocate
+from ._engine.arguments import named
 
 __all__ = ["BLOCK", "FlatBuffer", "flatten"]
 

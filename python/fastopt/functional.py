@@ -3,7 +3,7 @@
 For frameworks that keep the state themselves.  Checks and kernels are those of the classes.
 """
 
-from .from_table import make_function
+from .faces import make_function
 from .rules import RULES
 
 __all__ = [name.lower() for name in RULES]

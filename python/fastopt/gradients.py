@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import _core, buffers
-from .arguments import named
+from . import _core
+from ._arrays import buffers
+from ._engine.arguments import named
 from .rules import OPTIONS
 
 __all__ = ["all_finite", "clip_grad_norm", "clip_grad_value", "global_norm"]
@@ -69,7 +70,7 @@ def check(name: str, value: Any) -> float:
 def run(call: str, arrays: list[buffers.Array], options: _core.Options) -> tuple[Any, Any]:
     """`_core.measure` or `_core.clip`, or the same on the GPU that has the arrays."""
     if arrays and isinstance(arrays[0], buffers.DeviceArray):
-        from .cuda import gradients
+        from ._cuda import gradients
 
         result: tuple[Any, Any] = getattr(gradients, call)(arrays, options)
         return result

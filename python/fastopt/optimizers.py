@@ -1,6 +1,6 @@
 """The optimizer classes, one for each row of the table of rules."""
 
-from .from_table import make_class
+from .faces import make_class
 from .rules import RULES
 
 __all__ = [*RULES]

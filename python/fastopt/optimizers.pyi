@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from .base import Optimizer
+from .optimizer import Optimizer
 
 _Schedule: TypeAlias = Callable[[int], float]
 _Params: TypeAlias = Any | Sequence[Any] | Mapping[str, Any] | Sequence[Mapping[str, Any]]

@@ -13,12 +13,12 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .buffers import describe
-from .formats import STORAGE
-from .from_table import described, parameter
-from .minimization import minimize
-from .minimization.methods import BY_NAME, OUR_OWN, check_method, unwrapped
-from .rules import OPTIONS, RULES, Hyperparameter, Rule, shown
+from ._minimization import minimize
+from ._minimization.methods import BY_NAME, OUR_OWN, check_method, unwrapped
+from ._storage.formats import STORAGE
+from .faces import described, parameter
+from .rules import OPTIONS, RULES, Hyperparameter, Rule
+from .rules.words import describe, shown
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult

@@ -8,7 +8,7 @@ from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
-from ..cuda.compiler import check_arch
+from .._cuda.compiler import check_arch
 from .data_files import NAMED, SUFFIXES
 from .rows import ROWS, Row
 

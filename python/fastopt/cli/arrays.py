@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..memory import LINE
+from .._arrays.memory import LINE
 
 __all__ = ["Array", "aligned", "copy", "zeros"]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _core
+from .._arrays.memory import BLOCK
 from ..config import get_num_threads, set_num_threads
-from ..memory import BLOCK
 from . import arms, changes, formats, timing, words
 from .arrays import Array, aligned
 from .info import describe

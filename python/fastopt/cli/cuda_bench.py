@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..cuda.driver import CudaError
+from .._arrays.driver import CudaError
 from . import changes, cuda_arms, cuda_tables, cuda_timing, formats, timing
 from .gpu import Gpu
 from .info import describe

@@ -12,7 +12,7 @@ import numpy as np
 
 import fastopt
 
-from ..cuda.driver import driver
+from .._arrays.driver import driver
 from .cuda_arms import Arm, Step, turns
 from .gpu import Gpu, timed_by_host
 from .timing import LEAST_ROUNDS

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import formats as storage
-from ..stored import Stored
+from .._storage import formats as storage
+from .._storage.stored import Stored
 from . import words
 from .arrays import Array, aligned
 from .machine import is_busy

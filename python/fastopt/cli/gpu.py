@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cuda.driver import driver
+from .._arrays.driver import driver
 from .arms import import_torch
 
 __all__ = ["Gpu", "cupy_steps", "timed_by_host"]

@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from importlib import metadata
 from typing import Any
 
+from .._cuda import compiler
 from ..config import show_config
-from ..cuda import compiler
 
 __all__ = ["describe", "installed", "run"]
 

@@ -12,7 +12,7 @@ from .adadelta import ADADELTA
 from .adagrad import ADAGRAD
 from .adam import ADAM, ADAMW
 from .adamax import ADAMAX
-from .hyperparameters import OPTIONS, STAGES, Hyperparameter, check_number, shown
+from .hyperparameters import OPTIONS, STAGES, Hyperparameter
 from .lion import LION
 from .nadam import NADAM
 from .radam import RADAM
@@ -20,6 +20,6 @@ from .rmsprop import RMSPROP
 from .rule import Form, Rule, Running, Slot, Variant
 from .sgd import SGD
 
-__all__ = ["OPTIONS", "RULES", "STAGES", "Form", "Hyperparameter", "Rule", "Running", "Slot", "Variant", "check_number", "shown"]
+__all__ = ["OPTIONS", "RULES", "STAGES", "Form", "Hyperparameter", "Rule", "Running", "Slot", "Variant"]
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in (SGD, ADAM, ADAMW, ADAMAX, NADAM, RADAM, RMSPROP, ADAGRAD, ADADELTA, LION)}

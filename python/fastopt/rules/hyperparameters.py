@@ -2,61 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from .checks import check_number
+from .words import shown
 
 __all__ = [
     "OPTIONS",
     "STAGES",
     "Hyperparameter",
     "betas",
-    "check_number",
     "decoupled",
-    "ends",
     "eps",
     "flag",
     "lr",
-    "shown",
     "weight_decay",
 ]
-
-
-def shown(value: Any) -> str:
-    """`value` in an error message: short, whatever it is."""
-    if isinstance(value, int) and abs(value) >= 2**64:
-        return "a whole number beyond 64 bits"
-    try:
-        text = repr(value)
-    except Exception:  # whatever somebody else's class raises, and a nest too deep
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def check_number(value: Any, name: str, interval: str = "(-inf, inf)", kind: str = "a real number") -> float:
-    """A finite number in an interval such as "[0, 1)"; TypeError or ValueError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: got {type(value).__name__} {shown(value)}, expected {kind}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    low, high = ends(interval)
-    above = number > low or (number == low and interval[0] == "[")
-    below = number < high or (number == high and interval[-1] == "]")
-    if not (above and below and math.isfinite(number)):
-        expected = "finite number" if interval == "(-inf, inf)" else f"number in {interval}"
-        raise ValueError(f"{name}: got {shown(value)}, expected a {expected}")
-    return number
-
-
-@functools.cache
-def ends(interval: str) -> tuple[float, float]:
-    low, high = interval[1:-1].split(",")
-    return float(low), float(high)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..checks import check_count
-from ..rules import check_number
+from ..rules.checks import check_count, check_number
 from .schedule import Factor, Flag, OptionalSteps, Period, Rate, Warmed, numbers
 
 __all__ = [

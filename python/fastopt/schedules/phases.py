@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..checks import one_number
-from ..groups import has_state
-from ..rules import shown
+from ..rules.checks import one_number
+from ..rules.words import shown
 from .decays import check_boundaries, raised
-from .schedule import Anneal, Factor, Flag, Growth, OptionalSteps, Period, Rate, Schedule, Shape, Warmed
+from .schedule import Anneal, Factor, Flag, Growth, OptionalSteps, Period, Rate, Schedule, Shape, Warmed, has_state
 
 __all__ = ["cosine", "cosine_restarts", "join", "one_cycle", "warmup_stable_decay"]
 

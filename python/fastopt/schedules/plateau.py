@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..checks import check_choice, check_count, one_number
-from ..rules import check_number, shown
+from ..rules.checks import check_choice, check_count, check_number, one_number
+from ..rules.words import shown
 
 __all__ = ["ReduceOnPlateau"]
 

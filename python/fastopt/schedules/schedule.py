@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from ..checks import check_choice, check_count, check_flag, one_number
-from ..rules import check_number, shown
+from ..rules.checks import check_choice, check_count, check_flag, check_number, one_number
+from ..rules.words import shown
 
 __all__ = [
     "Anneal",
@@ -24,11 +24,17 @@ __all__ = [
     "Shape",
     "Steps",
     "Warmed",
+    "has_state",
     "numbers",
 ]
 
 Check = Callable[[Any, str], Any]
 """(value, name) -> the value as a schedule keeps it; TypeError or ValueError for one that it cannot be."""
+
+
+def has_state(schedule: Any) -> bool:
+    """Whether a schedule is more than a function of the step."""
+    return hasattr(schedule, "state_dict") and hasattr(schedule, "load_state_dict")
 
 
 def number(interval: str) -> Check:

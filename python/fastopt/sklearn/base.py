@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from ..rules import shown
+from ..rules.words import shown
 from ..schedules import ReduceOnPlateau
 from .losses import Loss
 from .network import Network

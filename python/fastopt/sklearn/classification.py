@@ -11,7 +11,8 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
 
-from ..rules import check_number, shown
+from ..rules.checks import check_number
+from ..rules.words import shown
 from .base import Estimator
 from .losses import Logistic, MarginLoss, Softmax
 from .network import Network

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
-from ..checks import check_choice, check_flag
-from ..rules import check_number
+from ..rules.checks import check_choice, check_flag, check_number
 from .base import WHOLE_PATIENCE, Data, Estimator
 from .classification import Classifier
 from .described import described, set_parameters

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_choice
+from ..rules.checks import check_choice
 from .base import WHOLE_PATIENCE, Estimator
 from .classification import Classifier
 from .described import described, set_parameters

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_choice
 from ..flat import FlatBuffer
-from ..rules import shown
+from ..rules.checks import check_choice
+from ..rules.words import shown
 from .losses import Logistic, Loss, Softmax, SquaredError
 
 __all__ = ["ACTIVATIONS", "OUTPUTS", "Network"]

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from .. import optimizers
-from ..base import Optimizer
-from ..checks import check_flag
-from ..rules import OPTIONS, RULES, check_number, shown
+from ..optimizer import Optimizer
+from ..rules import OPTIONS, RULES
+from ..rules.checks import check_flag, check_number
+from ..rules.words import shown
 from ..schedules import ReduceOnPlateau, constant, join
 
 __all__ = [

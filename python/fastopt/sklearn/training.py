@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base import Optimizer
+from ..optimizer import Optimizer
 from ..schedules import ReduceOnPlateau
 from .network import Network
 from .parameters import Settings, own_schedule

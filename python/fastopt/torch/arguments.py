@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ..formats import STORAGE
-from ..from_table import parameter
+from .._storage.formats import STORAGE
+from ..faces import parameter
 from ..rules import OPTIONS, Rule
 
 __all__ = ["FLAGS", "check_flags", "class_signature", "flags_of", "number"]

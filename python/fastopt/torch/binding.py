@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
-from .. import _core, buffers
-from ..plans import make_plan, settle, write_group
+from .. import _core
+from .._arrays import buffers
+from .._engine.plans import make_plan, settle, write_group
+from .._engine.tensors import MASTER, Tensor
 from ..rules import Rule
-from ..tensors import MASTER, Tensor
+from ..rules.words import describe
 from .state import STEP, Layout, whole_steps
 from .views import array_of, is_dense, like, same_layout, words
 
@@ -64,7 +66,7 @@ def check_copy(value: Any, param: torch.Tensor, name: str) -> None:
     """ValueError for what cannot take copies of a parameter."""
     known = isinstance(value, torch.Tensor) and str(value.dtype).removeprefix("torch.") in buffers.DTYPES
     if not known or value.device != param.device or not same_layout(value, param):
-        came = words(value) if isinstance(value, torch.Tensor) else buffers.describe(value)
+        came = words(value) if isinstance(value, torch.Tensor) else describe(value)
         raise ValueError(f"{name}: got {came}, expected a floating-point tensor laid out as its parameter: {words(param)}")
 
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import buffers
-from ..checks import check_count
-from ..formats import check_seed
-from ..groups import naming
+from .._storage.formats import check_seed
+from ..rules.checks import check_count
+from ..rules.words import describe, naming
 from .state import STEP
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def exported(step: Any, group: Mapping[str, Any]) -> Any:
 def load(optimizer: Optimizer, given: Any) -> None:
     """`Optimizer.load_state_dict`: first every check, then every change."""
     if not isinstance(given, Mapping):
-        raise TypeError(f"state_dict: got {buffers.describe(given)}, expected a dict from state_dict()")
+        raise TypeError(f"state_dict: got {describe(given)}, expected a dict from state_dict()")
     given = dict(given)
     for pre_hook in optimizer._optimizer_load_state_dict_pre_hooks.values():
         replaced = pre_hook(optimizer, given)
@@ -106,11 +105,11 @@ def check_parts(given: Mapping[str, Any]) -> None:
     """KeyError, as torch's, for what has no state or groups; TypeError where they are none."""
     for name, value in (("state", given["state"]), ("fastopt", given.get("fastopt", {}))):
         if not isinstance(value, Mapping):
-            raise TypeError(f"state_dict[{name!r}]: got {buffers.describe(value)}, expected a dict")
+            raise TypeError(f"state_dict[{name!r}]: got {describe(value)}, expected a dict")
     groups = given["param_groups"]
     if not isinstance(groups, list) or not all(isinstance(g, Mapping) and isinstance(g.get("params"), list) for g in groups):
         raise TypeError(
-            f"state_dict['param_groups']: got {buffers.describe(groups)}, expected a list of dicts, each with a list of params"
+            f"state_dict['param_groups']: got {describe(groups)}, expected a list of dicts, each with a list of params"
         )
 
 
@@ -133,7 +132,7 @@ def groups_of(optimizer: Optimizer, saved: list[dict[str, Any]]) -> tuple[list[d
 def without_averages(options: Any, *, average: bool) -> Mapping[str, Any]:
     """Options of a checkpoint; without `ema_decay` where only one of it and the optimizer has averages, which are a format."""
     if not isinstance(options, Mapping):
-        raise TypeError(f"options: got {buffers.describe(options)}, expected a dict")
+        raise TypeError(f"options: got {describe(options)}, expected a dict")
     if (options.get("ema_decay") is not None) != average:
         return {name: value for name, value in options.items() if name != "ema_decay"}
     return options

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from ..formats import STORAGE
-from ..from_table import described
+from .._storage.formats import STORAGE
+from ..faces import described
 from ..rules import OPTIONS, RULES, Rule
 from .arguments import class_signature, flags_of
 from .optimizer import Optimizer

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from ..formats import FORMATS
+from .._storage.formats import FORMATS
 from .views import is_dense
 
 __all__ = ["Coded"]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from .. import _core
-from ..arguments import bind_arguments
-from ..formats import STORAGE, check_seed, with_variance_floor
-from ..groups import naming
-from ..memory import BLOCK
-from ..options import Options, StepOptions
+from .._arrays.memory import BLOCK
+from .._engine.arguments import bind_arguments
+from .._engine.options import Options, StepOptions
+from .._engine.tensors import MASTER
+from .._storage.formats import STORAGE, check_seed, with_variance_floor
 from ..rules import OPTIONS, Rule
-from ..tensors import MASTER
+from ..rules.words import naming
 from . import checkpoints
 from .arguments import check_flags, number
 from .binding import Member, check_copy

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from .. import buffers
-from ..formats import FORMATS, Format, param_format, state_format
-from ..groups import naming
+from .._engine.tensors import CORRECTIONS, MASTER, Tensor, check_storage
+from .._storage.formats import FORMATS, Format, param_format, state_format
+from .._storage.stored import Stored
 from ..rules import Rule
-from ..stored import Stored
-from ..tensors import CORRECTIONS, MASTER, Tensor, check_storage
+from ..rules.words import describe, naming
 from .coded import Coded
 from .views import arithmetic, array_of, like, same_layout, words
 
@@ -138,7 +137,7 @@ class Layout:
     def loaded(self, entry: Mapping[str, Any], param: torch.Tensor, values: Mapping[str, Any], name: str) -> dict[str, Any]:
         """A copy of a checkpoint's entry, which may be torch's, in the form of this optimizer's."""
         if not isinstance(entry, Mapping):
-            raise TypeError(f"{name}: got {buffers.describe(entry)}, expected a dict")
+            raise TypeError(f"{name}: got {describe(entry)}, expected a dict")
         if not entry:
             return {}
         if self.rule.name != "SGD":  # whose buffer comes with the first gradient
@@ -157,7 +156,7 @@ class Layout:
         slots = {slot.name for slot in self.rule.slots}
         for key in slots & made.keys():
             if not isinstance(made[key], torch.Tensor):
-                raise TypeError(f"{name}: {key}: got {buffers.describe(made[key])}, expected a tensor")
+                raise TypeError(f"{name}: {key}: got {describe(made[key])}, expected a tensor")
             made[key] = self.taken(entry[key], key, param, name)
         return {**made, **self.completed(made, param, values, name)} if made.keys() & slots or STEP in made else made
 
@@ -236,7 +235,7 @@ def scalar(value: Any, name: str, *, exact: bool = False) -> torch.Tensor:
             raise TypeError
         return torch.tensor(float(value), dtype=dtype, device="cpu")
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: got {buffers.describe(value)}, expected a number") from error
+        raise TypeError(f"{name}: got {describe(value)}, expected a number") from error
 
 
 assert MASTERS.keys() == CORRECTIONS.keys()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import buffers
+from .._arrays import buffers
 
 __all__ = ["arithmetic", "array_of", "is_dense", "like", "same_layout", "words"]
 

@@ -1,0 +1,211 @@
+"""Arrays on a GPU as the rest of fastopt sees them: pointer, shape, dtype, device.
+
+CuPy's arrays, torch's CUDA tensors, and whatever else has `__cuda_array_interface__` or gives CUDA memory by DLPack.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .driver import CudaError, driver
+from .memory import BFLOAT16
+
+__all__ = ["DeviceArray", "as_device_array", "copy_values", "is_on_device", "new", "stream_of", "to_host"]
+
+Host = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Flags:
+    """As NumPy calls them."""
+
+    c_contiguous: bool
+    aligned: bool
+    writeable: bool
+
+
+class DeviceArray:
+    """A view of memory on a GPU, with the attributes of an ndarray that describe one; `owner` is the array that came."""
+
+    def __init__(
+        self,
+        pointer: int,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        device: int,
+        owner: Any,
+        *,
+        strides: tuple[int, ...] | None = None,
+        writable: bool = True,
+        torch: bool = False,
+    ) -> None:
+        self.pointer = pointer
+        self.shape = shape
+        self.dtype = dtype
+        self.device = device
+        self.owner = owner
+        self.strides = contiguous_strides(shape, dtype.itemsize) if strides is None else strides
+        self._writable = writable
+        self.torch = torch  # whose current stream is the one to use, else CuPy's
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.itemsize
+
+    @property
+    def flags(self) -> Flags:
+        dense = contiguous_strides(self.shape, self.itemsize)
+        steps = zip(self.shape, self.strides, dense, strict=True)
+        contiguous = self.size == 0 or all(length == 1 or step == expected for length, step, expected in steps)
+        return Flags(contiguous, self.pointer % self.itemsize == 0, self._writable)
+
+    def same_layout(self, other: DeviceArray) -> bool:
+        """Whether both have one shape and their elements in one order in memory."""
+        if self.shape != other.shape:
+            return False
+        steps = zip(self.shape, self.strides, other.strides, strict=True)
+        return self.size == 0 or all(n == 1 or a // self.itemsize == b // other.itemsize for n, a, b in steps)
+
+    @property
+    def place(self) -> str:
+        """Where it is, in messages."""
+        return f"cuda:{self.device}"
+
+    def part(self, begin: int, end: int) -> DeviceArray:
+        """Elements of a contiguous array, in one dimension."""
+        pointer, shape = self.pointer + begin * self.itemsize, (end - begin,)
+        return DeviceArray(pointer, shape, self.dtype, self.device, self.owner, writable=self._writable, torch=self.torch)
+
+    def __repr__(self) -> str:
+        return f"<array of {'bfloat16' if self.dtype == BFLOAT16 else self.dtype}, shape {self.shape}, on {self.place}>"
+
+
+def contiguous_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    return tuple(itemsize * math.prod(shape[i + 1 :]) for i in range(len(shape)))
+
+
+def is_torch(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def is_cupy(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "cupy"
+
+
+def is_on_device(value: Any) -> bool:
+    """Whether `value` is an array on a GPU."""
+    if is_torch(value):
+        return bool(value.is_cuda)
+    try:
+        if hasattr(value, "__cuda_array_interface__"):
+            return True
+        return hasattr(value, "__dlpack_device__") and int(value.__dlpack_device__()[0]) == 2  # kDLCUDA
+    except Exception:  # whatever somebody else's class raises; `as_array` words it
+        return False
+
+
+def as_device_array(value: Any, name: str) -> DeviceArray:
+    """`value`'s memory, without a copy; TypeError where it has none, CudaError where no GPU can be used."""
+    if isinstance(value, DeviceArray):
+        return value
+    try:
+        device_driver = driver()
+    except CudaError as error:
+        raise CudaError(f"{name}: got {type(value).__name__} on a CUDA device: {error}") from error
+    if is_torch(value):
+        return from_torch(value, name)
+    if not hasattr(value, "__cuda_array_interface__"):
+        value = device_driver.from_dlpack(value)
+    try:
+        interface = value.__cuda_array_interface__
+    except Exception as error:  # as above
+        raise TypeError(f"{name}: got {type(value).__name__}, which does not give its memory: {error}") from error
+    if interface.get("mask") is not None:
+        raise TypeError(f"{name}: got a masked array, whose mask a step would ignore; expected a plain array")
+    pointer, read_only = interface["data"]
+    bfloat16 = str(getattr(value, "dtype", "")) == "bfloat16"
+    dtype = BFLOAT16 if bfloat16 else np.dtype(interface["typestr"])
+    if type(value).__module__.startswith("jax"):
+        read_only = True  # its arrays are immutable, whatever the interface says
+    # The numbers of other libraries may be others than CUDA's; without elements there is no address to ask for.
+    found: Any = getattr(value, "device", None)
+    trusted = hasattr(found, "id") and (is_cupy(value) or not pointer)
+    device = found.id if trusted else device_driver.device_of(pointer)
+    strides = interface.get("strides")
+    array = DeviceArray(
+        int(pointer), tuple(interface["shape"]), dtype, int(device), value, strides=strides, writable=not read_only
+    )
+    order_after(array, interface.get("stream"))
+    return array
+
+
+def order_after(array: DeviceArray, stream: int | None) -> None:
+    """Lets the stream in use wait for the one that the array's owner says its memory is ready on."""
+    own = stream_of(array)
+    named = 1 if own == 0 else own  # the protocol's name for the default stream
+    if stream is not None and stream != named and not is_cupy(array.owner):
+        driver().follow(own, stream, array.device)
+
+
+def from_torch(value: Any, name: str) -> DeviceArray:
+    if value.requires_grad:
+        raise TypeError(f"{name}: got a {type(value).__name__} that requires grad, expected it detached from autograd")
+    if value.is_sparse or value.is_quantized or value.is_neg():
+        raise TypeError(f"{name}: got a {type(value).__name__} whose memory does not hold its values, expected a plain one")
+    word = str(value.dtype).removeprefix("torch.")
+    try:
+        dtype = BFLOAT16 if word == "bfloat16" else np.dtype(word)
+    except TypeError:
+        raise TypeError(f"{name}: got dtype {value.dtype}, which NumPy does not have") from None
+    strides = tuple(step * dtype.itemsize for step in value.stride())
+    # An alias: the tensor itself may be given other memory, and would let go of this.
+    return DeviceArray(
+        value.data_ptr(), tuple(value.shape), dtype, value.device.index, value.detach(), strides=strides, torch=True
+    )
+
+
+def stream_of(array: DeviceArray) -> int:
+    """The current stream of the framework that the array is of, or was made for."""
+    if array.torch:
+        return int(sys.modules["torch"].cuda.current_stream(array.device).cuda_stream)
+    return int(driver().stream(array.device))
+
+
+def new(like: DeviceArray, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+    """A new array of zeros beside `like`."""
+    dtype = np.dtype(dtype)
+    owner = driver().zeros(shape, dtype, like.device, stream_of(like))
+    return DeviceArray(owner.__cuda_array_interface__["data"][0], shape, dtype, like.device, owner, torch=like.torch)
+
+
+def to_host(array: DeviceArray) -> Host:
+    """A copy in NumPy; waits for the stream."""
+    host = np.empty(array.shape, array.dtype)
+    if host.nbytes:
+        driver().read(array.pointer, host, array.device, stream_of(array))
+    return host
+
+
+def copy_values(to: DeviceArray, values: Any) -> None:
+    """Copies values of the same shape and dtype, from either side."""
+    if not to.nbytes:
+        return
+    if isinstance(values, DeviceArray) and values.device == to.device:
+        driver().copy(to.pointer, values.pointer, to.nbytes, to.device, stream_of(to))
+    else:
+        host = to_host(values) if isinstance(values, DeviceArray) else np.ascontiguousarray(values)
+        driver().write(to.pointer, host, to.device, stream_of(to))

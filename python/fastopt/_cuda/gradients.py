@@ -1,0 +1,83 @@
+"""Norm, clipping and finiteness of gradients on a GPU, outside a step; the host waits for nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from .._arrays.device import DeviceArray, new, stream_of
+from .._arrays.driver import Parameters, driver
+from . import table
+from .compiler import loaded
+from .given import address, name_of
+from .kernels import GradientKernel, grad_format
+from .launches import Tiles, launch_gradients, set_options, uploaded
+
+__all__ = ["clip", "measure"]
+
+
+def measure(arrays: list[DeviceArray], options: _core.Options) -> tuple[Any, Any]:
+    """`_core.measure`: the norm and whether all is finite, each as an array of no dimension on the device."""
+    return Work(arrays, options).measured()
+
+
+def clip(arrays: list[DeviceArray], options: _core.Options) -> tuple[Any, Any]:
+    """`_core.clip`: the same of the gradients before; where nothing was measured, of no meaning."""
+    work = Work(arrays, options)
+    measured = options.max_norm > 0 or options.skip_nonfinite
+    found = work.measured() if measured else (None, None)
+    work.launch("Clip", measured=measured)
+    return found
+
+
+class Work:
+    """Tables for some gradients, and launches over them."""
+
+    def __init__(self, arrays: list[DeviceArray], options: _core.Options) -> None:
+        self._like = arrays[0]
+        self._stream = stream_of(self._like)
+        lengths = np.array([array.size for array in arrays], np.int64)
+        tensors = np.zeros(len(arrays), table.TENSOR)
+        tensors["length"] = lengths
+        pointers = np.array([address(array) for array in arrays], np.uint64)
+        self._control = uploaded(self._like, np.zeros(1, table.CONTROL))
+        self._tables = [uploaded(self._like, values) for values in (tensors, pointers)]
+        base = np.zeros((), table.LAUNCH)
+        base["tensors"], base["grads"] = (each.pointer for each in self._tables)
+        base["control"] = self._control.pointer
+        set_options(base, options)
+        kinds = [kind_of(array) for array in arrays]
+        self._launches = []
+        for kind in dict.fromkeys(kinds):
+            indices = np.array([i for i, each in enumerate(kinds) if each == kind], np.int32)
+            tiles = Tiles(lengths[indices], indices, self._like)
+            parameters = Parameters(table.LAUNCH)
+            parameters.value[()] = base
+            self._launches.append((kind, tiles, parameters))
+
+    def launch(self, loop: str, *, measured: bool) -> None:
+        """One loop over all."""
+        for i, (kind, tiles, parameters) in enumerate(self._launches):
+            parameters.value["measured"], parameters.value["ends"] = measured, i + 1 == len(self._launches)
+            kernel = loaded(GradientKernel(loop, *kind), self._like.device)
+            launch_gradients(kernel, tiles, parameters, self._stream)
+
+    def measured(self) -> tuple[Any, Any]:
+        self.launch("Sweep", measured=False)
+        return self._result("norm", np.float64), self._result("finite", np.bool_)
+
+    def _result(self, field: str, dtype: Any) -> Any:
+        source = self._control.pointer + table.offset_of(table.CONTROL, field)
+        result = new(self._like, (), dtype)
+        # Of a whole number, which is 0 or 1, the low byte.
+        driver().copy(result.pointer, source, result.nbytes, self._like.device, self._stream)
+        return result.owner
+
+
+def kind_of(array: DeviceArray) -> tuple[str, str]:
+    """The arithmetic and the format of a gradient."""
+    dtype = name_of(array)
+    arithmetic = "float64" if dtype == "float64" else "float32"
+    return arithmetic, grad_format(arithmetic, dtype)

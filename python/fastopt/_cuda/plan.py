@@ -1,0 +1,403 @@
+"""The plan of an optimizer whose arrays are on a GPU: what `_core.Plan` is on the CPU.
+
+Tensors, counts of steps, groups and the results of measurements lie in tables on the device; a step sends what has changed of
+them, by kernels of a few words, and launches one kernel for all tensors of one kind (and one before, where a stage needs the
+norm or the finite check).  The host waits for nothing, and after the first step of a kind nothing is allocated.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from .._arrays import buffers
+from .._arrays.device import DeviceArray, as_device_array, is_on_device, stream_of
+from .._arrays.driver import driver
+from ..rules import Rule
+from . import table
+from .given import SIZES, Gradients, Spans, address, name_of, of_torch
+from .kernels import GradientKernel, StepKernel, grad_format
+from .launches import Launch, Tiles, uploaded, write
+from .rows import FORMAT_NAMES, spans, state_dtype, tensor_row
+
+__all__ = ["CudaPlan"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What tensors of one launch have in common beside the rule: the variant of their group, their formats."""
+
+    variant: str
+    dtype: str
+    param: str
+    grad: str
+    state_dtype: str | None
+
+
+class CudaPlan:
+    """`_core.Plan`'s methods, over `rows` of DeviceArrays."""
+
+    def __init__(
+        self, rule: Rule, rows: list[dict[str, Any]], groups: int, seed: int, progress: list[tuple[int, list[float]]]
+    ) -> None:
+        self._rule = rule
+        self._lock = threading.RLock()
+        self._params: list[DeviceArray] = [row["param"][0] for row in rows]
+        self._in_order = [param.flags.c_contiguous for param in self._params]
+        first = self._params[0]
+        self._like = first
+        self.device = first.device
+        self._driver = driver()
+        self._arrays = rows  # kept alive, and their memory with them
+        self._own = Spans(spans(rows))
+        self._lengths = np.array([param.size for param in self._params], np.uint64)
+        self._tensors = np.array([tensor_row(row) for row in rows], table.TENSOR)
+        self._note_progress(progress)
+        self._state_dtypes = [state_dtype(row) for row in rows]
+        self._groups = np.zeros(groups, table.GROUP)
+        self._variants = [""] * groups
+        self._lr_arrays: dict[int, DeviceArray] = {}
+        self._tiles = Tiles(self._tensors["length"], None, first)
+        self._table = uploaded(first, self._tensors)
+        self._group_table = uploaded(first, self._groups)
+        self._control = uploaded(first, np.zeros(1, table.CONTROL))
+        self._grads = uploaded(first, np.zeros(len(rows), np.uint64)) if len(rows) > 1 else None
+        self._groups_changed = True
+        self._sent: Gradients | None = None  # whose addresses the device has
+        self._launches: dict[tuple[tuple[str | None, ...], tuple[str, ...]], list[Launch]] = {}
+        """By the dtypes of the gradients and the variants of the groups."""
+        self._single: dict[tuple[str, int, str | None], Launch] = {}  # for a tensor alone
+        self._kinds: dict[Launch, Kind] = {}  # of those
+        self._bound: Gradients | None = None
+        self._kept: Any = None  # the bound gradients
+        self._last: Gradients | None = None
+        self.seed = seed
+        self._completed = self._skipped = 0
+        self._unsure = False  # whether the device decided on a step since
+        self._captured = False  # whether steps may run that this never hears of
+        self._measured = False
+
+    def _stream(self) -> int:
+        return stream_of(self._like)
+
+    def set_group(
+        self, index: int, lr: Any, weight_decay: float, decoupled: bool, l1: float, maximize: bool, hyperparameters: list[float]
+    ) -> None:
+        with self._lock:
+            row = self._groups[index]
+            self._lr_arrays.pop(index, None)
+            row["lr"], row["device_lr"] = 0.0, 0
+            if isinstance(lr, DeviceArray):
+                self._lr_arrays[index] = lr
+                row["device_lr"], row["lr_is_double"] = lr.pointer, lr.dtype == np.float64
+            else:
+                row["lr"] = lr
+            row["weight_decay"], row["l1"] = weight_decay, l1
+            row["decoupled_weight_decay"], row["maximize"] = decoupled, maximize
+            row["hyperparameters"][: len(hyperparameters)] = hyperparameters
+            self._variants[index] = _core.variant_of(self._rule.arithmetic, hyperparameters)
+            self._groups_changed = True
+
+    def bind(self, grads: Any) -> bool:
+        with self._lock:
+            taken = self._take(grads, written=False)
+            if taken is not None:
+                self._bound, self._kept = taken, list(grads) if isinstance(grads, (list, tuple)) else [grads]
+            return taken is not None
+
+    def step(self, grads: Any, options: _core.Options) -> bool:
+        """One step; False where `grads` are not what the plan expects, with nothing done."""
+        with self._lock:
+            if grads is None and self._bound is not None:
+                self._bound.wait(self._kept)
+            taken = self._bound if grads is None else self._take(grads, written=options.zero_grad)
+            if taken is None or (options.zero_grad and not taken.writable):
+                return False
+            stream = self._stream()
+            launches = self._launches_of(taken)
+            measured = options.max_norm > 0 or options.skip_nonfinite
+            if measured:
+                for launch in launches:
+                    launch.load_sweep()  # whatever can fail does so before anything is launched
+            capturing = self._notice_capture(stream)
+            self._send(taken, stream)
+            if measured:
+                for i, launch in enumerate(launches):
+                    launch.sweep(options, ends=i + 1 == len(launches), stream=stream)
+            for i, launch in enumerate(launches):
+                launch.step(options, self.seed, measured=measured, ends=i + 1 == len(launches), stream=stream)
+            self._measured = measured
+            self._unsure = self._unsure or options.skip_nonfinite
+            self._completed += not capturing
+            return True
+
+    def step_part(self, grad: Any, index: int, begin: int, end: int, options: _core.Options) -> bool:
+        with self._lock:
+            array = self._view(grad)
+            param = self._params[index]
+            if array is None or not 0 <= begin <= end <= param.size:
+                return False
+            offset = 0
+            if array.shape != param.shape:
+                if array.shape != (end - begin,) or not array.flags.c_contiguous:
+                    return False
+                offset = begin * array.itemsize
+            elif not array.same_layout(param):
+                return False
+            if not self._fits(array, param.dtype, options.zero_grad):
+                return False
+            if self._own.meet(np.array([array.pointer], np.uint64), np.array([array.nbytes], np.uint64)):
+                return False
+            if begin == end:
+                return True
+            launch = self._launch_of(index, name_of(array))
+            stream = self._stream()
+            self._notice_capture(stream)
+            self._send_groups(stream)
+            launch.part(options, self.seed, self._tiles, index, array.pointer - offset, begin, end, stream)
+            self._measured = False
+            return True
+
+    def count(self, index: int) -> None:
+        """Ends the step of a tensor that has had it in parts."""
+        with self._lock:
+            stream = self._stream()
+            self._notice_capture(stream)
+            self._send_groups(stream)
+            self._launch_of(index, None).count(self._tiles, index, stream)
+
+    def end(self) -> None:
+        """Counts a step that was made in parts."""
+        with self._lock:
+            stream = self._stream()
+            capturing = self._notice_capture(stream)
+            self._launch_of(0, None).count(self._tiles, None, stream)
+            self._completed += not capturing
+
+    def _notice_capture(self, stream: int) -> bool:
+        """Whether what is launched goes into a graph.  From the first one on every step sends its groups and gradients, since
+        it is not known whether the tables hold a graph's or, where that never ran, those before."""
+        capturing = bool(self._driver.is_capturing(stream))
+        self._captured = self._captured or capturing
+        if self._captured:
+            self._groups_changed, self._sent = True, None
+        return capturing
+
+    @property
+    def grad_norm(self) -> float | None:
+        """Waits for the stream."""
+        with self._lock:
+            return float(self._read_control()["norm"]) if self._measured else None
+
+    def progress_of(self, index: int) -> tuple[int, list[float]]:
+        """Waits for the stream."""
+        with self._lock:
+            row = np.zeros((), table.TENSOR)
+            self._driver.read(self._table.pointer + index * row.nbytes, row, self.device, self._stream())
+            return int(row["steps"]), [float(x) for x in row["running"][: len(self._rule.running)]]
+
+    def set_progress(self, progress: list[tuple[int, list[float]]]) -> None:
+        """Waits for the stream."""
+        with self._lock:
+            self._note_progress(progress)
+            write(self._table.pointer, self._tensors, self.device, self._stream())
+            self.settle()
+            self._measured = False
+
+    def progress_arrays(self) -> list[tuple[DeviceArray, list[DeviceArray]]]:
+        """Of each tensor its count of steps and its running scalars where they live."""
+        counts = [self._number(i, "steps", np.int64, 0) for i in range(len(self._params))]
+        running = [
+            [self._number(i, "running", np.float64, k) for k in range(len(self._rule.running))] for i in range(len(self._params))
+        ]
+        return list(zip(counts, running, strict=True))
+
+    def _number(self, index: int, field: str, dtype: Any, k: int) -> DeviceArray:
+        pointer = self._table.pointer + index * table.TENSOR.itemsize + table.offset_of(table.TENSOR, field) + 8 * k
+        return DeviceArray(pointer, (), np.dtype(dtype), self.device, self._table, torch=self._like.torch)
+
+    def _note_progress(self, progress: list[tuple[int, list[float]]]) -> None:
+        for row, (steps, running) in zip(self._tensors, progress, strict=True):
+            row["steps"] = steps
+            row["running"][: len(running)] = running
+
+    def settle(self) -> None:
+        """Waits until the tables are on the device, for steps on whichever stream."""
+        self._driver.synchronize(self.device, self._stream())
+
+    @property
+    def completed(self) -> int:
+        """Waits for the stream where the device decided on a step since it was last read."""
+        with self._lock:
+            self._settle()
+            return self._completed
+
+    @completed.setter
+    def completed(self, steps: int) -> None:
+        with self._lock:
+            self._completed = steps
+            self._set("completed", steps)
+
+    @property
+    def skipped(self) -> int:
+        """As `completed`."""
+        with self._lock:
+            self._settle()
+            return self._skipped
+
+    @skipped.setter
+    def skipped(self, steps: int) -> None:
+        with self._lock:
+            self._settle()
+            self._skipped = steps
+            self._set("skipped_steps", steps)
+
+    def _set(self, field: str, value: int) -> None:
+        write(
+            self._control.pointer + table.offset_of(table.CONTROL, field),
+            np.array([value], np.int64),
+            self.device,
+            self._stream(),
+        )
+
+    def _settle(self) -> None:
+        if self._unsure or self._captured:
+            if self._driver.is_capturing(self._stream()):
+                raise RuntimeError(
+                    "a CUDA graph is being captured, and the count of steps is on the GPU: it can be read before; for a schedule give "
+                    "lr as an array on the GPU"
+                )
+            control = self._read_control()
+            self._completed, self._skipped = int(control["completed"]), int(control["skipped_steps"])
+            self._unsure = False
+
+    def _read_control(self) -> Any:
+        control = np.zeros((), table.CONTROL)
+        self._driver.read(self._control.pointer, control, self.device, self._stream())
+        return control
+
+    # Gradients
+
+    def _take(self, grads: Any, *, written: bool) -> Gradients | None:
+        """What came, checked; None where it is not what the plan expects."""
+        if not isinstance(grads, (list, tuple)):
+            grads = (grads,)
+        if len(grads) != len(self._params):
+            return None
+        last = self._last
+        if last is not None and last.is_same(grads) and (last.writable or not written):
+            return last
+        taken = of_torch(grads, self._params, self._in_order) or self._checked(grads, written)
+        if taken is None:
+            return None
+        widths = np.array([0 if name is None else SIZES[name] for name in taken.dtypes], np.uint64)
+        if self._own.meet(taken.pointers, widths * self._lengths):
+            return None
+        self._last = taken
+        return taken
+
+    def _checked(self, grads: Any, written: bool) -> Gradients | None:
+        views = [None if grad is None else self._view(grad) for grad in grads]
+        for grad, view, param in zip(grads, views, self._params, strict=True):
+            if grad is None:
+                continue
+            if view is None or not view.same_layout(param) or not self._fits(view, param.dtype, written):
+                return None
+        pointers = [address(view) for view in views]
+        names = [None if view is None else name_of(view) for view in views]
+        return Gradients(grads, pointers, names, writable=all(view is None or view.flags.writeable for view in views))
+
+    def _view(self, grad: Any) -> DeviceArray | None:
+        if not isinstance(grad, DeviceArray) and not is_on_device(grad):
+            return None
+        try:
+            return as_device_array(grad, "grads")
+        except TypeError:
+            return None
+
+    def _fits(self, grad: DeviceArray, param: np.dtype[Any], written: bool) -> bool:
+        dtype = "float64" if param == np.float64 else "float32"
+        flags = grad.flags
+        return (
+            grad.device == self.device
+            and grad.dtype.isnative
+            and name_of(grad) in buffers.WIDER[dtype]
+            and flags.aligned
+            and (flags.writeable or not written)
+        )
+
+    # Launches
+
+    def _kind(self, index: int, given: str | None) -> Kind:
+        """`given`: dtype of the gradient."""
+        row = self._tensors[index]
+        dtype = buffers.DTYPES[row["dtype"]]
+        variant = self._variants[row["group"]]
+        param = FORMAT_NAMES[int(row["param_format"])]
+        return Kind(variant, dtype, param, grad_format(dtype, given or dtype), self._state_dtypes[index])
+
+    def _launches_of(self, grads: Gradients) -> list[Launch]:
+        """One for each kind of tensor."""
+        variants = tuple(self._variants)
+        if grads.launches is None or grads.variants != variants:
+            key = (tuple(grads.dtypes), variants)
+            if key not in self._launches:
+                kinds = tuple(self._kind(i, dtype) for i, dtype in enumerate(grads.dtypes))
+                self._launches[key] = [self._launch(kinds, kind) for kind in dict.fromkeys(kinds)]
+            grads.launches, grads.variants = self._launches[key], variants
+        return grads.launches
+
+    def _launch(self, kinds: tuple[Kind, ...], kind: Kind) -> Launch:
+        indices = [i for i, each in enumerate(kinds) if each == kind]
+        tiles = self._tiles
+        if len(indices) < len(kinds):
+            tiles = Tiles(self._tensors["length"][indices], np.array(indices, np.int32), self._like)
+        variant = next(each for each in self._rule.variants if each.name == kind.variant)
+        step = StepKernel(self._rule, variant, kind.dtype, kind.param, kind.grad, kind.state_dtype)
+        sweep = GradientKernel("Sweep", kind.dtype, kind.grad)
+        return Launch(step, sweep, tiles, self._base())
+
+    def _base(self) -> np.ndarray[Any, Any]:
+        """The fields that all launches share."""
+        base = np.zeros((), table.LAUNCH)
+        base["tensors"], base["groups"], base["control"] = self._table.pointer, self._group_table.pointer, self._control.pointer
+        base["grads"] = 0 if self._grads is None else self._grads.pointer
+        return base
+
+    def _launch_of(self, index: int, given: str | None) -> Launch:
+        """For one tensor alone; of a gradient of None any that has its rule's variant."""
+        variant = self._variants[self._tensors["group"][index]]
+        if given is None:
+            for (known, _, _), launch in self._single.items():
+                if known == variant:
+                    return launch
+        key = (variant, index, given)
+        if key not in self._single:
+            kind = self._kind(index, given)
+            found = next((launch for launch, known in self._kinds.items() if known == kind), None)
+            if found is None:
+                found = self._launch((kind,) * len(self._params), kind)
+                self._kinds[found] = kind
+            self._single[key] = found
+        return self._single[key]
+
+    def _send(self, grads: Gradients, stream: int) -> None:
+        """Brings the tables on the device up to date."""
+        self._send_groups(stream)
+        if grads is self._sent and self._grads is not None:
+            return
+        if self._grads is None:
+            for launch in grads.launches or ():
+                launch.set_gradient(int(grads.pointers[0]))
+        elif self._sent is None or not np.array_equal(grads.pointers, self._sent.pointers):
+            write(self._grads.pointer, grads.pointers, self.device, stream)
+        self._sent = grads
+
+    def _send_groups(self, stream: int) -> None:
+        if self._groups_changed:
+            write(self._group_table.pointer, self._groups, self.device, stream)
+            self._groups_changed = False

@@ -1,0 +1,104 @@
+"""What the caller passed -> what the optimizer works with: parameters, groups, gradients."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from .._arrays import buffers
+from ..rules import Rule
+from ..rules.words import describe
+from .tensors import Tensor
+
+__all__ = ["bind_arguments", "for_each", "read_gradients", "read_groups"]
+
+Entry = tuple[Any, str, "str | None"]
+"""An array, its name in messages and, where it came in a dict, the caller's name for it."""
+
+
+def bind_arguments(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The class's arguments by name, defaults filled in; TypeError in the manner of a function call."""
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}; its arguments are {', '.join(signature.parameters)}") from None
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def read_groups(params: Any, rule: Rule) -> Iterator[tuple[str, list[Entry], dict[str, Any]]]:
+    """Each group in what the caller passed: its name in messages, its arrays, the hyperparameters that it sets for itself."""
+    if isinstance(params, (list, tuple)) and params and all(isinstance(entry, Mapping) for entry in params):
+        for i, entry in enumerate(params):
+            name = f"params[{i}]"
+            for key in entry:
+                if key != "params" and key not in rule.defaults:
+                    raise TypeError(f"{name}: got the key {key!r}, expected 'params' or one of {', '.join(rule.defaults)}")
+            if "params" not in entry:
+                raise ValueError(f"{name}: got a group without 'params', expected its arrays under that key")
+            yield (
+                name,
+                named(entry["params"], f"{name}['params']"),
+                {key: value for key, value in entry.items() if key != "params"},
+            )
+        return
+    yield "", named(params, "params"), {}
+
+
+def named(arrays: Any, name: str) -> list[Entry]:
+    """Each array with its name in messages and, in a dict, the caller's name for it."""
+    if isinstance(arrays, Mapping):
+        for key in arrays:
+            if not isinstance(key, str):
+                raise TypeError(f"{name}: got the name {key!r}, expected a string")
+        entries: list[Entry] = [(array, f"{name}[{key!r}]", key) for key, array in arrays.items()]
+    elif isinstance(arrays, (list, tuple)):
+        entries = [(array, f"{name}[{i}]", None) for i, array in enumerate(arrays)]
+    elif arrays is None or isinstance(arrays, (str, bytes)) or not (buffers.is_array(arrays) or isinstance(arrays, Iterable)):
+        raise TypeError(f"{name}: got {describe(arrays)}, expected an array, a list or a dict of arrays")
+    elif not buffers.is_array(arrays):
+        raise TypeError(f"{name}: got {type(arrays).__name__}, expected an array, a list or a dict of arrays")
+    else:
+        entries = [(arrays, name, None)]
+    if not entries:
+        raise ValueError(f"{name}: got no arrays, expected at least one")
+    return entries
+
+
+def for_each(values: Any, name: str, tensors: list[Tensor], without: str) -> list[tuple[Any, str]]:
+    """One of `values` for each tensor, with its name in messages; they come as the parameters did."""
+    names = [tensor.name.replace("params", name, 1) for tensor in tensors]
+    if isinstance(values, Mapping):
+        keys = [tensor.key for tensor in tensors]
+        if None in keys:
+            raise TypeError(f"{name}: got a dict, expected a list, since the parameters have no names")
+        for key in values:
+            if key not in keys:
+                raise ValueError(f"{name}: got the name {key!r}, which no parameter has")
+        for key in keys:
+            if key not in values:
+                raise ValueError(f"{name}: got none for {key!r}, expected an array, or None {without}")
+        return [(values[key], label) for key, label in zip(keys, names, strict=True)]
+    if buffers.is_array(values):
+        if len(tensors) != 1:
+            raise ValueError(f"{name}: got one array, expected a list of {len(tensors)}")
+        return [(values, name)]
+    if isinstance(values, (list, tuple)):
+        if len(values) != len(tensors):
+            raise ValueError(f"{name}: got {len(values)}, expected {len(tensors)}, one for each parameter")
+        return list(zip(values, names, strict=True))
+    raise TypeError(f"{name}: got {describe(values)}, expected an array, a list or a dict of arrays")
+
+
+def read_gradients(grads: Any, tensors: list[Tensor], *, written: bool) -> list[buffers.Array | None]:
+    """`grads` as a list of ndarrays for the plan; raises where something about them is wrong."""
+    named_values = for_each(grads, "grads", tensors, "to leave the parameter alone")
+    names = [name for _, name in named_values]
+    arrays = [
+        None if value is None else buffers.check_gradient(value, name, tensor.param, tensor.name, written=written)
+        for (value, name), tensor in zip(named_values, tensors, strict=True)
+    ]
+    known = [entry for tensor in tensors for entry in tensor.arrays()]
+    buffers.check_disjoint([(name, a) for name, a in zip(names, arrays, strict=True) if a is not None], known)
+    return arrays

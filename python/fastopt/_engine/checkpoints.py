@@ -1,0 +1,268 @@
+"""Checkpoints: `state_dict` as one safetensors file, written whole or not at all.
+
+Each array is a tensor of the file, under the place where it stood: `state.0.exp_avg`.  Everything else is JSON in the file's
+metadata, under "fastopt": `{"version": 1, "state_dict": {...}}` with `{"tensor": "state.0.exp_avg"}` where an array stood.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import json
+import math
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._arrays.buffers import Array
+from ..rules.words import describe, shown
+
+if TYPE_CHECKING:
+    from ..optimizer import Optimizer
+
+__all__ = ["load", "save"]
+
+VERSION = 1
+DTYPES = {"F64": "float64", "F32": "float32", "U32": "uint32", "U16": "uint16", "I16": "int16", "U8": "uint8", "I8": "int8"}
+"""Those of a state's arrays, by safetensors' names for them."""
+
+TENSOR = "tensor"
+"""The only key of what stands in the JSON for an array."""
+
+
+def save(optimizer: Optimizer, path: str | os.PathLike[str]) -> None:
+    """`Optimizer.save`: a file that is there is replaced when the new one is on the disk, and keeps its permissions.
+
+    A symbolic link stays, and the file that it points to is replaced.
+    """
+    file = named(path)
+    optimizer._parts.refuse("save")
+    require_safetensors()
+    permissions = check_target(file)
+    tensors: dict[str, Array] = {}
+    document = {"version": VERSION, "state_dict": flattened(optimizer.state_dict(), "", tensors)}
+    write(os.path.realpath(file), tensors, {"fastopt": json.dumps(document)}, permissions)
+
+
+def load(optimizer: Optimizer, path: str | os.PathLike[str]) -> None:
+    """`Optimizer.load`: whatever is wrong with the file is a ValueError that begins with the path."""
+    file = named(path)
+    optimizer._parts.refuse("load")
+    require_safetensors()
+    check_source(file)
+    try:
+        optimizer.load_state_dict(read(file))
+    except RecursionError:
+        raise ValueError(f"{file}: got JSON that is nested too deeply, expected a checkpoint of Optimizer.save") from None
+    except (TypeError, ValueError) as error:  # of what the file says: the caller's types are right
+        raise ValueError(f"{file}: {error}") from error
+
+
+def require_safetensors() -> None:
+    try:
+        importlib.import_module("safetensors.numpy")
+    except ImportError as error:
+        raise ImportError('checkpoints need safetensors: pip install "fastopt[checkpoints]"') from error
+
+
+def named(path: Any) -> str:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path: got {describe(path)}, expected a str or an os.PathLike")
+    file = os.fsdecode(path)
+    if "\0" in file:
+        raise ValueError(f"path: got {shown(file)}, which holds a null character, expected the path of a file")
+    return file
+
+
+def check_target(file: str) -> int | None:
+    """The permissions of what is to be replaced; OSError as `open(file, "w")` raises it where that may not be written."""
+    try:
+        status = os.stat(file)
+    except FileNotFoundError:
+        if os.path.basename(file):
+            return None
+        raise
+    check_regular(file, status)
+    if not os.access(file, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
+    return stat.S_IMODE(status.st_mode)
+
+
+def check_source(file: str) -> None:
+    """OSError as `open(file)` raises it."""
+    check_regular(file, os.stat(file))  # before it is opened: that waits for a pipe's other end
+    with open(file, "rb"):
+        pass
+
+
+def check_regular(file: str, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), file)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"path: got {shown(file)}, which is a device, a pipe or a socket, expected a regular file")
+
+
+def flattened(value: Any, place: str, tensors: dict[str, Array]) -> Any:
+    """`value` as JSON has it, its arrays put into `tensors`."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.name not in DTYPES.values():
+            raise TypeError(f"{place}: got dtype {value.dtype}, expected {', '.join(DTYPES.values())}")
+        if place in tensors:
+            raise ValueError(f"{place}: got two arrays of this name, expected different ones")
+        tensors[place] = np.asarray(value, order="C")  # safetensors writes the memory as it lies
+        return {TENSOR: place}
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str) or key == TENSOR:
+                raise ValueError(f"{place}: got the key {key!r}, expected a string other than {TENSOR!r}")
+        return {key: flattened(each, f"{place}.{key}" if place else key, tensors) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [flattened(each, f"{place}.{i}" if place else str(i), tensors) for i, each in enumerate(value)]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, int):
+        return checked_integer(value, place)
+    if isinstance(value, float):
+        return checked_float(value, place)
+    raise TypeError(f"{place}: got {describe(value)}, expected an array, a dict, a list, a string, a number or None")
+
+
+def checked_integer(value: int, place: str) -> int:
+    if not -(2**63) <= value < 2**64:
+        raise ValueError(f"{place}: got {shown(value)}, expected one of 64 bits")
+    return value
+
+
+def checked_float(value: float, place: str) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{place}: got {value!r}, expected a finite number, since JSON has no other")
+    return value
+
+
+def write(file: str, tensors: dict[str, Array], metadata: dict[str, str], permissions: int | None) -> None:
+    """Under another name in the same folder; when all of it is on the disk it takes the place of `file`."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    folder = os.path.dirname(file)
+    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.safetensors.tmp")
+    try:  # created here, so that it has the permissions of any new file; safetensors may put another in its place
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except OSError as error:  # a folder that is not there: of the caller's name, not of this one
+        raise OSError(error.errno, error.strerror, file) from None
+    new = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    os.close(descriptor)
+    try:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # a full disk too
+            raise OSError(f"{file}: {error}") from error
+        with open(temporary, "r+b") as opened:
+            os.chmod(temporary, new if permissions is None else permissions)
+            os.fsync(opened.fileno())
+        os.replace(temporary, file)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    sync_folder(folder)
+
+
+def sync_folder(folder: str) -> None:
+    """So that the new name outlives a power failure; where a folder cannot be opened or synced, as on Windows, nothing."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def read(file: str) -> Any:
+    """The nest that `save` wrote; ValueError where the file is not one of its."""
+    from safetensors import SafetensorError, safe_open
+
+    # Its annotations stop at the names of its arguments.
+    opening: Any = safe_open
+    try:
+        with opening(file, framework="numpy") as opened:
+            metadata = opened.metadata() or {}
+            if "fastopt" not in metadata:
+                raise ValueError("got a safetensors file without fastopt's metadata, expected a checkpoint of Optimizer.save")
+            tensors = Tensors(opened)
+            document = parsed(metadata["fastopt"], tensors)
+    except SafetensorError as error:
+        raise ValueError(f"got no valid safetensors file ({error}), expected a checkpoint of Optimizer.save") from None
+    if not isinstance(document, dict) or "version" not in document:
+        raise ValueError("got metadata without a version, expected a checkpoint of Optimizer.save")
+    version = document["version"]
+    if type(version) is not int or version != VERSION:
+        raise ValueError(f"got version {shown(version)} of the format, expected {VERSION}")
+    if set(document) != {"version", "state_dict"}:
+        raise ValueError(f"got metadata with {shown(sorted(document))}, expected 'state_dict' and 'version'")
+    if tensors.unread:
+        raise ValueError(f"got the tensors {shown(sorted(tensors.unread))}, expected those that its metadata names")
+    return document["state_dict"]
+
+
+class Tensors:
+    """The tensors of an open file, each to be read once."""
+
+    def __init__(self, opened: Any) -> None:
+        self._opened = opened
+        self.unread = set(opened.keys())
+
+    def read(self, name: Any) -> Array:
+        if not isinstance(name, str) or name not in self.unread:
+            raise ValueError(f"got metadata with the tensor {shown(name)}, expected each tensor of the file once")
+        self.unread.remove(name)
+        kind = self._opened.get_slice(name).get_dtype()
+        if kind not in DTYPES:  # NumPy lacks some of safetensors'
+            raise ValueError(f"{name}: got dtype {kind}, expected {', '.join(DTYPES)}")
+        try:
+            array: Array = self._opened.get_tensor(name)
+        except ValueError as error:
+            raise ValueError(f"{name}: got a shape that NumPy refuses ({error}), expected one of an array") from None
+        return array
+
+
+def parsed(text: str, tensors: Tensors) -> Any:
+    """JSON with the arrays in their places; ValueError for what `save` does not write."""
+
+    def entries(pairs: list[tuple[str, Any]]) -> Any:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError(f"got metadata with a key twice in {shown([key for key, _ in pairs])}, expected different ones")
+        if TENSOR not in found:
+            return found
+        if len(found) != 1:
+            raise ValueError(f"got metadata with {TENSOR!r} among {shown(list(found))}, expected it alone")
+        return tensors.read(found[TENSOR])
+
+    def constant(word: str) -> Any:
+        raise ValueError(f"got {word} in its metadata, expected finite numbers")
+
+    def integer(digits: str) -> int:
+        if len(digits) > 20:  # 2**64 has 20, and int() has a limit of its own
+            raise ValueError("got metadata with a whole number beyond 64 bits, expected none")
+        return checked_integer(int(digits), "metadata")
+
+    def number(digits: str) -> float:
+        return checked_float(float(digits), "metadata")
+
+    try:
+        return json.loads(text, object_pairs_hook=entries, parse_constant=constant, parse_int=integer, parse_float=number)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"got metadata that is no JSON ({error}), expected a checkpoint of Optimizer.save") from None

@@ -1,0 +1,158 @@
+"""Parameter groups: a checked mapping from hyperparameter to value that writes through to the plan."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+import numpy as np
+
+from .._arrays import buffers
+from .._arrays.device import is_on_device
+from .._storage.formats import with_variance_floor
+from ..rules import Rule
+from ..rules.checks import one_number
+from ..rules.words import describe, naming
+from ..schedules.schedule import has_state
+
+__all__ = ["Group"]
+
+Schedule = Callable[[int], float]
+
+
+class Group(MutableMapping[str, Any]):
+    """The hyperparameters of one group of tensors, as in `opt.groups[0]["lr"] = 1e-4`.
+
+    A value is checked when it is assigned (TypeError, ValueError) and holds from the next step on; `update` takes on
+    several at once, or none where one is refused.  `"params"` lists the group's arrays and cannot be changed.  `"lr"`
+    may be given a callable of the number of completed steps; reading it then gives its latest value.  What such a callable keeps, by
+    `state_dict` and `load_state_dict`, is kept in the optimizer's snapshots.  Where the parameters are on a
+    GPU it may be an array of one element there, float32 or float64, which each step reads.
+    """
+
+    def __init__(self, rule: Rule, params: list[Any], values: Mapping[str, Any], name: str, state_dtype: str | None) -> None:
+        self.rule = rule
+        self.state_dtype = state_dtype
+        self.params = tuple(params)
+        self._lock = threading.RLock()  # of a change: it reads the values, and writes them with some replaced
+        self._write: Callable[[Group], None] = lambda group: None
+        self._steps: Callable[[], int] = lambda: 0
+        with naming(name):
+            self._values, self.schedule = self._check(values)
+        self.slots = rule.variant(self._values).slots
+
+    def attach(self, write: Callable[[Group], None], steps: Callable[[], int]) -> None:
+        """Calls `write` now and after each change; `steps` counts for the schedule."""
+        self._write, self._steps = write, steps
+        write(self)
+
+    def initial(self, slot: str) -> float:
+        """The first value of a state array."""
+        return float(self.rule.evaluate(self.rule.slot(slot).initial, self._values))
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """A copy of the present values; an lr on a GPU is read to the host."""
+        return {**self._values, "lr": self.number()}
+
+    def number(self) -> float:
+        """The learning rate, wherever it is."""
+        lr = self._values["lr"]
+        return float(lr) if isinstance(lr, (int, float)) else float(buffers.to_host(buffers.as_array(lr, "lr")).reshape(()))
+
+    def written(self) -> dict[str, Any]:
+        """What the plan takes."""
+        lr = self._values["lr"]
+        return self._values if isinstance(lr, (int, float)) else {**self._values, "lr": buffers.as_array(lr, "lr")}
+
+    def scheduled_lr(self) -> float:
+        """What the schedule says for the next step, checked."""
+        assert self.schedule is not None
+        return float(self.rule.argument("lr").check(one_number(self.schedule(self._steps()), "lr")))
+
+    @property
+    def schedule_state(self) -> dict[str, Any]:
+        """`{"schedule": its state}` where the schedule has one, such as a ReduceOnPlateau; else nothing."""
+        schedule: Any = self.schedule
+        return {"schedule": copy.deepcopy(schedule.state_dict())} if has_state(schedule) else {}
+
+    def accept(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Schedule | None]:
+        """`values` over the present ones, checked, for `assign`; nothing is changed yet."""
+        for key in values:
+            if key not in self._values:
+                raise TypeError(f"{key}: {self.rule.name} has no such hyperparameter; it has {', '.join(self._values)}")
+        checked, schedule = self._check(self._values | dict(values))
+        missing = [name for name in self.rule.variant(checked).slots if name not in self.slots]
+        if missing:
+            raise ValueError(
+                f"{self.rule.name}: these values need the state {missing[0]!r}, which the optimizer was built without"
+            )
+        return checked, schedule
+
+    def assign(self, values: Mapping[str, Any]) -> None:
+        """Takes on values that have been checked."""
+        with self._lock:
+            self._values = self._values | dict(values)
+            self._write(self)
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """`assign` for those of a snapshot: an lr on a GPU stays the array that it is, and takes the value."""
+        lr = self._values["lr"]
+        if not isinstance(lr, (int, float)):
+            array = buffers.as_array(lr, "lr")
+            buffers.copy_values(array, np.full(array.shape, values["lr"], array.dtype))
+            values = {**values, "lr": lr}
+        self.assign(values)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        values = dict(*args, **kwargs)
+        if "params" in values:
+            raise TypeError("params: a group's arrays are fixed when the optimizer is built")
+        with self._lock:
+            checked, schedule = self.accept(values)
+            for slot in self.rule.slots:
+                if self.rule.evaluate(slot.initial, checked) != self.rule.evaluate(slot.initial, self._values):
+                    raise ValueError(f"{slot.initial}: it acts when the optimizer is built and cannot be changed afterwards")
+            if "lr" in values:
+                self.schedule = schedule
+            self.assign(checked)
+
+    def _check(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Schedule | None]:
+        lr = values["lr"]
+        if is_on_device(lr):
+            self._check_device_lr(lr)
+            return {**self._check({**values, "lr": 0.0})[0], "lr": lr}, None
+        schedule = lr if callable(lr) else None
+        if schedule is not None:
+            values = {**values, "lr": one_number(schedule(self._steps()), "lr")}
+        return self.rule.check(with_variance_floor(values, self.state_dtype)), schedule
+
+    def _check_device_lr(self, lr: Any) -> None:
+        array = buffers.as_array(lr, "lr")
+        param = buffers.as_array(self.params[0], "params")
+        if buffers.dtype_name(array) not in ("float32", "float64") or array.size != 1:
+            raise ValueError(f"lr: got {describe(array)}, expected one number of float32 or float64")
+        buffers.check_place(array, "lr", param, "the group's first parameter")
+        buffers.check_layout(array, "lr")
+        buffers.check_writable(array, "lr")  # a snapshot's goes there
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+    def __getitem__(self, key: str) -> Any:
+        return self.params if key == "params" else self._values[key]
+
+    def __delitem__(self, key: str) -> None:
+        raise TypeError(f"{key}: a group's hyperparameters cannot be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        yield "params"
+        yield from self._values
+
+    def __len__(self) -> int:
+        return 1 + len(self._values)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{key}={value!r}" for key, value in self._values.items())
+        return f"Group({len(self.params)} params, {values})"

@@ -1,0 +1,51 @@
+"""The bound plan that a step runs over, made for where the arrays live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .. import _core
+from .._arrays import buffers
+from ..rules import Rule
+
+if TYPE_CHECKING:
+    from .._cuda.plan import CudaPlan
+
+__all__ = ["Plan", "make_plan", "settle", "write_group"]
+
+Plan: TypeAlias = "_core.Plan | CudaPlan"
+
+
+Progress: TypeAlias = "list[tuple[int, list[float]]]"
+"""Of each tensor its completed steps and the scalars that its rule carries."""
+
+
+def make_plan(rule: Rule, rows: list[dict[str, Any]], groups: int, seed: int, progress: Progress) -> Plan:
+    """The extension's for arrays on the CPU, else that of `fastopt._cuda`; `rows` are `Tensor.row`s."""
+    if isinstance(rows[0]["param"][0], buffers.DeviceArray):
+        from .._cuda.plan import CudaPlan
+
+        return CudaPlan(rule, rows, groups, seed, progress)
+    plan = _core.Plan(rule.arithmetic, rows, groups, seed)
+    plan.set_progress(progress)
+    return plan
+
+
+def settle(plan: Plan) -> None:
+    """Waits, where that takes time, until the plan is ready for a step."""
+    if not isinstance(plan, _core.Plan):
+        plan.settle()
+
+
+def write_group(plan: Plan, index: int, rule: Rule, values: Mapping[str, Any]) -> None:
+    """Puts checked hyperparameters into the plan's row."""
+    plan.set_group(
+        index,
+        lr=values["lr"],
+        weight_decay=values["weight_decay"],
+        decoupled=values["decoupled_weight_decay"],
+        l1=values["l1"],
+        maximize=values["maximize"],
+        hyperparameters=rule.codes(values),
+    )

@@ -1,0 +1,35 @@
+"""What `minimize` checks of its simpler arguments, and the packages that it needs."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from ..rules.words import describe
+
+__all__ = ["check_callable", "check_progress", "optimize_result"]
+
+
+def optimize_result() -> type[Any]:
+    """SciPy's class of results; ImportError that says what to install."""
+    try:
+        from scipy.optimize import OptimizeResult
+    except ImportError as error:
+        raise ImportError(f'minimize needs SciPy, for its OptimizeResult: pip install "fastopt[scipy]" ({error})') from error
+    result: type[Any] = OptimizeResult
+    return result
+
+
+def check_callable(value: Any, name: str, *, optional: bool = False) -> None:
+    if not (callable(value) or (optional and value is None)):
+        raise TypeError(f"{name}: got {describe(value)}, expected a callable{' or None' if optional else ''}")
+
+
+def check_progress(value: Any) -> None:
+    """True, False or a callable; ImportError for True without rich."""
+    if callable(value):
+        return
+    if not isinstance(value, bool):
+        raise TypeError(f"progress: got {describe(value)}, expected True, False or a callable of step, steps and value")
+    if value and importlib.util.find_spec("rich") is None:
+        raise ImportError('progress: got True, which needs rich: pip install "fastopt[cli]"')

@@ -1,0 +1,193 @@
+"""The loop: evaluate, test, step, project; and which point is the result."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .. import _core
+from .._arrays.memory import Array
+from ..gradients import run as sweep
+from ..optimizer import Optimizer
+from ..schedules import ReduceOnPlateau
+from .batches import Batches
+from .bounds import Box
+from .objective import Objective
+from .reports import History, make_callback, reporter
+from .tolerances import Tolerances
+
+__all__ = ["Outcome", "Setup", "run"]
+
+CONVERGED, STEPS_DONE, BAD_VALUE, BAD_GRADIENT, STOPPED = 0, 1, 2, 3, 99
+"""Status; 0, 1 and 99 are SciPy's."""
+
+MEASURE = _core.Options(1.0, 0.0, 0.0, 0.0, False, False)
+
+
+@dataclass
+class Setup:
+    """Everything about a run, checked."""
+
+    point: Array
+    optimizer: Optimizer
+    objective: Objective
+    tolerances: Tolerances
+    steps: int
+    box: Box | None
+    batches: Batches | None
+    stochastic: bool
+    callback: Callable[..., Any] | None
+    progress: bool | Callable[[int, int, float], Any]
+    history: Any
+    result_class: type[Any]
+
+
+@dataclass
+class Outcome:
+    """What became of it."""
+
+    x: Array
+    value: float
+    grad: Array
+    steps: int
+    status: int
+    message: str
+    history: dict[str, Array] | None
+
+
+class Best:
+    """The best point so far.  It is copied only when a step is about to overwrite it."""
+
+    def __init__(self) -> None:
+        self._value = math.inf
+        self._kept: tuple[Array, Array] | None = None
+        self._is_current = False
+
+    def see(self, value: float) -> None:
+        self._is_current = value <= self._value
+        if self._is_current:
+            self._value = value
+
+    def keep(self, point: Array, grad: Array) -> None:
+        """The point is about to be overwritten."""
+        if not self._is_current:
+            return
+        if self._kept is None:
+            self._kept = point.copy(), grad.copy()
+        else:
+            self._kept[0][...], self._kept[1][...] = point, grad
+        self._is_current = False
+
+    def result(self, point: Array, value: float, grad: Array) -> tuple[Array, float, Array]:
+        """The best, or where none was finite the last."""
+        return (
+            (point, value, grad.copy()) if self._is_current or self._kept is None else (self._kept[0], self._value, self._kept[1])
+        )
+
+
+class Monitor:
+    """The values that can be compared: each, or of mini-batches the mean of each epoch."""
+
+    def __init__(self, batches: Batches | None) -> None:
+        self._batches = batches if batches is not None and batches.partial else None
+        self._sum = 0.0
+
+    def __call__(self, value: float, rows: int) -> float | None:
+        if self._batches is None:
+            return value
+        if not rows:  # all data, at the end
+            return None
+        self._sum += value * rows
+        if not self._batches.at_end:
+            return None
+        mean, self._sum = self._sum / self._batches.rows, 0.0
+        return mean
+
+
+def measure(grad: Array) -> tuple[float, bool]:
+    """Euclidean norm, and whether all elements are finite, by one sweep."""
+    norm, finite = sweep("measure", [grad], MEASURE)
+    return float(norm), bool(finite)
+
+
+def run(setup: Setup) -> Outcome:
+    """The whole run."""
+    point, optimizer, batches = setup.point, setup.optimizer, setup.batches
+    everything = () if batches is None else batches.all
+    group = optimizer.groups[0]
+    plateau = group.schedule if isinstance(group.schedule, ReduceOnPlateau) else None
+    skips = optimizer.options["skip_nonfinite"]
+    history = History(points=setup.history == "x") if setup.history else None
+    call = make_callback(setup.callback, setup.result_class)
+    best, monitor = Best(), Monitor(batches)
+    # A mini-batch is not all data, nor the point the average: they are evaluated once more for the result.
+    differs = setup.stochastic and (optimizer.ema_params is not None or (batches is not None and batches.partial))
+
+    with reporter(setup.progress, setup.steps) as report:
+        for step in itertools.count():
+            last = step == setup.steps
+            place = average(setup) if last else point
+            batch, rows = (everything, 0) if last or batches is None else batches.take()
+            value, grad = setup.objective(place, batch)
+            norm, finite = measure(grad)
+            if history is not None:
+                history.add(place, value, norm)
+            report(step, value)
+            stops = step > 0 and call(place, value, grad, step)
+            status, message = None, ""
+            if not skips and not math.isfinite(value):
+                status, message = BAD_VALUE, f"The objective is {value} after {step} steps."
+            elif not skips and not finite:
+                status, message = BAD_GRADIENT, f"The gradient holds Inf or NaN after {step} steps."
+            else:
+                best.see(value)
+                reasons = converged(setup, place, monitor(value if math.isfinite(value) else math.nan, rows), grad, plateau)
+                if reasons:
+                    status, message = CONVERGED, f"Optimization terminated successfully: {reasons}."
+                elif last:
+                    status, message = STEPS_DONE, "Maximum number of iterations has been exceeded."
+            if stops:
+                status, message = STOPPED, "`callback` raised `StopIteration`."
+            if status is not None:
+                break
+            if not setup.stochastic:
+                best.keep(point, grad)
+            optimizer.step(grad)
+            if setup.box is not None:
+                setup.box.project(point)
+            if history is not None:
+                history.stepped(group["lr"])
+
+    if not setup.stochastic:
+        x, value, grad = best.result(point, value, grad)
+    else:
+        if differs and not last and status not in (BAD_VALUE, BAD_GRADIENT):  # which the result and the history are to show
+            place = average(setup)
+            value, grad = setup.objective(place, everything)
+            if history is not None:
+                history.replace(place, value, measure(grad)[0])
+        x, grad = place, grad.copy()
+    return Outcome(x, value, grad, step, int(status or 0), message, None if history is None else history.arrays())
+
+
+def average(setup: Setup) -> Array:
+    """The average of the points where one is kept, in their dtype; else the point."""
+    kept = setup.optimizer.ema_params
+    if kept is None:
+        return setup.point
+    mean: Array = kept.astype(setup.point.dtype, copy=False)
+    return mean
+
+
+def converged(setup: Setup, point: Array, monitored: float | None, grad: Array, plateau: ReduceOnPlateau | None) -> str:
+    """Which tolerances are reached, all of which are asked, as each looks back on the steps before."""
+    tolerances = setup.tolerances
+    reasons = [tolerances.after_gradient(grad, point, setup.box), tolerances.after_step(point)]
+    if monitored is not None:
+        reasons.append(tolerances.after_value(monitored))
+        if plateau is not None:
+            plateau.step(monitored)
+    return ", ".join(reason for reason in reasons if reason)

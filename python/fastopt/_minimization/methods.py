@@ -1,0 +1,137 @@
+"""What `minimize` is told of the method -> an optimizer over the point."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .. import optimizers
+from .._arrays.memory import Array
+from ..optimizer import Optimizer
+from ..rules import RULES
+from ..rules.words import describe, shown
+from ..schedules import ReduceOnPlateau
+
+__all__ = ["BY_NAME", "OUR_OWN", "check_method", "make_optimizer", "unwrapped"]
+
+BY_NAME: Mapping[str, str] = {name.lower(): name for name in RULES}
+
+OUR_OWN = {
+    "params": "the point is",
+    "grads": "jac gives them",
+    "copy_to": "the result's x is a copy",
+    "zero_grad": "the gradients are the caller's and only read",
+    "maximize": "give the negative of fun and jac",
+}
+"""Arguments of an optimizer that are not for the caller of `minimize`, and why not."""
+
+
+def named_class(name: str) -> type[Optimizer]:
+    """A rule's class by its name in any case."""
+    if name.lower() not in BY_NAME:
+        raise ValueError(
+            f"method: got {shown(name)}, expected a class, a callable that makes an optimizer, or {', '.join(BY_NAME)}"
+        )
+    cls: type[Optimizer] = getattr(optimizers, BY_NAME[name.lower()])
+    return cls
+
+
+def check_method(method: Any) -> Callable[..., Any]:
+    """A class, or a callable that makes an optimizer of an array."""
+    make = named_class(method) if isinstance(method, str) else method
+    wrong_class = isinstance(make, type) and not (issubclass(make, Optimizer) and make is not Optimizer)
+    if not callable(make) or wrong_class:
+        raise TypeError(f"method: got {describe(method)}, expected a rule's name, a class, or a callable that makes an optimizer")
+    return make
+
+
+def make_optimizer(
+    method: Any,
+    point: Array,
+    *,
+    lr: Any,
+    seed: Any,
+    hyperparameters: Mapping[str, Any],
+    stochastic: bool,
+    batched: bool,
+    bounded: bool,
+) -> Optimizer:
+    """An optimizer that steps `point`; TypeError or ValueError where the arguments are not for it, or for such an objective."""
+    make = check_method(method)
+    given = {**hyperparameters, **({} if lr is None else {"lr": lr})}
+    check_names(given, make)
+    if seed is not None and not (batched and "seed" not in accepted(make, "seed")):  # the batches' order alone will do
+        check_names({"seed": seed}, make)
+        given["seed"] = seed
+    optimizer = make(point, **given)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"method: got a callable that made {describe(optimizer)}, expected one that makes a fastopt.Optimizer")
+    arrays = [array for group in optimizer.groups for array in group["params"]]
+    if len(arrays) != 1 or arrays[0] is not point or optimizer.steps:
+        raise ValueError(
+            "method: got a callable whose optimizer is of other arrays, or has stepped, expected a new one of its argument"
+        )
+    check_stages(optimizer, stochastic=stochastic, bounded=bounded)
+    group = optimizer.groups[0]
+    if isinstance(group.schedule, ReduceOnPlateau):
+        group["lr"] = copy.deepcopy(group.schedule)  # the caller's is to be as new for the next run
+    return optimizer
+
+
+def check_names(given: Mapping[str, Any], make: Callable[..., Any]) -> None:
+    for key in given:
+        if key in OUR_OWN:
+            raise TypeError(f"{key}: minimize does not take it: {OUR_OWN[key]}")
+        possible = accepted(make, key)
+        if key not in possible:
+            name = getattr(unwrapped(make), "__name__", type(make).__name__)
+            has = ", ".join(possible) or "none by name"
+            lacks = f"{name} does not take it" if key in ("lr", "seed") else f"neither minimize nor {name} has such an argument"
+            raise TypeError(f"{key}: {lacks}; {name} has {has}")
+
+
+def accepted(make: Callable[..., Any], key: str) -> list[str]:
+    """The arguments that a callable takes by name beside its first; `key` among them where it takes any, or does not say."""
+    try:
+        parameters = list(inspect.signature(make).parameters.values())
+    except (TypeError, ValueError):  # it will say so when it is called
+        return [key]
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return [key]
+    by_name = (each.name for each in parameters[1:] if each.kind not in (each.POSITIONAL_ONLY, each.VAR_POSITIONAL))
+    return [name for name in by_name if name not in OUR_OWN]
+
+
+def unwrapped(make: Any) -> Any:
+    """What a partial is of."""
+    while isinstance(make, functools.partial):
+        make = make.func
+    return make
+
+
+def check_stages(optimizer: Optimizer, *, stochastic: bool, bounded: bool) -> None:
+    """ValueError for what a partial has bound of `OUR_OWN`, and for stages that would do nothing, or wrong."""
+    options = optimizer.options
+    if options["zero_grad"]:
+        raise ValueError(f"zero_grad: got True, expected False: {OUR_OWN['zero_grad']}")
+    if optimizer.groups[0].get("maximize"):
+        raise ValueError(f"maximize: got True, expected False: {OUR_OWN['maximize']}")
+    if not stochastic and options["ema_decay"] is not None:
+        raise ValueError(
+            f"ema_decay: got {options['ema_decay']}, expected None: of a deterministic fun the best point is the result; "
+            "stochastic=True asks for the average"
+        )
+    if not stochastic and options["skip_nonfinite"]:
+        raise ValueError("skip_nonfinite: got True, expected False: at the same point a deterministic fun is not finite again")
+    if bounded and options["ema_decay"] is not None:
+        raise ValueError(
+            f"ema_decay: got {options['ema_decay']}, expected None with bounds, since it averages points before their projection"
+        )
+    master = optimizer._formats()["master"]
+    if bounded and master not in (None, "stochastic"):
+        raise ValueError(
+            f"master: got {master!r}, expected None or 'stochastic' with bounds, since a projection does not reach the masters"
+        )

@@ -1,0 +1,106 @@
+"""Storage formats: which one an argument means for a slot or a parameter.  Their bits are in `csrc/codecs`; docs/formats.md has both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from ..rules import Hyperparameter, Slot
+from ..rules.words import shown
+
+__all__ = ["FORMATS", "STORAGE", "Format", "check_seed", "param_format", "state_format", "with_variance_floor"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A row of `csrc/codecs/formats.h`."""
+
+    name: str
+    index: int
+    """In C; 0 is the arithmetic's own."""
+    size: int
+    """Bytes of an element."""
+    extra_size: int
+    """Bytes beside it for each `extra_span` elements: block words, corrections."""
+    extra_span: int
+
+    def extras(self, elements: int) -> int:
+        """How many of them `elements` have."""
+        return -(-elements // self.extra_span) if self.extra_size else 0
+
+    def decode(self, data: Any, extra: Any) -> Any:
+        """float32 values, in one dimension."""
+        return _core.decode(self.name, data.reshape(-1), None if extra is None else extra.reshape(-1))
+
+    def encode(self, values: Any, data: Any, extra: Any) -> None:
+        """float32 values into `data` and `extra`, rounded to nearest."""
+        _core.encode(self.name, values.reshape(-1), data.reshape(-1), None if extra is None else extra.reshape(-1), None)
+
+
+FORMATS = {row[0]: Format(row[0], i, *row[1:]) for i, row in enumerate(_core.formats(), start=1)}
+
+STORAGE: tuple[Hyperparameter, ...] = (
+    Hyperparameter(
+        "state_dtype",
+        None,
+        "how state is kept: None for the arithmetic's own dtype",
+        choices=(None, "float32", "float64", "bfloat16", "8bit"),
+    ),
+    Hyperparameter(
+        "master",
+        None,
+        'what bfloat16 and float16 parameters keep beyond their own bits: nothing, 8 or 16 bits of correction, a float32 copy; "stochastic": '
+        "nothing, and they are rounded stochastically",
+        choices=(None, "24bit", "32bit", "float32", "stochastic"),
+    ),
+    Hyperparameter("seed", 0, "of stochastic rounding, where there is any: a whole number", "[0, 2^64)"),
+)
+"""Arguments of every class beside its rule's hyperparameters; they hold for all groups and are fixed when it is built."""
+
+COMPRESSED = ("signed", "non-negative")
+RESOLUTION: Mapping[str | None, float] = {"bfloat16": 2.0**-7, "8bit": 2.0**-2}
+"""The largest gap between neighbouring values, relative to them."""
+
+
+def check_seed(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"seed: got {type(value).__name__} {shown(value)}, expected a whole number")
+    if not 0 <= value < 2**64:
+        raise ValueError(f"seed: got {shown(value)}, expected a whole number in [0, 2^64)")
+    return int(value)
+
+
+def state_format(state_dtype: str | None, slot: Slot) -> Format | None:
+    """The format of a slot; None for the arithmetic's own."""
+    if state_dtype not in RESOLUTION or slot.kind not in COMPRESSED:
+        return None
+    return FORMATS[f"{state_dtype} non-negative" if slot.kind == "non-negative" else f"{state_dtype}"]
+
+
+def param_format(dtype: str, master: str | None) -> tuple[Format | None, bool]:
+    """The format of a parameter, and whether it is rounded stochastically."""
+    if dtype not in ("bfloat16", "float16"):
+        return None, False
+    if master in (None, "stochastic"):
+        return FORMATS[dtype], master == "stochastic"
+    # A bfloat16 with 16 bits more is a float32, and needs no rounding; a float16 with them is not, in its denormals.
+    return FORMATS[f"{dtype} {master}"], master == "24bit" or (dtype, master) == ("float16", "32bit")
+
+
+def with_variance_floor(values: Mapping[str, Any], state_dtype: str | None) -> Mapping[str, Any]:
+    """RMSprop's arguments with None for its `variance_floor` replaced by what compressed state can tell from 0; ValueError below it."""
+    least = RESOLUTION.get(state_dtype)
+    floor = values.get("variance_floor", least)
+    if least is None or floor is least:
+        return values
+    if floor is None:
+        return {**values, "variance_floor": least}
+    if values["centered"] is True and isinstance(floor, (int, float)) and floor < least:
+        raise ValueError(
+            f"variance_floor: got {shown(floor)}, expected None or {least:g} and above with state_dtype={state_dtype!r}"
+        )
+    return values

@@ -1,0 +1,169 @@
+"""From a row of the table to what users call: a class and a function, with signature and documentation."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from . import _core
+from ._arrays import buffers
+from ._engine.plans import make_plan, write_group
+from ._storage.formats import STORAGE, param_format
+from .optimizer import Optimizer
+from .rules import OPTIONS, Hyperparameter, Rule, Running, Slot
+from .rules.checks import check_count, check_number
+from .rules.words import describe
+
+__all__ = ["class_signature", "described", "function_signature", "make_class", "make_function", "parameter"]
+
+
+def parameter(hyperparameter: Hyperparameter, kind: Any) -> inspect.Parameter:
+    return inspect.Parameter(hyperparameter.name, kind, default=hyperparameter.default)
+
+
+def class_signature(rule: Rule) -> inspect.Signature:
+    """torch's arguments by position, everything else by name only."""
+    positional, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    return inspect.Signature(
+        [inspect.Parameter("params", positional)]
+        + [parameter(h, positional) for h in rule.hyperparameters]
+        + [parameter(h, by_name) for h in rule.options + rule.stages]
+        + [parameter(option, by_name) for option in OPTIONS]
+        + [parameter(each, by_name) for each in STORAGE]
+        + [inspect.Parameter(name, by_name, default=None) for name in ("copy_to", "grads")]
+    )
+
+
+def described(h: Hyperparameter) -> str:
+    """A line on an argument."""
+    return f"  {h.name}: {h.doc}; in {h.expected}, default {h.default!r}"
+
+
+def docstring(rule: Rule) -> str:
+    """The class's documentation, from its row."""
+    lines = [rule.summary, "", f"    {rule.formula}", "", f"Source: {rule.paper}.", "", "Arguments:"]
+    lines.append("  params: the array to update in place, or a list, a {name: array} dict, or a list of group dicts")
+    lines.append(
+        '    {"params": arrays, "lr": ...}; float32, float64, bfloat16 or float16, any shape, C-contiguous, writable, not overlapping'
+    )
+    lines += [described(h) for h in (*rule.arguments, *OPTIONS, *STORAGE)]
+    lines.append(
+        "  copy_to: arrays, given as the parameters are, that take a copy of each new parameter, rounded to nearest even:"
+    )
+    lines.append("    float32, float64, bfloat16 (ml_dtypes, torch) or float16 (of float64 by way of float32)")
+    lines.append("  grads: gradients bound once, for step() without arguments; shaped like params")
+    state = (
+        "State: "
+        + "; ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots)
+        + ", of the parameter's shape, in its dtype (float32 for 16-bit parameters) or state_dtype"
+    )
+    state += "".join(f"; {scalar.name} ({scalar.doc}), a float64 number" for scalar in rule.running)
+    lines += ["", f"{state}."]
+    lines += ["", "Forms:", *(f"  {form.name}: {form.formula}\n    {form.call(rule)}" for form in rule.forms)]
+    lines += ["", "Raises TypeError or ValueError where an argument is not what is expected here; nothing was written then."]
+    return "\n".join(lines)
+
+
+def make_class(rule: Rule) -> type[Optimizer]:
+    """The optimizer class of a row."""
+    members = {"rule": rule, "__doc__": docstring(rule), "__signature__": class_signature(rule), "__module__": "fastopt"}
+    return type(rule.name, (Optimizer,), members)
+
+
+def row(rule: Rule, param: buffers.Array, state: dict[str, buffers.Array]) -> dict[str, Any]:
+    """What the plan takes of one parameter without stages and masters."""
+    format, _ = param_format(buffers.dtype_name(param), None)
+    return {
+        "param": (param, None, format.index if format else 0),
+        "state": [(state[slot.name], None, 0) if slot.name in state else None for slot in rule.slots],
+        "dtype": buffers.DTYPES.index(buffers.arithmetic(param).name),
+        "stochastic": False,
+        "ema": None,
+        "copy": None,
+        "copy_dtype": 0,
+        "group": 0,
+        "offset": 0,
+    }
+
+
+def names_of(state: tuple[Slot | Running, ...]) -> list[str]:
+    return [each.name for each in state]
+
+
+def function_signature(rule: Rule) -> inspect.Signature:
+    """param, grad, then the state by position, running scalars last; the step and the hyperparameters by name."""
+    positional, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    return inspect.Signature(
+        [inspect.Parameter(name, positional) for name in ("param", "grad")]
+        + [inspect.Parameter(name, positional, default=None) for name in names_of(rule.slots + rule.running)]
+        + [inspect.Parameter("step", by_name)]
+        + [parameter(h, by_name) for h in rule.arguments]
+        + [inspect.Parameter("grad_scale", by_name, default=1.0)]
+    )
+
+
+def make_function(rule: Rule) -> Callable[..., None]:
+    """One step of a rule over the caller's own arrays."""
+    arguments = function_signature(rule)
+    name = rule.name.lower()
+    positional = tuple(n for n, p in arguments.parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD)
+    defaults = {n: p.default for n, p in arguments.parameters.items()}
+    names = defaults.keys()
+
+    def function(*args: Any, **kwargs: Any) -> None:
+        given = {**defaults, **dict(zip(positional, args, strict=False)), **kwargs}
+        if (
+            len(args) > len(positional)
+            or given.keys() != names
+            or given["step"] is arguments.empty
+            or given["grad"] is arguments.empty
+        ):
+            try:
+                arguments.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{name}: {error}") from None
+        if not kwargs.keys().isdisjoint(positional[: len(args)]):
+            twice = next(n for n in positional[: len(args)] if n in kwargs)
+            raise TypeError(f"{name}: got {twice} twice, by position and by name")
+        values = rule.check(given)
+        step = check_count(given["step"], "step")
+        if step < 1:
+            raise ValueError(f"step: got {step}, expected the number of this step, from 1")
+        param = buffers.check_parameter(given["param"], "param")
+        used = rule.variant(values).slots
+        for slot in rule.slots:
+            if slot.name in used and given[slot.name] is None:
+                raise ValueError(
+                    f"{slot.name}: got None, expected an array of shape {param.shape} and dtype {buffers.arithmetic(param)}"
+                )
+            if slot.name not in used and given[slot.name] is not None:
+                raise ValueError(f"{slot.name}: got {describe(given[slot.name])}, expected None with these arguments")
+        state = {slot: buffers.check_state(given[slot], slot, param, "param") for slot in used}
+        running = {scalar.name: buffers.check_running(given[scalar.name], scalar.name) for scalar in rule.running}
+        if step > 1:
+            for scalar in rule.running:
+                check_number(float(running[scalar.name]), scalar.name, scalar.range)
+        grad = buffers.check_gradient(given["grad"], "grad", param, "param")
+        scale = check_number(given["grad_scale"], "grad_scale")
+        buffers.check_disjoint([("param", param), ("grad", grad), *state.items(), *running.items()])
+        plan = make_plan(rule, [row(rule, param, state)], 1, 0, [(step - 1, [float(array) for array in running.values()])])
+        write_group(plan, 0, rule, values)
+        if not plan.step(grad, _core.Options(scale, 0.0, 0.0, 0.0, False, False)):
+            raise RuntimeError("grad: the extension refuses what buffers.py accepts; please report this")
+        if running:
+            for array, value in zip(running.values(), plan.progress_of(0)[1], strict=True):
+                array[...] = value
+
+    carried = "".join(f"{s.name} ({s.doc}): a float64 array of shape (), any value before step 1.\n" for s in rule.running)
+    slots = ", ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots)
+    function.__name__ = function.__qualname__ = name
+    function.__signature__ = arguments  # type: ignore[attr-defined]  # read by inspect and help()
+    function.__doc__ = (
+        f"One step of {rule.name} on `param` and its state, in place.\n\n    {rule.formula}\n\n"
+        f"State: {slots}; each of param's shape and dtype (float32 where that has 16 bits) and filled (with zeros, before step 1, or as `fastopt.{rule.name}` does), "
+        f"None where the arguments do without it.\n{carried}"
+        f"`step` is the number of this step, from 1.  The other arguments are those of `fastopt.{rule.name}`.\n"
+        f"Raises TypeError or ValueError, with nothing written, where one is not as expected."
+    )
+    return function

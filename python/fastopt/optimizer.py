@@ -1,0 +1,361 @@
+"""`Optimizer`, what every rule's class has in common.
+
+It sorts the caller's arrays into a bound plan (`_core.Plan`); after that a step is one call into
+the extension, which checks the gradients, derives the step's scalars and runs the kernels.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import os
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy import ndarray
+
+from ._arrays import buffers
+from ._engine.arguments import bind_arguments, for_each, read_gradients, read_groups
+from ._engine.groups import Group
+from ._engine.options import Options, PartOptions, StepOptions
+from ._engine.parts import Parts
+from ._engine.plans import Plan, make_plan, settle, write_group
+from ._engine.snapshots import load, snapshot
+from ._engine.tensors import Tensor, check_storage
+from ._engine.traffic import traffic
+from ._storage.formats import STORAGE, check_seed
+from .flat import FlatBuffer
+from .rules import OPTIONS, Rule
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["Optimizer", "States"]
+
+
+class States(Sequence[Mapping[str, Any]]):
+    """The state of each tensor by its position, or by its name where the parameters came in a dict.
+
+    An entry maps `"step"` to the tensor's count of steps and the rule's slots, under torch's names, to their
+    arrays, and `"master"` to the master weights, where there are any.  The arrays are the live state: writing into them acts on the next
+    step.  What is kept in a storage format is a `Stored`, whose values are float32.  Scalars that a rule carries from
+    step to step (NAdam's `"mu_product"`) stand there as numbers.
+    """
+
+    def __init__(self, rule: Rule, tensors: list[Tensor], plan: Plan) -> None:
+        self._rule = rule
+        self._tensors = tensors
+        self._plan = plan
+        self._index = {tensor.key: i for i, tensor in enumerate(tensors) if tensor.key is not None}
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice):
+            return [self[i] for i in range(*key.indices(len(self)))]
+        index = self._index[key] if isinstance(key, str) else range(len(self))[key]
+        steps, running = self._plan.progress_of(index)
+        carried = dict(zip(self._rule.carried, map(np.float64, running), strict=True))
+        return MappingProxyType({"step": steps, **carried, **self._tensors[index].shown()})
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+class Optimizer:
+    """What every rule's class has in common.  Use the classes: `SGD`, `Adam`, `AdamW` and the others."""
+
+    rule: ClassVar[Rule]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if type(self) is Optimizer:
+            raise TypeError("Optimizer: expected one of the rules' classes, such as AdamW")
+        given = bind_arguments(type(self).__name__, inspect.signature(type(self)), args, kwargs)
+        params, grads, copy_to = (given.pop(name) for name in ("params", "grads", "copy_to"))
+        self._seed = check_seed(given.pop("seed"))
+        self._state_dtype, self._master = (each.check(given.pop(each.name)) for each in STORAGE if each.choices)
+        self._options = Options({option.name: given.pop(option.name) for option in OPTIONS})
+        self._shape = list if isinstance(params, (list, tuple)) else dict if isinstance(params, Mapping) else None
+        self._groups: list[Group] = []
+        self._scheduled: list[Group] = []  # whose lr is a schedule
+        self._tensors: list[Tensor] = []
+        for index, (name, entries, overrides) in enumerate(read_groups(params, self.rule)):
+            self._tensors += [Tensor(buffers.check_parameter(array, label), label, key, index) for array, label, key in entries]
+            arrays = [array for array, _, _ in entries]
+            self._groups.append(Group(self.rule, arrays, given | overrides, name, self._state_dtype))
+        self._keys = [tensor.key for tensor in self._tensors if tensor.key is not None]
+        for i, key in enumerate(self._keys):
+            if key in self._keys[:i]:
+                raise ValueError(f"params: got the name {key!r} twice, expected different names")
+        if copy_to is not None:
+            for tensor, (value, name) in zip(
+                self._tensors, for_each(copy_to, "copy_to", self._tensors, "for no copy"), strict=True
+            ):
+                tensor.take_copy(value, name)
+        for tensor in self._tensors:
+            buffers.check_place(tensor.param, tensor.name, self._tensors[0].param, self._tensors[0].name)
+        buffers.check_disjoint([entry for tensor in self._tensors for entry in tensor.arrays()])
+        named = [(tensor.name, tensor.dtype) for tensor in self._tensors]
+        slots = [self.rule.slot(name) for group in self._groups for name in group.slots]
+        check_storage(named, self.rule.name, slots, self._state_dtype, self._master)
+        average = self._options["ema_decay"] is not None
+        for tensor in self._tensors:
+            tensor.allocate(self._groups[tensor.group], average=average, state_dtype=self._state_dtype, master=self._master)
+        progress = [(0, [scalar.initial for scalar in self.rule.running]) for _ in self._tensors]
+        self._plan = make_plan(self.rule, self._rows(), len(self._groups), self._seed, progress)
+        self._parts = Parts(self._tensors, self._plan)
+        for index, group in enumerate(self._groups):
+            group.attach(self._writer(index), self._counter())
+        self._state = States(self.rule, self._tensors, self._plan)
+        self._bound: list[buffers.Array | None] | None = None
+        if grads is not None:
+            self._bound = read_gradients(grads, self._tensors, written=self._options["zero_grad"])
+            if not self._plan.bind(self._bound):
+                raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
+        settle(self._plan)
+
+    def _formats(self) -> dict[str, str | None]:
+        return {"state_dtype": self._state_dtype, "master": self._master}
+
+    def _rows(self) -> list[dict[str, Any]]:
+        slots = [slot.name for slot in self.rule.slots]
+        offsets = itertools.accumulate((tensor.padded for tensor in self._tensors), initial=0)
+        return [tensor.row(slots, offset) for tensor, offset in zip(self._tensors, offsets, strict=False)]
+
+    # A group knows its optimizer by a weak reference alone: in a circle, state would outlive its optimizer until the
+    # garbage collector comes by.
+
+    def _writer(self, index: int) -> Callable[[Group], None]:
+        owner = weakref.ref(self)
+
+        def write(group: Group) -> None:
+            if (optimizer := owner()) is not None:
+                write_group(optimizer._plan, index, optimizer.rule, group.written())
+                optimizer._scheduled = [group for group in optimizer._groups if group.schedule is not None]
+
+        return write
+
+    def _counter(self) -> Callable[[], int]:
+        owner = weakref.ref(self)
+        return lambda: 0 if (optimizer := owner()) is None else optimizer.steps
+
+    def step(self, grads: Any = None, **options: Unpack[StepOptions]) -> None:
+        """One step, in place, in one pass over memory; `max_norm` and `skip_nonfinite` read the gradients once before.
+
+        `grads`: for one parameter its gradient; for several a list or tuple in their order, or a dict where they
+        came in one; a gradient of None leaves its parameter, state and count of steps alone.  Without `grads` the
+        gradients that were bound when the optimizer was built are read.  Each has the shape of its parameter,
+        its dtype or another that the arithmetic holds without loss, is C-contiguous, and only read unless `zero_grad`.
+
+        `grad_scale`, `skip_nonfinite`, `clip_value`, `max_norm`, `norm_eps`, `ema_decay` and `zero_grad`, by name, hold for this step
+        in place of those in `opt.options`; None keeps those.
+
+        A call counts in `steps`, and for schedules, even where every gradient is None; or in `skipped_steps`.
+
+        Raises TypeError or ValueError, with nothing written and no step counted, where an argument is not that.
+        """
+        # Every step passes here: what is rare is left to others.
+        bound = self._options.overridden(options, StepOptions) if options else self._options.bound
+        if self._scheduled or self._parts.done:
+            self._parts.refuse("step")
+            self._follow_schedules()
+        if grads is not None and grads.__class__ is not ndarray:
+            grads = self._unwrapped(grads)
+        if not self._plan.step(grads, bound) and not self._plan.step(self._converted(grads, bound.zero_grad), bound):
+            raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
+
+    def step_part(
+        self,
+        tensor: int | str,
+        grad: Any,
+        begin: int = 0,
+        end: int | None = None,
+        **options: Unpack[PartOptions],
+    ) -> None:
+        """The part of a step over elements `begin` to `end` (all of them) of one tensor, for gradients that come one at a time.
+
+        `tensor`: its position, or its name where the parameters came in a dict.  `grad`: of the tensor's shape, or 1-D and
+        of that part alone.  Parts may come in any order and cut; each element has one.  When every element of every tensor
+        has had its part the step is over and counts; `end_step` ends it without the tensors that have had none.  A part of
+        no elements does nothing; with 8-bit state parts begin and end at multiples of 256, or at the end.  Hyperparameters and options are not to be changed while a step is open.  The
+        result has the bits of `step`.
+
+        Raises TypeError or ValueError, with nothing written, where an argument is not that, and where `max_norm` or
+        `skip_nonfinite` is on: they need all gradients at once.
+        """
+        for name in ("max_norm", "skip_nonfinite"):
+            if self._options[name]:
+                raise ValueError(
+                    f"{name}: got {self._options[name]!r}, which needs all gradients at once, expected a step without it"
+                )
+        bound = self._options.overridden(options, PartOptions)
+        self._parts.step(tensor, grad, begin, end, bound, self._follow_schedules)
+
+    def end_step(self) -> None:
+        """Ends a step in parts in which some tensors had no gradient.
+
+        ValueError where a tensor has had its part in part, or where no step is open.
+        """
+        self._parts.end()
+
+    def _follow_schedules(self) -> None:
+        rates = [group.scheduled_lr() for group in self._scheduled]
+        for group, rate in zip(self._scheduled, rates, strict=True):
+            group.assign({"lr": rate})
+
+    def _unwrapped(self, grads: Any) -> Any:
+        """What the plan takes as it is: of a dict a list in the order of the tensors, where the names fit; a buffer's data."""
+        if grads.__class__ is FlatBuffer:
+            return grads.data
+        if grads.__class__ is not dict:
+            return grads
+        try:
+            ordered = [grads[key] for key in self._keys]
+        except KeyError:
+            return grads
+        return ordered if len(ordered) == len(grads) else grads
+
+    def _converted(self, grads: Any, written: bool) -> list[buffers.Array | None]:
+        """`grads` as a list of ndarrays for the plan; raises where something about them is wrong."""
+        if grads is None:
+            if self._bound is None:
+                raise ValueError("grads: got None, expected gradients, since none were bound when the optimizer was built")
+            grads = self._bound
+        return read_gradients(grads, self._tensors, written=written)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups; `opt.groups[0]["lr"] = 1e-4` holds from the next step on."""
+        return tuple(self._groups)
+
+    @property
+    def state(self) -> States:
+        """The state of each tensor: `opt.state[0]["exp_avg"]`."""
+        return self._state
+
+    @property
+    def steps(self) -> int:
+        """Completed steps of the optimizer.  `opt.state[i]["step"]` counts those that a tensor had a gradient for."""
+        return self._plan.completed
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps that `skip_nonfinite` skipped; they do not count in `steps`."""
+        return self._plan.skipped
+
+    @property
+    def grad_norm(self) -> float | None:
+        """Euclidean norm of all gradients of the last step together, after `grad_scale` and `clip_value`, before `max_norm`.
+
+        None where neither `max_norm` nor `skip_nonfinite` was on, since nothing measured it then.
+        """
+        return self._plan.grad_norm
+
+    @property
+    def options(self) -> Options:
+        """The stages that hold for all tensors; `opt.options["max_norm"] = 0.5` holds from the next step on."""
+        return self._options
+
+    @property
+    def ema_params(self) -> Any:
+        """The averages of the parameters: an array, a list or a dict as the parameters came (groups: a list); None without.
+
+        The arrays are live; before a parameter's first step its average is the parameter as it came.
+        """
+        averages = [buffers.given(tensor.ema) for tensor in self._tensors]
+        if averages[0] is None:
+            return None
+        if self._shape is dict:
+            return dict(zip(self._keys, averages, strict=True))
+        return averages if self._shape is list else averages[0]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of all groups; ValueError on reading where they differ.  Setting it sets it in each."""
+        rates = {group.number() for group in self._groups}
+        if len(rates) != 1:
+            raise ValueError(f"lr: the groups have different ones ({sorted(rates)}); read opt.groups[i]['lr']")
+        return float(rates.pop())
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        for group in self._groups:
+            group.accept({"lr": value})
+        for group in self._groups:
+            group["lr"] = value
+
+    def traffic(self) -> dict[str, dict[str, int]]:
+        """The bytes that a step with all gradients must read and write, for each kind of array and in total.
+
+        `{"params": {"read": ..., "write": ...}, "grads": ..., "exp_avg": ..., "master": ..., "total": ...}`.  Gradients are
+        counted in the dtype of those that are bound, else in that of their parameters.
+        """
+        return traffic(self)
+
+    def reset_masters(self) -> None:
+        """Takes the parameters as they are for their masters: to be called after writing to them where `master` keeps something.
+
+        Without it the next step goes on from the float32 copy and overwrites what was written; or, with 24 or 32 bits, from what was
+        written and the old correction, which is up to half a unit in the parameter's last place.
+        """
+        self._parts.refuse("reset_masters")
+        for tensor in self._tensors:
+            tensor.reset_master()
+
+    def state_dict(self) -> dict[str, Any]:
+        """A snapshot of everything but the parameters, for `load_state_dict`.
+
+        `{"rule": name, "steps": count, "skipped_steps": count, "seed": number, "state_dtype": ..., "master": ..., "state": [{"step": count, slot:
+        array}, ...], "groups": [{...}, ...], "options": {...}}`, the state in the order of the tensors; an entry has a `"name"` too
+        where the parameters came in a dict, a `"dtype"` where its parameter has 16 bits, the scalars that the rule carries from step to step, `"master"` and `"ema"`, where there
+        are such.  What is kept in a storage format is a dict of its raw arrays.  The arrays are copies.  A schedule is code and not kept: its
+        latest `lr` is, and under `"schedule"` what its own `state_dict` gives, where it has one (`schedules.ReduceOnPlateau`).  Not to be called while another thread steps.
+        """
+        self._parts.refuse("state_dict")
+        return snapshot(self)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Copies a snapshot of `state_dict` into this optimizer's state, masters, averages, counts, seed, groups and options.
+
+        Entries with a name find the parameter of that name.  A group whose `lr` is a schedule keeps it; one that has state takes that of the
+        snapshot.  Raises TypeError
+        or ValueError, with nothing changed, where the snapshot is of another rule, of other formats, or of other tensors or
+        groups in number, shape or dtype.
+        """
+        self._parts.refuse("load_state_dict")
+        load(self, state_dict)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `state_dict()` to a safetensors file, whole or not at all; needs `pip install "fastopt[checkpoints]"`.
+
+        The parameters are the caller's to save.  A file that is there is replaced when the new one is on the disk.  Raises OSError where
+        that fails, with the old file as it was, and TypeError where `path` is not one.
+        """
+        from ._engine.checkpoints import save
+
+        save(self, path)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Takes on what `save` wrote; with the parameters as they were then, the next steps have the same bits.
+
+        Raises OSError where the file cannot be read, and ValueError, with nothing changed, where it is not one of `save` for such an
+        optimizer.
+        """
+        from ._engine.checkpoints import load as load_file
+
+        load_file(self, path)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and not hasattr(type(self), name):
+            raise AttributeError(f"{name}: {type(self).__name__} has no such attribute; hyperparameters are in opt.groups[i]")
+        super().__setattr__(name, value)
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{type(self).__name__}: it holds pointers and cannot be pickled or copied; use state_dict()")
+
+    def __repr__(self) -> str:
+        elements = sum(tensor.param.size for tensor in self._tensors)
+        groups = "".join(f"\n  {group!r}" for group in self._groups)
+        formats = "".join(f", {name}={value!r}" for name, value in self._formats().items() if value is not None)
+        return f"{type(self).__name__}({len(self._tensors)} tensors, {elements} elements, {self.steps} steps{formats}){groups}"
