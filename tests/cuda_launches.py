@@ -16,6 +16,7 @@ from fastopt._cuda.kernels import GradientKernel, StepKernel, grad_format
 from fastopt._cuda.table import CONTROL, GROUP, LAUNCH, OPTIONS, TENSOR
 from fastopt._engine.options import StepOptions
 from fastopt._storage.formats import param_format
+from fastopt.optimizer import engine_of
 from fastopt.rules import RULES
 from helpers import Array, same_bits
 
@@ -83,7 +84,7 @@ class Mirror:
     """What a step of `optimizer` reads and writes, copied to a device; `step` does there what `optimizer.step` does on the CPU."""
 
     def __init__(self, optimizer: Any, driver: EmulatedDriver, stagger: Iterable[int] = STAGGER) -> None:
-        self.optimizer, self.driver = optimizer, driver
+        self.optimizer, self.engine, self.driver = optimizer, engine_of(optimizer), driver
         self.stagger = itertools.cycle(stagger)
         self.pairs: list[tuple[str, Array, EmulatedArray]] = []
         self.grads: list[tuple[Array, EmulatedArray]] = []
@@ -98,8 +99,14 @@ class Mirror:
         return self.pairs[-1][2].pointer
 
     def _rows(self) -> Array:
-        rows = np.zeros(len(self.optimizer._tensors), TENSOR)
-        for i, (row, given) in enumerate(zip(rows, self.optimizer._rows(), strict=True)):
+        rows = np.zeros(len(self.engine.tensors), TENSOR)
+        for i, (row, given) in enumerate(
+            zip(
+                rows,
+                ([tensor.row([slot.name for slot in self.engine.rule.slots]) for tensor in self.engine.tensors]),
+                strict=True,
+            )
+        ):
             param, extra, row["param_format"] = given["param"]
             row["param"], row["param_extra"] = self._take(f"param {i}", param), self._take(f"extra {i}", extra)
             for k, entry in enumerate(given["state"]):
@@ -114,14 +121,14 @@ class Mirror:
             for name in ("dtype", "stochastic", "copy_dtype", "group", "offset"):
                 row[name] = given[name]
             row["length"] = param.size
-            row["steps"], running = self.optimizer._plan.progress_of(i)
+            row["steps"], running = self.engine.plan.progress_of(i)
             row["running"][: len(running)] = running
         return rows
 
     def _groups(self) -> Array:
-        rows = np.zeros(len(self.optimizer._groups), GROUP)
+        rows = np.zeros(len(self.engine.groups), GROUP)
         rule = self.optimizer.rule
-        for row, group in zip(rows, self.optimizer._groups, strict=True):
+        for row, group in zip(rows, self.engine.groups, strict=True):
             values = group.hyperparameters()
             codes = rule.codes(values)
             row["rule"] = list(_core.rules()).index(rule.arithmetic)
@@ -131,12 +138,12 @@ class Mirror:
         return rows
 
     def kernel(self, index: int, grad: Array | None) -> StepKernel:
-        tensor = self.optimizer._tensors[index]
-        values = self.optimizer._groups[tensor.group].hyperparameters()
+        tensor = self.engine.tensors[index]
+        values = self.engine.groups[tensor.group].hyperparameters()
         own = tensor.arithmetic.name
         dtype = own if grad is None else grad_name(grad)
         return kernel_of(
-            self.optimizer.rule.name, values, tensor.dtype, dtype, self.optimizer._master, self.optimizer._state_dtype
+            self.optimizer.rule.name, values, tensor.dtype, dtype, self.engine.formats.master, self.engine.formats.state_dtype
         )
 
     def launch(self, kernel: Any, indices: Sequence[int], grads: EmulatedArray, **fields: Any) -> None:
@@ -145,17 +152,17 @@ class Mirror:
         values: dict[str, Any] = {"tensors": self.tensors, "groups": self.groups, "control": self.control, "grads": grads}
         values |= {"indices": array(np.array(indices, np.int32)), "first_tiles": array(tiles), "tensor_count": len(indices)}
         values |= {"end_tile": tiles[-1], "end": EVERYTHING}
-        run(self.driver, kernel, {**values, "seed": self.optimizer._seed, **fields}, next(self.grids))
+        run(self.driver, kernel, {**values, "seed": self.engine.plan.seed, **fields}, next(self.grids))
 
     def step(self, grads: Sequence[Array | None], **options: Any) -> None:
-        bound = self.optimizer._options.overridden(options, StepOptions)
+        bound = self.engine.options.overridden(options, StepOptions)
         placed = [None if grad is None else on_device(grad, next(self.stagger)) for grad in grads]
         self.grads = [(grad, there) for grad, there in zip(grads, placed, strict=True) if grad is not None and there is not None]
         pointers = array(np.array([0 if each is None else each.pointer for each in placed], np.uint64))
         measured = bool(bound.max_norm > 0 or bound.skip_nonfinite)
         row = options_row(bound)
         if measured:
-            owns = [tensor.arithmetic.name for tensor in self.optimizer._tensors]
+            owns = [tensor.arithmetic.name for tensor in self.engine.tensors]
             sweeps = [gradient_kernel("Sweep", own, grad) for own, grad in zip(owns, grads, strict=True)]
             for kernel, indices, last in shared(sweeps):
                 self.launch(kernel, indices, pointers, options=row, ends=last)
@@ -173,14 +180,14 @@ class Mirror:
             "end": end,
             "options": options_row(options),
         }
-        run(self.driver, kernel, {**values, "seed": self.optimizer._seed, **fields}, next(self.grids))
+        run(self.driver, kernel, {**values, "seed": self.engine.plan.seed, **fields}, next(self.grids))
 
     def assert_equal(self, where: Any = "") -> None:
         """Every array, and every count, as on the CPU."""
         assert_pairs([(label, host, there.host) for label, host, there in self.pairs], where)
         assert_pairs([(f"grad {i}", host, there.host) for i, (host, there) in enumerate(self.grads)], where)
-        for i in range(len(self.optimizer._tensors)):
-            steps, running = self.optimizer._plan.progress_of(i)
+        for i in range(len(self.engine.tensors)):
+            steps, running = self.engine.plan.progress_of(i)
             row = self.tensors.host[i]
             assert (row["steps"], list(row["running"][: len(running)])) == (steps, running), (where, i)
         control = self.control.host[0]

@@ -21,6 +21,7 @@ from fastopt._arrays.driver import Parameters
 from fastopt._cuda import table
 from fastopt._cuda.kernels import WRITE
 from fastopt.gradients import read
+from fastopt.optimizer import engine_of
 from fastopt.rules import RULES
 from format_helpers import DTYPES, NARROW, random_params
 from helpers import KERNEL_CASES, Arguments, Array, arguments_with_state, case_id, gradients, hostile, same_bits, stage_arguments
@@ -162,11 +163,11 @@ def test_parts(driver: EmulatedDriver, cut: tuple[int, int], zero_grad: bool, or
     options = _core.Options(1.0, 0.0, 0.0, -1.0, False, zero_grad)  # which leave averages alone
     for begin, end in (cut, (0, cut[0]), (cut[1], 1000)):
         mirror.part(kernel, there, begin, end, options)
-        optimizer._plan.step_part(grad, 0, begin, end, options)
+        engine_of(optimizer).plan.step_part(grad, 0, begin, end, options)
         assert_pairs([(label, host, each.host) for label, host, each in [*mirror.pairs, ("grad", grad, there)]], (begin, end))
     mirror.part(kernel, there, 0, 0, options, end_tile=0, counts=1, ends=1)
-    optimizer._plan.count(0)
-    optimizer._plan.completed = 1
+    engine_of(optimizer).plan.count(0)
+    engine_of(optimizer).plan.completed = 1
     mirror.assert_equal()
 
 

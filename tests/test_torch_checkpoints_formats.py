@@ -84,11 +84,11 @@ def test_copies_have_copies_of_what_takes_copies() -> None:
     optimizer = fastopt.torch.AdamW(params, lr=0.1, copy_to=[torch.zeros_like(p, dtype=torch.bfloat16) for p in params])
     run(optimizer, 0, 2)
     for copied in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
-        before = bits(list(optimizer._copies.values()))
+        before = bits(list(optimizer._book.copies.values()))
         assert bits(list(copied._copies.values())) == before
         run(copied, 2, 3)
         assert bits(list(copied._copies.values())) == bits([param.bfloat16() for param in params_of(copied)])
-        assert bits(list(optimizer._copies.values())) == before
+        assert bits(list(optimizer._book.copies.values())) == before
 
 
 def test_skipped_steps_are_counted_on() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from . import _core
 from ._arrays import buffers
 from ._engine.plans import make_plan, write_group
-from ._storage.formats import STORAGE, param_format
+from ._engine.tensors import Tensor
+from ._storage.formats import STORAGE
 from .optimizer import Optimizer
 from .rules import OPTIONS, Hyperparameter, Rule, Running, Slot
 from .rules.checks import check_count, check_number
@@ -69,22 +70,6 @@ def make_class(rule: Rule) -> type[Optimizer]:
     """The optimizer class of a row."""
     members = {"rule": rule, "__doc__": docstring(rule), "__signature__": class_signature(rule), "__module__": "fastopt"}
     return type(rule.name, (Optimizer,), members)
-
-
-def row(rule: Rule, param: buffers.Array, state: dict[str, buffers.Array]) -> dict[str, Any]:
-    """What the plan takes of one parameter without stages and masters."""
-    format, _ = param_format(buffers.dtype_name(param), None)
-    return {
-        "param": (param, None, format.index if format else 0),
-        "state": [(state[slot.name], None, 0) if slot.name in state else None for slot in rule.slots],
-        "dtype": buffers.DTYPES.index(buffers.arithmetic(param).name),
-        "stochastic": False,
-        "ema": None,
-        "copy": None,
-        "copy_dtype": 0,
-        "group": 0,
-        "offset": 0,
-    }
 
 
 def names_of(state: tuple[Slot | Running, ...]) -> list[str]:
@@ -147,7 +132,9 @@ def make_function(rule: Rule) -> Callable[..., None]:
         grad = buffers.check_gradient(given["grad"], "grad", param, "param")
         scale = check_number(given["grad_scale"], "grad_scale")
         buffers.check_disjoint([("param", param), ("grad", grad), *state.items(), *running.items()])
-        plan = make_plan(rule, [row(rule, param, state)], 1, 0, [(step - 1, [float(array) for array in running.values()])])
+        tensor = Tensor(param, "param")
+        tensor.state.update(state)
+        plan = make_plan(rule, [tensor], 1, 0, [(step - 1, [float(array) for array in running.values()])])
         write_group(plan, 0, rule, values)
         if not plan.step(grad, _core.Options(scale, 0.0, 0.0, 0.0, False, False)):
             raise RuntimeError("grad: the extension refuses what buffers.py accepts; please report this")

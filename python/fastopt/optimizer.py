@@ -1,66 +1,35 @@
-"""`Optimizer`, what every rule's class has in common.
+"""`Optimizer`, what every rule's class has in common: the face for arrays of any framework.
 
-It sorts the caller's arrays into a bound plan (`_core.Plan`); after that a step is one call into
-the extension, which checks the gradients, derives the step's scalars and runs the kernels.
+It sorts the caller's arrays into an `Engine`; after that a step is one call into the extension, which checks the gradients, derives the
+step's scalars and runs the kernels.
 """
 
 from __future__ import annotations
 
 import inspect
-import itertools
 import os
-import weakref
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 from numpy import ndarray
 
 from ._arrays import buffers
-from ._engine.arguments import bind_arguments, for_each, read_gradients, read_groups
+from ._engine.arguments import bind_arguments, check_memory, read_tensors, take_copies
+from ._engine.engine import Engine
 from ._engine.groups import Group
 from ._engine.options import Options, PartOptions, StepOptions
-from ._engine.parts import Parts
-from ._engine.plans import Plan, make_plan, settle, write_group
 from ._engine.snapshots import load, snapshot
-from ._engine.tensors import Tensor, check_storage
+from ._engine.states import States
+from ._engine.tensors import check_formats
 from ._engine.traffic import traffic
-from ._storage.formats import STORAGE, check_seed
+from ._storage.formats import Formats, check_seed
 from .flat import FlatBuffer
 from .rules import OPTIONS, Rule
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Optimizer", "States"]
-
-
-class States(Sequence[Mapping[str, Any]]):
-    """The state of each tensor by its position, or by its name where the parameters came in a dict.
-
-    An entry maps `"step"` to the tensor's count of steps and the rule's slots, under torch's names, to their
-    arrays, and `"master"` to the master weights, where there are any.  The arrays are the live state: writing into them acts on the next
-    step.  What is kept in a storage format is a `Stored`, whose values are float32.  Scalars that a rule carries from
-    step to step (NAdam's `"mu_product"`) stand there as numbers.
-    """
-
-    def __init__(self, rule: Rule, tensors: list[Tensor], plan: Plan) -> None:
-        self._rule = rule
-        self._tensors = tensors
-        self._plan = plan
-        self._index = {tensor.key: i for i, tensor in enumerate(tensors) if tensor.key is not None}
-
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, slice):
-            return [self[i] for i in range(*key.indices(len(self)))]
-        index = self._index[key] if isinstance(key, str) else range(len(self))[key]
-        steps, running = self._plan.progress_of(index)
-        carried = dict(zip(self._rule.carried, map(np.float64, running), strict=True))
-        return MappingProxyType({"step": steps, **carried, **self._tensors[index].shown()})
-
-    def __len__(self) -> int:
-        return len(self._tensors)
+__all__ = ["Optimizer", "engine_of"]
 
 
 class Optimizer:
@@ -73,72 +42,23 @@ class Optimizer:
             raise TypeError("Optimizer: expected one of the rules' classes, such as AdamW")
         given = bind_arguments(type(self).__name__, inspect.signature(type(self)), args, kwargs)
         params, grads, copy_to = (given.pop(name) for name in ("params", "grads", "copy_to"))
-        self._seed = check_seed(given.pop("seed"))
-        self._state_dtype, self._master = (each.check(given.pop(each.name)) for each in STORAGE if each.choices)
-        self._options = Options({option.name: given.pop(option.name) for option in OPTIONS})
+        seed = check_seed(given.pop("seed"))
+        formats = Formats.check(given.pop("state_dtype"), given.pop("master"))
+        options = Options({option.name: given.pop(option.name) for option in OPTIONS})
+        tensors, groups = read_tensors(params, self.rule, given, formats.state_dtype)
+        take_copies(copy_to, tensors)
+        check_memory(tensors)
+        slots = [self.rule.slot(name) for group in groups for name in group.slots]
+        check_formats([(tensor.name, tensor.dtype) for tensor in tensors], self.rule.name, slots, formats)
+        for tensor in tensors:
+            tensor.allocate(groups[tensor.group], formats, average=options["ema_decay"] is not None)
         self._shape = list if isinstance(params, (list, tuple)) else dict if isinstance(params, Mapping) else None
-        self._groups: list[Group] = []
-        self._scheduled: list[Group] = []  # whose lr is a schedule
-        self._tensors: list[Tensor] = []
-        for index, (name, entries, overrides) in enumerate(read_groups(params, self.rule)):
-            self._tensors += [Tensor(buffers.check_parameter(array, label), label, key, index) for array, label, key in entries]
-            arrays = [array for array, _, _ in entries]
-            self._groups.append(Group(self.rule, arrays, given | overrides, name, self._state_dtype))
-        self._keys = [tensor.key for tensor in self._tensors if tensor.key is not None]
-        for i, key in enumerate(self._keys):
-            if key in self._keys[:i]:
-                raise ValueError(f"params: got the name {key!r} twice, expected different names")
-        if copy_to is not None:
-            for tensor, (value, name) in zip(
-                self._tensors, for_each(copy_to, "copy_to", self._tensors, "for no copy"), strict=True
-            ):
-                tensor.take_copy(value, name)
-        for tensor in self._tensors:
-            buffers.check_place(tensor.param, tensor.name, self._tensors[0].param, self._tensors[0].name)
-        buffers.check_disjoint([entry for tensor in self._tensors for entry in tensor.arrays()])
-        named = [(tensor.name, tensor.dtype) for tensor in self._tensors]
-        slots = [self.rule.slot(name) for group in self._groups for name in group.slots]
-        check_storage(named, self.rule.name, slots, self._state_dtype, self._master)
-        average = self._options["ema_decay"] is not None
-        for tensor in self._tensors:
-            tensor.allocate(self._groups[tensor.group], average=average, state_dtype=self._state_dtype, master=self._master)
-        progress = [(0, [scalar.initial for scalar in self.rule.running]) for _ in self._tensors]
-        self._plan = make_plan(self.rule, self._rows(), len(self._groups), self._seed, progress)
-        self._parts = Parts(self._tensors, self._plan)
-        for index, group in enumerate(self._groups):
-            group.attach(self._writer(index), self._counter())
-        self._state = States(self.rule, self._tensors, self._plan)
-        self._bound: list[buffers.Array | None] | None = None
+        self._keys = [tensor.key for tensor in tensors if tensor.key is not None]
+        self._engine = Engine(self.rule, tensors, groups, options, formats, seed=seed)
+        self._state = States(self.rule, self._engine.tensors, self._engine.plan)
         if grads is not None:
-            self._bound = read_gradients(grads, self._tensors, written=self._options["zero_grad"])
-            if not self._plan.bind(self._bound):
-                raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
-        settle(self._plan)
-
-    def _formats(self) -> dict[str, str | None]:
-        return {"state_dtype": self._state_dtype, "master": self._master}
-
-    def _rows(self) -> list[dict[str, Any]]:
-        slots = [slot.name for slot in self.rule.slots]
-        offsets = itertools.accumulate((tensor.padded for tensor in self._tensors), initial=0)
-        return [tensor.row(slots, offset) for tensor, offset in zip(self._tensors, offsets, strict=False)]
-
-    # A group knows its optimizer by a weak reference alone: in a circle, state would outlive its optimizer until the
-    # garbage collector comes by.
-
-    def _writer(self, index: int) -> Callable[[Group], None]:
-        owner = weakref.ref(self)
-
-        def write(group: Group) -> None:
-            if (optimizer := owner()) is not None:
-                write_group(optimizer._plan, index, optimizer.rule, group.written())
-                optimizer._scheduled = [group for group in optimizer._groups if group.schedule is not None]
-
-        return write
-
-    def _counter(self) -> Callable[[], int]:
-        owner = weakref.ref(self)
-        return lambda: 0 if (optimizer := owner()) is None else optimizer.steps
+            self._engine.bind(grads)
+        self._engine.settle()
 
     def step(self, grads: Any = None, **options: Unpack[StepOptions]) -> None:
         """One step, in place, in one pass over memory; `max_norm` and `skip_nonfinite` read the gradients once before.
@@ -156,14 +76,14 @@ class Optimizer:
         Raises TypeError or ValueError, with nothing written and no step counted, where an argument is not that.
         """
         # Every step passes here: what is rare is left to others.
-        bound = self._options.overridden(options, StepOptions) if options else self._options.bound
-        if self._scheduled or self._parts.done:
-            self._parts.refuse("step")
-            self._follow_schedules()
+        engine = self._engine
+        bound = engine.options.overridden(options, StepOptions) if options else engine.options.bound
+        if engine.scheduled or engine.parts.done:
+            engine.begin("step")
         if grads is not None and grads.__class__ is not ndarray:
             grads = self._unwrapped(grads)
-        if not self._plan.step(grads, bound) and not self._plan.step(self._converted(grads, bound.zero_grad), bound):
-            raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
+        if not engine.plan.step(grads, bound):
+            engine.step_converted(grads, bound)
 
     def step_part(
         self,
@@ -185,24 +105,18 @@ class Optimizer:
         `skip_nonfinite` is on: they need all gradients at once.
         """
         for name in ("max_norm", "skip_nonfinite"):
-            if self._options[name]:
+            if self.options[name]:
                 raise ValueError(
-                    f"{name}: got {self._options[name]!r}, which needs all gradients at once, expected a step without it"
+                    f"{name}: got {self.options[name]!r}, which needs all gradients at once, expected a step without it"
                 )
-        bound = self._options.overridden(options, PartOptions)
-        self._parts.step(tensor, grad, begin, end, bound, self._follow_schedules)
+        self._engine.step_part(tensor, grad, begin, end, self.options.overridden(options, PartOptions))
 
     def end_step(self) -> None:
         """Ends a step in parts in which some tensors had no gradient.
 
         ValueError where a tensor has had its part in part, or where no step is open.
         """
-        self._parts.end()
-
-    def _follow_schedules(self) -> None:
-        rates = [group.scheduled_lr() for group in self._scheduled]
-        for group, rate in zip(self._scheduled, rates, strict=True):
-            group.assign({"lr": rate})
+        self._engine.parts.end()
 
     def _unwrapped(self, grads: Any) -> Any:
         """What the plan takes as it is: of a dict a list in the order of the tensors, where the names fit; a buffer's data."""
@@ -216,18 +130,10 @@ class Optimizer:
             return grads
         return ordered if len(ordered) == len(grads) else grads
 
-    def _converted(self, grads: Any, written: bool) -> list[buffers.Array | None]:
-        """`grads` as a list of ndarrays for the plan; raises where something about them is wrong."""
-        if grads is None:
-            if self._bound is None:
-                raise ValueError("grads: got None, expected gradients, since none were bound when the optimizer was built")
-            grads = self._bound
-        return read_gradients(grads, self._tensors, written=written)
-
     @property
     def groups(self) -> tuple[Group, ...]:
         """The groups; `opt.groups[0]["lr"] = 1e-4` holds from the next step on."""
-        return tuple(self._groups)
+        return self._engine.groups
 
     @property
     def state(self) -> States:
@@ -237,12 +143,12 @@ class Optimizer:
     @property
     def steps(self) -> int:
         """Completed steps of the optimizer.  `opt.state[i]["step"]` counts those that a tensor had a gradient for."""
-        return self._plan.completed
+        return self._engine.plan.completed
 
     @property
     def skipped_steps(self) -> int:
         """Steps that `skip_nonfinite` skipped; they do not count in `steps`."""
-        return self._plan.skipped
+        return self._engine.plan.skipped
 
     @property
     def grad_norm(self) -> float | None:
@@ -250,12 +156,12 @@ class Optimizer:
 
         None where neither `max_norm` nor `skip_nonfinite` was on, since nothing measured it then.
         """
-        return self._plan.grad_norm
+        return self._engine.plan.grad_norm
 
     @property
     def options(self) -> Options:
         """The stages that hold for all tensors; `opt.options["max_norm"] = 0.5` holds from the next step on."""
-        return self._options
+        return self._engine.options
 
     @property
     def ema_params(self) -> Any:
@@ -263,7 +169,7 @@ class Optimizer:
 
         The arrays are live; before a parameter's first step its average is the parameter as it came.
         """
-        averages = [buffers.given(tensor.ema) for tensor in self._tensors]
+        averages = [buffers.given(tensor.ema) for tensor in self._engine.tensors]
         if averages[0] is None:
             return None
         if self._shape is dict:
@@ -273,16 +179,16 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate of all groups; ValueError on reading where they differ.  Setting it sets it in each."""
-        rates = {group.number() for group in self._groups}
+        rates = {group.number() for group in self._engine.groups}
         if len(rates) != 1:
             raise ValueError(f"lr: the groups have different ones ({sorted(rates)}); read opt.groups[i]['lr']")
         return float(rates.pop())
 
     @lr.setter
     def lr(self, value: Any) -> None:
-        for group in self._groups:
+        for group in self._engine.groups:
             group.accept({"lr": value})
-        for group in self._groups:
+        for group in self._engine.groups:
             group["lr"] = value
 
     def traffic(self) -> dict[str, dict[str, int]]:
@@ -291,7 +197,7 @@ class Optimizer:
         `{"params": {"read": ..., "write": ...}, "grads": ..., "exp_avg": ..., "master": ..., "total": ...}`.  Gradients are
         counted in the dtype of those that are bound, else in that of their parameters.
         """
-        return traffic(self)
+        return traffic(self._engine)
 
     def reset_masters(self) -> None:
         """Takes the parameters as they are for their masters: to be called after writing to them where `master` keeps something.
@@ -299,8 +205,8 @@ class Optimizer:
         Without it the next step goes on from the float32 copy and overwrites what was written; or, with 24 or 32 bits, from what was
         written and the old correction, which is up to half a unit in the parameter's last place.
         """
-        self._parts.refuse("reset_masters")
-        for tensor in self._tensors:
+        self._engine.parts.refuse("reset_masters")
+        for tensor in self._engine.tensors:
             tensor.reset_master()
 
     def state_dict(self) -> dict[str, Any]:
@@ -312,8 +218,8 @@ class Optimizer:
         are such.  What is kept in a storage format is a dict of its raw arrays.  The arrays are copies.  A schedule is code and not kept: its
         latest `lr` is, and under `"schedule"` what its own `state_dict` gives, where it has one (`schedules.ReduceOnPlateau`).  Not to be called while another thread steps.
         """
-        self._parts.refuse("state_dict")
-        return snapshot(self)
+        self._engine.parts.refuse("state_dict")
+        return snapshot(self._engine)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copies a snapshot of `state_dict` into this optimizer's state, masters, averages, counts, seed, groups and options.
@@ -323,8 +229,8 @@ class Optimizer:
         or ValueError, with nothing changed, where the snapshot is of another rule, of other formats, or of other tensors or
         groups in number, shape or dtype.
         """
-        self._parts.refuse("load_state_dict")
-        load(self, state_dict)
+        self._engine.parts.refuse("load_state_dict")
+        load(self._engine, state_dict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes `state_dict()` to a safetensors file, whole or not at all; needs `pip install "fastopt[checkpoints]"`.
@@ -332,9 +238,11 @@ class Optimizer:
         The parameters are the caller's to save.  A file that is there is replaced when the new one is on the disk.  Raises OSError where
         that fails, with the old file as it was, and TypeError where `path` is not one.
         """
-        from ._engine.checkpoints import save
+        from ._engine.checkpoints import Target
 
-        save(self, path)
+        self._engine.parts.refuse("save")
+        target = Target(path)
+        target.write(self.state_dict())
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Takes on what `save` wrote; with the parameters as they were then, the next steps have the same bits.
@@ -342,9 +250,11 @@ class Optimizer:
         Raises OSError where the file cannot be read, and ValueError, with nothing changed, where it is not one of `save` for such an
         optimizer.
         """
-        from ._engine.checkpoints import load as load_file
+        from ._engine.checkpoints import reading
 
-        load_file(self, path)
+        self._engine.parts.refuse("load")
+        with reading(path) as state_dict:
+            self.load_state_dict(state_dict)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and not hasattr(type(self), name):
@@ -355,7 +265,15 @@ class Optimizer:
         raise TypeError(f"{type(self).__name__}: it holds pointers and cannot be pickled or copied; use state_dict()")
 
     def __repr__(self) -> str:
-        elements = sum(tensor.param.size for tensor in self._tensors)
-        groups = "".join(f"\n  {group!r}" for group in self._groups)
-        formats = "".join(f", {name}={value!r}" for name, value in self._formats().items() if value is not None)
-        return f"{type(self).__name__}({len(self._tensors)} tensors, {elements} elements, {self.steps} steps{formats}){groups}"
+        elements = sum(tensor.param.size for tensor in self._engine.tensors)
+        groups = "".join(f"\n  {group!r}" for group in self._engine.groups)
+        formats = self._engine.formats
+        words = "".join(f", {name}={value!r}" for name, value in vars(formats).items() if value is not None)
+        return (
+            f"{type(self).__name__}({len(self._engine.tensors)} tensors, {elements} elements, {self.steps} steps{words}){groups}"
+        )
+
+
+def engine_of(optimizer: Optimizer) -> Engine:
+    """What an optimizer drives; for the rest of fastopt, which reads no private names of it."""
+    return optimizer._engine

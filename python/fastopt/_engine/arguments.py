@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .._arrays import buffers
 from ..rules import Rule
 from ..rules.words import describe
+from .groups import Group
 from .tensors import Tensor
 
-__all__ = ["bind_arguments", "for_each", "read_gradients", "read_groups"]
+__all__ = ["bind_arguments", "check_memory", "for_each", "named", "read_gradients", "read_tensors", "take_copies"]
 
 Entry = tuple[Any, str, "str | None"]
 """An array, its name in messages and, where it came in a dict, the caller's name for it."""
@@ -46,6 +47,37 @@ def read_groups(params: Any, rule: Rule) -> Iterator[tuple[str, list[Entry], dic
     yield "", named(params, "params"), {}
 
 
+def read_tensors(params: Any, rule: Rule, values: Mapping[str, Any], state_dtype: str | None) -> tuple[list[Tensor], list[Group]]:
+    """The parameters and the groups that they came in, in the caller's order, checked one by one; no state is made yet."""
+    tensors: list[Tensor] = []
+    groups: list[Group] = []
+    offset = 0
+    for index, (name, entries, overrides) in enumerate(read_groups(params, rule)):
+        for array, label, key in entries:
+            tensors.append(Tensor(buffers.check_parameter(array, label), label, key, index, offset))
+            offset += tensors[-1].padded
+        groups.append(Group.read(rule, [array for array, _, _ in entries], {**values, **overrides}, name, state_dtype))
+    keys = [tensor.key for tensor in tensors if tensor.key is not None]
+    for i, key in enumerate(keys):
+        if key in keys[:i]:
+            raise ValueError(f"params: got the name {key!r} twice, expected different names")
+    return tensors, groups
+
+
+def take_copies(copy_to: Any, tensors: list[Tensor]) -> None:
+    """Gives each tensor the array that takes copies of it, if there is one."""
+    if copy_to is not None:
+        for tensor, (value, name) in zip(tensors, for_each(copy_to, "copy_to", tensors, "for no copy"), strict=True):
+            tensor.take_copy(value, name)
+
+
+def check_memory(tensors: list[Tensor]) -> None:
+    """ValueError if the tensors are not all on one device, or share memory."""
+    for tensor in tensors:
+        buffers.check_place(tensor.param, tensor.name, tensors[0].param, tensors[0].name)
+    buffers.check_disjoint([entry for tensor in tensors for entry in tensor.arrays()])
+
+
 def named(arrays: Any, name: str) -> list[Entry]:
     """Each array with its name in messages and, in a dict, the caller's name for it."""
     if isinstance(arrays, Mapping):
@@ -66,7 +98,7 @@ def named(arrays: Any, name: str) -> list[Entry]:
     return entries
 
 
-def for_each(values: Any, name: str, tensors: list[Tensor], without: str) -> list[tuple[Any, str]]:
+def for_each(values: Any, name: str, tensors: Sequence[Tensor], without: str) -> list[tuple[Any, str]]:
     """One of `values` for each tensor, with its name in messages; they come as the parameters did."""
     names = [tensor.name.replace("params", name, 1) for tensor in tensors]
     if isinstance(values, Mapping):
@@ -91,7 +123,7 @@ def for_each(values: Any, name: str, tensors: list[Tensor], without: str) -> lis
     raise TypeError(f"{name}: got {describe(values)}, expected an array, a list or a dict of arrays")
 
 
-def read_gradients(grads: Any, tensors: list[Tensor], *, written: bool) -> list[buffers.Array | None]:
+def read_gradients(grads: Any, tensors: Sequence[Tensor], *, written: bool) -> list[buffers.Array | None]:
     """`grads` as a list of ndarrays for the plan; raises where something about them is wrong."""
     named_values = for_each(grads, "grads", tensors, "to leave the parameter alone")
     names = [name for _, name in named_values]

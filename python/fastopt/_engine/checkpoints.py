@@ -14,18 +14,15 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from .._arrays.buffers import Array
 from ..rules.words import describe, shown
 
-if TYPE_CHECKING:
-    from ..optimizer import Optimizer
-
-__all__ = ["load", "save"]
+__all__ = ["Target", "reading"]
 
 VERSION = 1
 DTYPES = {"F64": "float64", "F32": "float32", "U32": "uint32", "U16": "uint16", "I16": "int16", "U8": "uint8", "I8": "int8"}
@@ -35,31 +32,37 @@ TENSOR = "tensor"
 """The only key of what stands in the JSON for an array."""
 
 
-def save(optimizer: Optimizer, path: str | os.PathLike[str]) -> None:
-    """`Optimizer.save`: a file that is there is replaced when the new one is on the disk, and keeps its permissions.
+class Target:
+    """A file to be written.  All that can be known to be wrong with its path is said at once, before state is copied for it.
 
-    A symbolic link stays, and the file that it points to is replaced.
+    A file that exists is replaced when the new one is on the disk, and keeps its permissions.  A symbolic link stays, and the file that
+    it points to is replaced.
     """
-    file = named(path)
-    optimizer._parts.refuse("save")
-    require_safetensors()
-    permissions = check_target(file)
-    tensors: dict[str, Array] = {}
-    document = {"version": VERSION, "state_dict": flattened(optimizer.state_dict(), "", tensors)}
-    write(os.path.realpath(file), tensors, {"fastopt": json.dumps(document)}, permissions)
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        file = named(path)
+        require_safetensors()
+        self._permissions = check_target(file)
+        self._file = os.path.realpath(file)
+
+    def write(self, state_dict: Mapping[str, Any]) -> None:
+        """OSError if the file cannot be written, with the old one as it was; ValueError or TypeError for what it cannot hold."""
+        tensors: dict[str, Array] = {}
+        document = {"version": VERSION, "state_dict": flattened(state_dict, "", tensors)}
+        write(self._file, tensors, {"fastopt": json.dumps(document)}, self._permissions)
 
 
-def load(optimizer: Optimizer, path: str | os.PathLike[str]) -> None:
-    """`Optimizer.load`: whatever is wrong with the file is a ValueError that begins with the path."""
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """The nest in a file, and a place to take it on: whatever is wrong with it there is a ValueError that begins with the path."""
     file = named(path)
-    optimizer._parts.refuse("load")
     require_safetensors()
     check_source(file)
     try:
-        optimizer.load_state_dict(read(file))
+        yield read(file)
     except RecursionError:
         raise ValueError(f"{file}: got JSON that is nested too deeply, expected a checkpoint of Optimizer.save") from None
-    except (TypeError, ValueError) as error:  # of what the file says: the caller's types are right
+    except (TypeError, ValueError) as error:  # about what the file says: the caller's types are right
         raise ValueError(f"{file}: {error}") from error
 
 
@@ -147,7 +150,7 @@ def checked_float(value: float, place: str) -> float:
 
 
 def write(file: str, tensors: dict[str, Array], metadata: dict[str, str], permissions: int | None) -> None:
-    """Under another name in the same folder; when all of it is on the disk it takes the place of `file`."""
+    """Writes under another name in the same folder; when all of it is on the disk it takes the place of `file`."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 

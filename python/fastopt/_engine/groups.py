@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,16 +32,31 @@ class Group(MutableMapping[str, Any]):
     GPU it may be an array of one element there, float32 or float64, which each step reads.
     """
 
-    def __init__(self, rule: Rule, params: list[Any], values: Mapping[str, Any], name: str, state_dtype: str | None) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        params: Sequence[Any],
+        values: Mapping[str, Any],
+        schedule: Schedule | None = None,
+        state_dtype: str | None = None,
+    ) -> None:
+        """`values` have been checked; `Group.read` checks."""
         self.rule = rule
         self.state_dtype = state_dtype
         self.params = tuple(params)
+        self.schedule = schedule
+        self.slots = rule.variant(values).slots
+        self._values = dict(values)
         self._lock = threading.RLock()  # of a change: it reads the values, and writes them with some replaced
         self._write: Callable[[Group], None] = lambda group: None
         self._steps: Callable[[], int] = lambda: 0
+
+    @classmethod
+    def read(cls, rule: Rule, params: Sequence[Any], given: Mapping[str, Any], name: str, state_dtype: str | None) -> Group:
+        """A group with the caller's values; TypeError or ValueError, beginning with `name`, where one is not as expected."""
         with naming(name):
-            self._values, self.schedule = self._check(values)
-        self.slots = rule.variant(self._values).slots
+            values, schedule = checked(given, rule, params, state_dtype, 0)
+        return cls(rule, params, values, schedule, state_dtype)
 
     def attach(self, write: Callable[[Group], None], steps: Callable[[], int]) -> None:
         """Calls `write` now and after each change; `steps` counts for the schedule."""
@@ -50,7 +65,7 @@ class Group(MutableMapping[str, Any]):
 
     def initial(self, slot: str) -> float:
         """The first value of a state array."""
-        return float(self.rule.evaluate(self.rule.slot(slot).initial, self._values))
+        return float(self.rule.evaluate(self.rule.slot(slot).initial, self.hyperparameters()))
 
     def hyperparameters(self) -> dict[str, Any]:
         """A copy of the present values; an lr on a GPU is read to the host."""
@@ -82,13 +97,13 @@ class Group(MutableMapping[str, Any]):
         for key in values:
             if key not in self._values:
                 raise TypeError(f"{key}: {self.rule.name} has no such hyperparameter; it has {', '.join(self._values)}")
-        checked, schedule = self._check(self._values | dict(values))
-        missing = [name for name in self.rule.variant(checked).slots if name not in self.slots]
+        accepted, schedule = checked(self._values | dict(values), self.rule, self.params, self.state_dtype, self._steps())
+        missing = [name for name in self.rule.variant(accepted).slots if name not in self.slots]
         if missing:
             raise ValueError(
                 f"{self.rule.name}: these values need the state {missing[0]!r}, which the optimizer was built without"
             )
-        return checked, schedule
+        return accepted, schedule
 
     def assign(self, values: Mapping[str, Any]) -> None:
         """Takes on values that have been checked."""
@@ -110,32 +125,13 @@ class Group(MutableMapping[str, Any]):
         if "params" in values:
             raise TypeError("params: a group's arrays are fixed when the optimizer is built")
         with self._lock:
-            checked, schedule = self.accept(values)
-            for slot in self.rule.slots:
-                if self.rule.evaluate(slot.initial, checked) != self.rule.evaluate(slot.initial, self._values):
-                    raise ValueError(f"{slot.initial}: it acts when the optimizer is built and cannot be changed afterwards")
+            accepted, schedule = self.accept(values)
+            for name in self.rule.frozen:
+                if accepted[name] != self._values[name]:
+                    raise ValueError(f"{name}: it acts when the optimizer is built and cannot be changed afterwards")
             if "lr" in values:
                 self.schedule = schedule
-            self.assign(checked)
-
-    def _check(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Schedule | None]:
-        lr = values["lr"]
-        if is_on_device(lr):
-            self._check_device_lr(lr)
-            return {**self._check({**values, "lr": 0.0})[0], "lr": lr}, None
-        schedule = lr if callable(lr) else None
-        if schedule is not None:
-            values = {**values, "lr": one_number(schedule(self._steps()), "lr")}
-        return self.rule.check(with_variance_floor(values, self.state_dtype)), schedule
-
-    def _check_device_lr(self, lr: Any) -> None:
-        array = buffers.as_array(lr, "lr")
-        param = buffers.as_array(self.params[0], "params")
-        if buffers.dtype_name(array) not in ("float32", "float64") or array.size != 1:
-            raise ValueError(f"lr: got {describe(array)}, expected one number of float32 or float64")
-        buffers.check_place(array, "lr", param, "the group's first parameter")
-        buffers.check_layout(array, "lr")
-        buffers.check_writable(array, "lr")  # a snapshot's goes there
+            self.assign(accepted)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.update({key: value})
@@ -156,3 +152,28 @@ class Group(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         values = ", ".join(f"{key}={value!r}" for key, value in self._values.items())
         return f"Group({len(self.params)} params, {values})"
+
+
+def checked(
+    values: Mapping[str, Any], rule: Rule, params: Sequence[Any], state_dtype: str | None, steps: int
+) -> tuple[dict[str, Any], Schedule | None]:
+    """A full set of hyperparameters, checked, and the schedule if `lr` is one: then with its lr after `steps` steps."""
+    lr = values["lr"]
+    if is_on_device(lr):
+        check_device_lr(lr, params)
+        return {**checked({**values, "lr": 0.0}, rule, params, state_dtype, steps)[0], "lr": lr}, None
+    schedule = lr if callable(lr) else None
+    if schedule is not None:
+        values = {**values, "lr": one_number(schedule(steps), "lr")}
+    return rule.check(with_variance_floor(values, state_dtype)), schedule
+
+
+def check_device_lr(lr: Any, params: Sequence[Any]) -> None:
+    """TypeError or ValueError for an array that a step on the parameters' GPU cannot read its lr from."""
+    array = buffers.as_array(lr, "lr")
+    param = buffers.as_array(params[0], "params")
+    if buffers.dtype_name(array) not in ("float32", "float64") or array.size != 1:
+        raise ValueError(f"lr: got {describe(array)}, expected one number of float32 or float64")
+    buffers.check_place(array, "lr", param, "the group's first parameter")
+    buffers.check_layout(array, "lr")
+    buffers.check_writable(array, "lr")  # a snapshot's goes there

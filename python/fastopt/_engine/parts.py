@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ class Part:
 class Parts:
     """What a step in parts has done so far.  Calls from several threads go one after the other."""
 
-    def __init__(self, tensors: list[Tensor], plan: Plan) -> None:
+    def __init__(self, tensors: Sequence[Tensor], plan: Plan) -> None:
         self._tensors = tensors
         self._plan = plan
         self._lock = threading.RLock()

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .. import _core
 from .._arrays import buffers
 from ..rules import Rule
+from .tensors import Tensor
 
 if TYPE_CHECKING:
     from .._cuda.plan import CudaPlan
 
-__all__ = ["Plan", "make_plan", "settle", "write_group"]
+__all__ = ["Plan", "Progress", "fresh", "make_plan", "settle", "write_group"]
 
 Plan: TypeAlias = "_core.Plan | CudaPlan"
 
-
 Progress: TypeAlias = "list[tuple[int, list[float]]]"
-"""Of each tensor its completed steps and the scalars that its rule carries."""
+"""For each tensor its completed steps and the scalars that its rule carries."""
 
 
-def make_plan(rule: Rule, rows: list[dict[str, Any]], groups: int, seed: int, progress: Progress) -> Plan:
-    """The extension's for arrays on the CPU, else that of `fastopt._cuda`; `rows` are `Tensor.row`s."""
-    if isinstance(rows[0]["param"][0], buffers.DeviceArray):
+def fresh(rule: Rule, tensors: Sequence[Tensor]) -> Progress:
+    """No steps yet."""
+    return [(0, [scalar.initial for scalar in rule.running]) for _ in tensors]
+
+
+def make_plan(rule: Rule, tensors: Sequence[Tensor], groups: int, seed: int, progress: Progress) -> Plan:
+    """The extension's plan for arrays on the CPU, else `_cuda`'s."""
+    slots = [slot.name for slot in rule.slots]
+    rows = [tensor.row(slots) for tensor in tensors]
+    if isinstance(tensors[0].param, buffers.DeviceArray):
         from .._cuda.plan import CudaPlan
 
         return CudaPlan(rule, rows, groups, seed, progress)

@@ -9,12 +9,12 @@ import numpy as np
 
 from .._arrays import buffers
 from .._arrays.memory import BLOCK
-from .._storage.formats import param_format, state_format
+from .._storage.formats import Formats, param_format, state_format
 from .._storage.stored import Stored, stored
 from ..rules import Slot
 from .groups import Group
 
-__all__ = ["Tensor", "check_storage"]
+__all__ = ["CORRECTIONS", "MASTER", "Tensor", "check_formats"]
 
 CORRECTIONS = {"24bit": np.int8, "32bit": np.int16, "float32": np.float32}
 MASTER = "master"
@@ -23,10 +23,11 @@ MASTER = "master"
 class Tensor:
     """One parameter: its view, its names, its arrays."""
 
-    def __init__(self, param: buffers.Array, name: str, key: str | None, group: int) -> None:
+    def __init__(self, param: buffers.Array, name: str, key: str | None = None, group: int = 0, offset: int = 0) -> None:
         self.name = name  # in messages
         self.key = key  # the caller's, in a dict
         self.group = group
+        self.offset = offset  # elements of the tensors before it, padded to blocks
         self.param = param
         self.dtype = buffers.dtype_name(self.param)
         self.state: dict[str, buffers.Array | Stored] = {}
@@ -48,17 +49,18 @@ class Tensor:
             self.copy, self.copy_dtype = buffers.check_copy(value, name, self.param, self.name)
             self.copy_name = name
 
-    def allocate(self, group: Group, *, average: bool, state_dtype: str | None, master: str | None) -> None:
+    def allocate(self, group: Group, formats: Formats, *, average: bool) -> None:
+        """Makes its state, in the group's slots, and its master and average if they are asked for."""
         for slot in group.slots:
-            format = state_format(state_dtype, group.rule.slot(slot))
+            format = state_format(formats.state_dtype, group.rule.slot(slot))
             initial = group.initial(slot)
             if format is not None:
                 self.state[slot] = stored(format, self.param, initial)
             else:
                 self.state[slot] = buffers.full_like(self.param, initial, self.arithmetic)
         if self.format is not None:
-            self.format, self.stochastic = param_format(self.dtype, master)
-            self.take_master(master)
+            self.format, self.stochastic = param_format(self.dtype, formats.master)
+            self.take_master(formats.master)
         if average:
             self.ema = buffers.new_like(self.param, self.arithmetic)
             self.take_values(self.ema)
@@ -101,8 +103,8 @@ class Tensor:
         entries = {**self.entries(), **({"ema": self.ema} if self.ema is not None else {})}
         return {key: value.arrays if isinstance(value, Stored) else value for key, value in entries.items()}
 
-    def row(self, slots: list[str], offset: int) -> dict[str, Any]:
-        """What the plan takes of it; `offset` counts the elements of the tensors before it, padded to blocks."""
+    def row(self, slots: list[str]) -> dict[str, Any]:
+        """What the plan takes of it; `slots` are all of the rule's."""
 
         def entry(array: buffers.Array | Stored | None) -> Any:
             return array.row() if isinstance(array, Stored) else None if array is None else (array, None, 0)
@@ -116,7 +118,7 @@ class Tensor:
             "copy": self.copy,
             "copy_dtype": self.copy_dtype,
             "group": self.group,
-            "offset": offset,
+            "offset": self.offset,
         }
 
     @property
@@ -142,11 +144,10 @@ class Tensor:
         return named
 
 
-def check_storage(
-    params: Iterable[tuple[str, str]], rule: str, slots: Iterable[Slot], state_dtype: str | None, master: str | None
-) -> None:
-    """ValueError where parameters, given by name and dtype, cannot have these formats, or state of these slots; with those that they can."""
+def check_formats(params: Iterable[tuple[str, str]], rule: str, slots: Iterable[Slot], formats: Formats) -> None:
+    """ValueError if parameters, given by name and dtype, or state of these slots cannot have these formats; it names those that they can."""
     params = list(params)
+    state_dtype, master = formats.state_dtype, formats.master
     for name, dtype in params:
         possible = ("float64",) if dtype == "float64" else ("float32", "bfloat16", "8bit")
         if state_dtype is not None and state_dtype not in possible:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .._storage.stored import Stored
-
-if TYPE_CHECKING:
-    from ..optimizer import Optimizer
+from .engine import Engine
 
 __all__ = ["traffic"]
 
 
-def traffic(optimizer: Optimizer) -> dict[str, dict[str, int]]:
+def traffic(engine: Engine) -> dict[str, dict[str, int]]:
     """`Optimizer.traffic`."""
     table: dict[str, dict[str, int]] = {"params": {"read": 0, "write": 0}, "grads": {"read": 0, "write": 0}}
 
@@ -21,9 +17,9 @@ def traffic(optimizer: Optimizer) -> dict[str, dict[str, int]]:
         row["read"] += read
         row["write"] += write
 
-    options, bound = optimizer.options, optimizer._bound
+    options, bound = engine.options, engine.bound
     sweeps = 2 if options["max_norm"] is not None or options["skip_nonfinite"] else 1
-    for i, tensor in enumerate(optimizer._tensors):
+    for i, tensor in enumerate(engine.tensors):
         grad = None if bound is None else bound[i]
         size = tensor.param.nbytes if grad is None else grad.nbytes
         add("grads", sweeps * size, size if options["zero_grad"] else 0)
@@ -31,7 +27,7 @@ def traffic(optimizer: Optimizer) -> dict[str, dict[str, int]]:
         add("params", 0 if copied else tensor.param.nbytes, tensor.param.nbytes)
         if tensor.extra is not None:
             add("master", tensor.extra.nbytes, tensor.extra.nbytes)
-        for name in optimizer.rule.variant(optimizer._groups[tensor.group].hyperparameters()).slots:
+        for name in engine.rule.variant(engine.groups[tensor.group].hyperparameters()).slots:
             array = tensor.state[name]
             arrays = list(array.arrays.values()) if isinstance(array, Stored) else [array]
             for each in arrays:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import optimizers
 from .._arrays.memory import Array
-from ..optimizer import Optimizer
+from ..optimizer import Optimizer, engine_of
 from ..rules import RULES
 from ..rules.words import describe, shown
 from ..schedules import ReduceOnPlateau
@@ -130,7 +130,7 @@ def check_stages(optimizer: Optimizer, *, stochastic: bool, bounded: bool) -> No
         raise ValueError(
             f"ema_decay: got {options['ema_decay']}, expected None with bounds, since it averages points before their projection"
         )
-    master = optimizer._formats()["master"]
+    master = engine_of(optimizer).formats.master
     if bounded and master not in (None, "stochastic"):
         raise ValueError(
             f"master: got {master!r}, expected None or 'stochastic' with bounds, since a projection does not reach the masters"

@@ -12,7 +12,7 @@ from .. import _core
 from ..rules import Hyperparameter, Slot
 from ..rules.words import shown
 
-__all__ = ["FORMATS", "STORAGE", "Format", "check_seed", "param_format", "state_format", "with_variance_floor"]
+__all__ = ["FORMATS", "STORAGE", "Format", "Formats", "check_seed", "param_format", "state_format", "with_variance_floor"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,21 @@ STORAGE: tuple[Hyperparameter, ...] = (
     Hyperparameter("seed", 0, "of stochastic rounding, where there is any: a whole number", "[0, 2^64)"),
 )
 """Arguments of every class beside its rule's hyperparameters; they hold for all groups and are fixed when it is built."""
+
+
+@dataclass(frozen=True)
+class Formats:
+    """What an optimizer keeps its state and its parameters' masters in, as its arguments name it."""
+
+    state_dtype: str | None = None
+    master: str | None = None
+
+    @staticmethod
+    def check(state_dtype: Any, master: Any) -> Formats:
+        """TypeError or ValueError for what is no choice of theirs."""
+        choices = {each.name: each for each in STORAGE}
+        return Formats(choices["state_dtype"].check(state_dtype), choices["master"].check(master))
+
 
 COMPRESSED = ("signed", "non-negative")
 RESOLUTION: Mapping[str | None, float] = {"bfloat16": 2.0**-7, "8bit": 2.0**-2}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..optimizer import engine_of
 from .arrays import Array, copy
 from .numpy_steps import STEPS, Step
 from .rows import Row
@@ -51,7 +52,7 @@ def build(row: Row, grad: Array, torch: ModuleType | None, lr: float = 1e-6) -> 
     scratch = copy(param)
     fast = row.optimizer(param, lr=lr, grads=bound)
     floor = row.optimizer(scratch, lr=lr, grads=bound)  # its arrays are overwritten with what is not an update
-    floor_step = floor._plan.floor  # type: ignore[union-attr]  # the arrays are on the CPU
+    floor_step = engine_of(floor).plan.floor  # type: ignore[union-attr]  # the arrays are on the CPU
     arms = [Arm("fastopt", fast.step, param), Arm("floor", functools.partial(floor_step, floor.options.bound), scratch)]
     if row.formats:
         param = copy(grad)

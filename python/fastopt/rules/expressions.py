@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import CodeType
 from typing import Any
 
-__all__ = ["evaluate", "power"]
+__all__ = ["evaluate", "names_in", "power"]
 
 
 def power(x: float, t: int) -> float:
@@ -41,3 +41,8 @@ def compiled(expression: str) -> CodeType:
 def evaluate(expression: str, names: Mapping[str, Any]) -> Any:
     """An expression of the table under named values."""
     return eval(compiled(expression), {**FUNCTIONS, **names})  # the expressions are the table's own
+
+
+def names_in(expression: str) -> tuple[str, ...]:
+    """The names that an expression uses, functions included."""
+    return compiled(expression).co_names

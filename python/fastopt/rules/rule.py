@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .expressions import evaluate
+from .expressions import evaluate, names_in
 from .hyperparameters import STAGES, Hyperparameter
 
 __all__ = ["Form", "Rule", "Running", "Slot", "Variant"]
@@ -98,6 +98,15 @@ class Rule:
         """The hyperparameters that only the rule reads, in the order of the C++ row."""
         shared = {"lr", *(s.name for s in STAGES)}
         return tuple(h for h in self.hyperparameters + self.options if h.name not in shared)
+
+    @functools.cached_property
+    def frozen(self) -> tuple[str, ...]:
+        """The hyperparameters that act when state is made and never again: those which only first values use."""
+        begun = {name for slot in self.slots for name in names_in(slot.initial)}
+        stepping = [*self.scalars.values(), *(variant.when for variant in self.variants)]
+        used = {name for expression in stepping for name in names_in(expression)}
+        used |= {"lr", *(stage.name for stage in STAGES)}
+        return tuple(h.name for h in self.arguments if begun & set(h.scalars) and not used & set(h.scalars))
 
     @property
     def carried(self) -> tuple[str, ...]:

@@ -51,12 +51,11 @@ def fused_in_backward(model: torch.nn.Module, optimizer: Optimizer) -> Hooks:
         )
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer: got {type(optimizer).__name__}, expected one of fastopt.torch's")
-    optimizer._check_single_steps()
     own = {param for group in optimizer.param_groups for param in group["params"]}
     params = [param for param in model.parameters() if param in own and param.requires_grad]
     if not params:
         raise ValueError("optimizer: got one that has none of the model's parameters, expected some")
-    optimizer._allocate(params)  # now: between gradients that come and go it would leave gaps in the heap
+    optimizer.prepare_single_steps(params)
     hook = hook_of(weakref.ref(optimizer))
     return Hooks([param.register_post_accumulate_grad_hook(hook) for param in params])
 

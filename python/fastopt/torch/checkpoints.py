@@ -5,54 +5,40 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from .._storage.formats import check_seed
 from ..rules.checks import check_count
 from ..rules.words import describe, naming
+from .book import Book
 from .state import STEP
 
-if TYPE_CHECKING:
-    from .optimizer import Optimizer
-
-__all__ = ["load", "own", "state_dict"]
+__all__ = ["Loaded", "as_dict", "own", "read", "state_dict"]
 
 
-def state_dict(optimizer: Optimizer) -> dict[str, Any]:
-    """`Optimizer.state_dict`."""
-    for pre_hook in optimizer._optimizer_state_dict_pre_hooks.values():
-        pre_hook(optimizer)
+def state_dict(book: Book, skipped: int) -> dict[str, Any]:
+    """`Optimizer.state_dict` without its hooks."""
     groups: list[dict[str, Any]] = []
     keys: dict[torch.Tensor, int] = {}
     group_of: dict[int, dict[str, Any]] = {}
-    for group in optimizer.param_groups:
+    for group in book.groups:
         keys.update({param: i for i, param in enumerate(group["params"], len(keys))})
         groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": [keys[p] for p in group["params"]]})
         group_of.update(dict.fromkeys(groups[-1]["params"], group))
     state = {}
-    for key, entry in optimizer.state.items():
+    for key, entry in book.state.items():
         i = keys[key] if isinstance(key, torch.Tensor) else key
         counted = isinstance(entry, dict) and STEP in entry
         state[i] = {**entry, STEP: exported(entry[STEP], group_of.get(i, {}))} if counted else entry
-    result: dict[str, Any] = {"state": state, "param_groups": groups, "fastopt": own(optimizer)}
-    for post_hook in optimizer._optimizer_state_dict_post_hooks.values():
-        replaced = post_hook(optimizer, result)
-        if replaced is not None:
-            result = replaced
-    return result
+    return {"state": state, "param_groups": groups, "fastopt": own(book, skipped)}
 
 
-def own(optimizer: Optimizer) -> dict[str, Any]:
-    """What torch's have no place for."""
-    return {
-        "state_dtype": optimizer._layout.state_dtype,
-        "master": optimizer._layout.master,
-        "options": dict(optimizer.options),
-        "seed": optimizer._seed,
-        "skipped_steps": optimizer.skipped_steps,
-    }
+def own(book: Book, skipped: int) -> dict[str, Any]:
+    """What torch's checkpoints have no place for."""
+    return {**vars(book.layout.formats), "options": dict(book.options), "seed": book.seed, "skipped_steps": skipped}
 
 
 def exported(step: Any, group: Mapping[str, Any]) -> Any:
@@ -63,22 +49,33 @@ def exported(step: Any, group: Mapping[str, Any]) -> Any:
     return step if group.get("capturable") or group.get("fused") else step.cpu()
 
 
-def load(optimizer: Optimizer, given: Any) -> None:
-    """`Optimizer.load_state_dict`: first every check, then every change."""
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint as an optimizer takes it on, checked and copied."""
+
+    state: defaultdict[Any, Any]
+    groups: list[dict[str, Any]]
+    options: dict[str, Any]
+    seed: int
+    skipped: int
+
+
+def as_dict(given: Any) -> dict[str, Any]:
+    """A copy of the outermost dict; TypeError for anything else."""
     if not isinstance(given, Mapping):
         raise TypeError(f"state_dict: got {describe(given)}, expected a dict from state_dict()")
-    given = dict(given)
-    for pre_hook in optimizer._optimizer_load_state_dict_pre_hooks.values():
-        replaced = pre_hook(optimizer, given)
-        if replaced is not None:
-            given = replaced
+    return dict(given)
+
+
+def read(book: Book, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> Loaded:
+    """Every check of `Optimizer.load_state_dict`; nothing is changed."""
     check_parts(given)
     saved = copy.deepcopy(given["param_groups"])
-    groups, values = groups_of(optimizer, saved)
+    groups, values = groups_of(book, defaults, saved)
     more = given.get("fastopt", {})
     with naming("state_dict['fastopt']"):
-        options = optimizer.options.accept(without_averages(more.get("options", {}), average=optimizer._layout.average))
-        seed = check_seed(more.get("seed", optimizer._seed))
+        options = book.options.accept(without_averages(more.get("options", {}), average=book.layout.average))
+        seed = check_seed(more.get("seed", book.seed))
         skipped = check_count(more.get("skipped_steps", 0), "skipped_steps")
     params = {
         key: (param, row)
@@ -90,15 +87,10 @@ def load(optimizer: Optimizer, given: Any) -> None:
         for key, entry in given["state"].items():
             if key in params:
                 param, row = params[key]
-                state[param] = optimizer._layout.loaded(entry, param, row, f"state_dict['state'][{key!r}]")
+                state[param] = book.layout.loaded(entry, param, row, f"state_dict['state'][{key!r}]")
             else:
                 state[key] = entry
-    optimizer.options.assign(options)
-    optimizer._seed, optimizer._skipped = seed, skipped
-    optimizer.__setstate__({"state": state, "param_groups": groups})
-    optimizer._state_seen = False  # all of it is new
-    for post_hook in optimizer._optimizer_load_state_dict_post_hooks.values():
-        post_hook(optimizer)
+    return Loaded(state, groups, options, seed, skipped)
 
 
 def check_parts(given: Mapping[str, Any]) -> None:
@@ -113,24 +105,26 @@ def check_parts(given: Mapping[str, Any]) -> None:
         )
 
 
-def groups_of(optimizer: Optimizer, saved: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def groups_of(
+    book: Book, defaults: Mapping[str, Any], saved: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The saved groups with the optimizer's parameters, and their hyperparameters, checked; ValueError, as torch's, where they do not fit."""
-    present = optimizer.param_groups
+    present = book.groups
     if len(saved) != len(present):
         raise ValueError("loaded state dict has a different number of parameter groups")
     if any(len(new["params"]) != len(old["params"]) for new, old in zip(saved, present, strict=True)):
         raise ValueError("loaded state dict contains a parameter group that doesn't match the size of optimizer's group")
     groups, values = [], []
     for i, (new, old) in enumerate(zip(saved, present, strict=True)):
-        kept = {name: old[name] for name in (*optimizer.defaults, "param_names") if name in old}
+        kept = {name: old[name] for name in (*defaults, "param_names") if name in old}
         groups.append({**kept, **new, "params": old["params"]})
         with naming(f"state_dict['param_groups'][{i}]"):
-            values.append(optimizer._check_group(groups[-1]))
+            values.append(book.check_group(groups[-1]))
     return groups, values
 
 
 def without_averages(options: Any, *, average: bool) -> Mapping[str, Any]:
-    """Options of a checkpoint; without `ema_decay` where only one of it and the optimizer has averages, which are a format."""
+    """Options of a checkpoint; without `ema_decay` if only one of it and the optimizer has averages, which are a format."""
     if not isinstance(options, Mapping):
         raise TypeError(f"options: got {describe(options)}, expected a dict")
     if (options.get("ema_decay") is not None) != average:

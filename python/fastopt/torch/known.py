@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from .arguments import number
-
-if TYPE_CHECKING:
-    from .optimizer import Optimizer
+from .book import Book
 
 __all__ = ["Known"]
 
@@ -47,12 +45,12 @@ class Known:
         except (RuntimeError, ValueError):
             return None
 
-    def changed(self, group: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    def changed(self, group: dict[str, Any], book: Book) -> dict[str, Any]:
         """The group's values, checked: with a schedule that changes `lr` alone, that alone."""
         given, lr = self._of(group), group["lr"]
         if given[-1] is self._given[-1] and isinstance(lr, (int, float)) and self._different(given) == ["lr"]:
-            return {**self.values, "lr": optimizer.rule.argument("lr").check(lr)}
-        return optimizer._check_group(group)
+            return {**self.values, "lr": book.rule.argument("lr").check(lr)}
+        return book.check_group(group)
 
 
 def is_live(value: Any) -> bool:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from .. import _core
-from .._arrays.memory import BLOCK
 from .._engine.arguments import bind_arguments
 from .._engine.options import Options, StepOptions
 from .._engine.tensors import MASTER
-from .._storage.formats import STORAGE, check_seed, with_variance_floor
+from .._storage.formats import Formats, check_seed
 from ..rules import OPTIONS, Rule
 from ..rules.words import naming
 from . import checkpoints
-from .arguments import check_flags, number
-from .binding import Member, check_copy
-from .state import EMA, Layout
+from .arguments import check_flags
+from .book import Book
+from .members import check_copy
+from .state import EMA
 from .steps import Steps
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ class Optimizer(torch.optim.Optimizer):
 
     rule: ClassVar[Rule]
     _signature: ClassVar[inspect.Signature]
-    param_groups: list[dict[str, Any]]
     grad_scale: Any  # these two are there while a GradScaler makes a step
     found_inf: Any
 
@@ -44,99 +43,73 @@ class Optimizer(torch.optim.Optimizer):
         given = bind_arguments(type(self).__name__, self._signature, args, kwargs)
         params, copies = given.pop("params"), given.pop("copy_to")
         seed = check_seed(given.pop("seed"))
-        formats = {each.name: each.check(given.pop(each.name)) for each in STORAGE if each.choices}
+        formats = Formats.check(given.pop("state_dtype"), given.pop("master"))
         options = Options({option.name: given.pop(option.name) for option in OPTIONS})
-        self._set_up(formats, options, seed)
+        self._open(Book(self.rule, formats, options, seed))
         check_flags(given)
         self._step_supports_amp_scaling = bool(given.get("fused"))
-        self._copies: dict[torch.Tensor, torch.Tensor] = {}
         super().__init__(params, given)
-        self._state_seen = False
-        self._copies = self._checked_copies(copies)
+        self._book.seen = False
+        self._book.copies = self._checked_copies(copies)
 
-    def _set_up(self, formats: Mapping[str, Any], options: Options, seed: int) -> None:
-        """What is not torch's."""
-        self._layout = Layout(self.rule, formats["state_dtype"], formats["master"], average=options["ema_decay"] is not None)
-        self._names = [h.name for h in self.rule.arguments]
-        self._options, self._seed = options, seed
+    def _open(self, book: Book) -> None:
+        """Begins with a book; its steps are bound when they are taken."""
+        self._book = book
         self._skipped = 0  # before the present plans
-        self._state_seen = True
         self._forget()
 
     def _forget(self) -> None:
         """Lets the next steps bind everything anew."""
         self._steps: Steps | None = None
         self._single: dict[torch.Tensor, Steps] = {}  # of parameters that take their steps in backward
-        self._places: dict[int, Member] = {}  # of parameters by their id
+        self._book.forget()
 
-    # State.  Until somebody has asked for it, nobody can have moved or replaced what is in it, nor can autograd have kept it: a step
-    # then need not look at it, which with many small parameters is most of its time.
+    # State and groups.  They are torch's, and live in the book.
 
     @property
     def state(self) -> defaultdict[Any, Any]:
         """torch's: parameter -> dict.  Its tensors are live: what is written to them, or put in their place, acts on the next step."""
-        self._state_seen = True
-        return self._own_state
+        self._book.seen = True
+        return self._book.state
 
     @state.setter
     def state(self, value: defaultdict[Any, Any]) -> None:
-        self._state_seen = True
-        self.__dict__["state"] = value
+        self._book.seen = True
+        self._book.state = value
 
     @property
-    def _own_state(self) -> defaultdict[Any, Any]:
-        """The same for fastopt itself, which keeps nothing of it for others."""
-        state: defaultdict[Any, Any] = self.__dict__["state"]
-        return state
+    def param_groups(self) -> list[dict[str, Any]]:
+        """torch's: dicts with the parameters and hyperparameters of each group; a change acts on the next step."""
+        return self._book.groups
 
-    # Groups
+    @param_groups.setter
+    def param_groups(self, value: list[dict[str, Any]]) -> None:
+        self._book.groups = value
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """torch's; besides, everything about the group is checked before it is added."""
+        book = self._book
         if isinstance(param_group, dict):
             merged = {**self.defaults, **param_group}
-            with naming(f"param_groups[{len(self.param_groups)}]" if self.param_groups else ""):
-                values = self._check_group(merged)
+            with naming(f"param_groups[{len(book.groups)}]" if book.groups else ""):
+                values = book.check_group(merged)
             super().add_param_group(param_group)
             try:
-                named = [(f"params[{i}]", param) for i, param in enumerate(self.param_groups[-1]["params"])]
-                self._layout.check(named, values, self._layout.master)
+                named = [(f"params[{i}]", param) for i, param in enumerate(book.groups[-1]["params"])]
+                book.layout.check(named, values, book.layout.formats.master)
             except Exception:
-                self.param_groups.pop()
+                book.groups.pop()
                 raise
         else:
             super().add_param_group(param_group)  # which says what is wrong
         if self.rule.name == "Adagrad":  # whose state torch makes at once
-            self._allocate(self.param_groups[-1]["params"])
-
-    def _check_group(self, group: Mapping[str, Any]) -> dict[str, Any]:
-        """The hyperparameters of a group, checked, with tensors as numbers; but `lr` stays a tensor where it is on a GPU."""
-        check_flags(dict(group))
-        given = {name: group[name] for name in self._names}
-        lr = given["lr"]
-        if callable(lr) and not isinstance(lr, torch.Tensor):
-            raise TypeError("lr: got a callable, expected a number or a tensor; torch.optim.lr_scheduler has schedules")
-        on_gpu = isinstance(lr, torch.Tensor) and lr.is_cuda
-        values: dict[str, Any] = {}
-        for name, value in given.items():
-            with naming(name if isinstance(value, torch.Tensor) and value.numel() != 1 else ""):
-                values[name] = 0.0 if name == "lr" and on_gpu else number(value)
-        checked = self.rule.check(with_variance_floor(values, self._layout.state_dtype))
-        return {**checked, "lr": lr} if on_gpu else checked
-
-    def _allocate(self, params: list[torch.Tensor]) -> None:
-        """Makes the state of those that have none; averages and masters are taken from a parameter at its first step."""
-        for member in self._members(params):
-            if not self._own_state.get(member.param):
-                values = self._check_group(self.param_groups[member.group])
-                made = self._layout.completed({}, member.param, values, member.name)
-                self._own_state[member.param].update({key: value for key, value in made.items() if key not in (EMA, MASTER)})
+            book.allocate(book.groups[-1]["params"])
 
     def _checked_copies(self, copies: Any) -> dict[torch.Tensor, torch.Tensor]:
-        """Of `copy_to` by parameter."""
+        """The tensors of `copy_to` by parameter."""
         if copies is None:
             return {}
-        params = self._params()
+        params = self._book.params()
         copies = [copies] if isinstance(copies, torch.Tensor) else list(copies)
         if len(copies) != len(params):
             raise ValueError(f"copy_to: got {len(copies)} tensors, expected {len(params)}, one or None for each parameter")
@@ -144,34 +117,6 @@ class Optimizer(torch.optim.Optimizer):
             if value is not None:
                 check_copy(value, param, f"copy_to[{i}]")
         return {param: value for param, value in zip(params, copies, strict=True) if value is not None}
-
-    def _params(self) -> list[torch.Tensor]:
-        if len(self.param_groups) == 1:
-            only = self.param_groups[0]["params"]
-            return only if isinstance(only, list) else list(only)
-        return [param for group in self.param_groups for param in group["params"]]
-
-    def _members(self, params: list[torch.Tensor]) -> list[Member]:
-        """These parameters, all or some, with their place among all of them."""
-        if len(params) == 1 and (known := self._places.get(id(params[0]))) is not None:
-            group = self.param_groups[known.group]["params"] if known.group < len(self.param_groups) else []
-            if known.position < len(group) and group[known.position] is params[0]:
-                return [known]
-        wanted = set(map(id, params))
-        members: dict[int, Member] = {}
-        offset = 0
-        for index, group in enumerate(self.param_groups):
-            for i, param in enumerate(group["params"]):
-                if id(param) in members:
-                    name, first = name_of(group, index, i), members[id(param)].name
-                    raise ValueError(f"{name}: got a parameter that is {first} too, expected each once")
-                if id(param) in wanted:
-                    members[id(param)] = Member(param, name_of(group, index, i), index, i, offset, self._copies.get(param))
-                offset += -(-param.numel() // BLOCK) * BLOCK
-        if len(members) != len(wanted):
-            raise RuntimeError("param_groups: got a step of a parameter that is in none of the groups, expected one that is")
-        self._places.update(members)
-        return [members[id(param)] for param in params]
 
     # The step
 
@@ -194,8 +139,9 @@ class Optimizer(torch.optim.Optimizer):
 
     @torch._disable_dynamo  # torch.compile has nothing to trace here, and would warn of it
     def _step(self, options: StepOptions) -> None:
-        bound = self._options.overridden(options, StepOptions) if options else self._options.bound
-        params = self._params()
+        book = self._book
+        bound = book.options.overridden(options, StepOptions) if options else book.options.bound
+        params = book.params()
         grads, given = _core.gradients_of(params)
         if given:
             if hasattr(self, "found_inf"):
@@ -203,16 +149,24 @@ class Optimizer(torch.optim.Optimizer):
                 if amp is None:
                     return
                 bound = amp
-            if self._steps is None or not self._steps.serves(self, params, grads, given):
+            if self._steps is None or not self._steps.serves(book, params, grads, given):
                 self._skipped, self._steps = self.skipped_steps, None  # with memory that may be needed
-                self._steps = Steps(self, params, grads, self._skipped)
-            self._steps.step(grads, given, bound, seen=self._state_seen)
+                self._steps = Steps(book, params, grads, self._skipped)
+            self._steps.step(grads, given, bound, seen=book.seen)
+
+    def prepare_single_steps(self, params: list[torch.Tensor]) -> None:
+        """Makes the state of parameters that `step_parameter` is to step: between gradients that come and go it would leave gaps in the heap.
+
+        RuntimeError with `max_norm` or `skip_nonfinite`, which need all gradients at once.
+        """
+        self._check_single_steps()
+        self._book.allocate(params)
 
     def _check_single_steps(self) -> None:
         for name in ("max_norm", "skip_nonfinite"):
-            if self._options[name]:
+            if self.options[name]:
                 raise RuntimeError(
-                    f"{name}: got {self._options[name]!r}, which needs all gradients at once, expected a step without it"
+                    f"{name}: got {self.options[name]!r}, which needs all gradients at once, expected a step without it"
                 )
 
     @torch._disable_dynamo
@@ -222,13 +176,14 @@ class Optimizer(torch.optim.Optimizer):
         RuntimeError with `max_norm` or `skip_nonfinite`, which need all gradients at once.
         """
         self._check_single_steps()
+        book = self._book
         if param.grad is not None:
             steps, grads = self._single.get(param), [param.grad]
-            if steps is None or not steps.serves(self, [param], grads, 1):
-                steps = self._single[param] = Steps(self, [param], grads, self.skipped_steps)
+            if steps is None or not steps.serves(book, [param], grads, 1):
+                steps = self._single[param] = Steps(book, [param], grads, self.skipped_steps)
                 # On a GPU `state` looks at the counts of the last plan that was made; others have to notice.
-                self._state_seen = self._state_seen or param.is_cuda
-            steps.step(grads, 1, self._options.bound, seen=self._state_seen)
+                book.seen = book.seen or param.is_cuda
+            steps.step(grads, 1, book.options.bound, seen=book.seen)
 
     def _unscaled(self, grads: list[torch.Tensor | None], options: StepOptions) -> _core.Options | None:
         """What `torch.amp.GradScaler` asks of a fused optimizer: None where the step is to be skipped."""
@@ -237,13 +192,13 @@ class Optimizer(torch.optim.Optimizer):
             present = [grad for grad in grads if grad is not None]
             if scale is not None:
                 torch._foreach_mul_(present, scale.double().reciprocal().float())
-            return self._options.overridden({**options, "skip_nonfinite": True}, StepOptions)
+            return self.options.overridden({**options, "skip_nonfinite": True}, StepOptions)
         if found.item():
             return None
         factor = 1.0 if scale is None else scale.double().reciprocal().float().item()
         given = options.get("grad_scale")
-        return self._options.overridden(
-            {**options, "grad_scale": factor * (self._options["grad_scale"] if given is None else given)}, StepOptions
+        return self.options.overridden(
+            {**options, "grad_scale": factor * (self.options["grad_scale"] if given is None else given)}, StepOptions
         )
 
     # What a step has seen
@@ -251,7 +206,7 @@ class Optimizer(torch.optim.Optimizer):
     @property
     def options(self) -> Options:
         """The stages that hold for all parameters; `optimizer.options["max_norm"] = 0.5` holds from the next step on."""
-        return self._options
+        return self._book.options
 
     @property
     def grad_norm(self) -> float | None:
@@ -266,13 +221,15 @@ class Optimizer(torch.optim.Optimizer):
     @property
     def ema_params(self) -> list[torch.Tensor] | None:
         """The averages of the parameters (`state[p]["ema"]`), in order: of one that had no step yet the parameter itself; None without."""
-        if not self._layout.average:
+        if not self._book.layout.average:
             return None
-        return [self.state[param].get(EMA, param.detach()) if param in self.state else param.detach() for param in self._params()]
+        return [
+            self.state[param].get(EMA, param.detach()) if param in self.state else param.detach() for param in self._book.params()
+        ]
 
     def reset_masters(self) -> None:
         """Takes 16-bit parameters as they are for their masters: to be called after writing to them where `master` keeps something."""
-        for param in self._params():
+        for param in self._book.params():
             if param in self.state:
                 self.state[param].pop(MASTER, None)
 
@@ -290,33 +247,51 @@ class Optimizer(torch.optim.Optimizer):
 
         8-bit state is in it as `Coded`, which torch's class decodes.  With the parameters, it resumes bit for bit.
         """
-        return checkpoints.state_dict(self)
+        for pre_hook in self._optimizer_state_dict_pre_hooks.values():
+            pre_hook(self)
+        self._book.seen = True  # what is handed out is live
+        result = checkpoints.state_dict(self._book, self.skipped_steps)
+        for post_hook in self._optimizer_state_dict_post_hooks.values():
+            replaced = post_hook(self, result)
+            if replaced is not None:
+                result = replaced
+        return result
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes on a checkpoint of this class, of torch's of this name, or of this one with other formats, as a copy.
 
-        State comes in the formats of this optimizer, whatever it was kept in.  Raises TypeError or ValueError, with nothing changed,
-        where it is of another rule, or of other parameters in number or shape.
+        State comes in the formats of this optimizer, whatever it was kept in.  Raises TypeError or ValueError, with nothing changed, if it is
+        of another rule, or of other parameters in number or shape.
         """
-        checkpoints.load(self, state_dict)
+        given = checkpoints.as_dict(state_dict)
+        for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
+            replaced = pre_hook(self, given)
+            if replaced is not None:
+                given = replaced
+        loaded = checkpoints.read(self._book, self.defaults, given)
+        self.options.assign(loaded.options)
+        self._book.seed, self._skipped = loaded.seed, loaded.skipped
+        self.__setstate__({"state": loaded.state, "param_groups": loaded.groups})
+        self._book.seen = False  # all of it is new
+        for post_hook in self._optimizer_load_state_dict_post_hooks.values():
+            post_hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "fastopt": checkpoints.own(self), "copies": list(self._copies.items())}
+        own = checkpoints.own(self._book, self.skipped_steps)
+        return {**super().__getstate__(), "fastopt": own, "copies": list(self._book.copies.items())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({name: value for name, value in state.items() if name not in ("fastopt", "copies")})
-        if "fastopt" in state:  # else it is a part of the state, as torch's load_state_dict sets it
-            own = state["fastopt"]
-            self._set_up(own, Options(own["options"]), own["seed"])
-            self._copies = dict(state["copies"])
+        state = dict(state)
+        whole = "fastopt" in state  # else it is a part of the state, as torch's load_state_dict sets it
+        if whole:
+            own = state.pop("fastopt")
+            self._open(Book(self.rule, Formats(own["state_dtype"], own["master"]), Options(own["options"]), own["seed"]))
+            self._book.copies = dict(state.pop("copies"))
             self._skipped = own["skipped_steps"]
+        for name in ("state", "param_groups"):
+            if name in state:
+                setattr(self, name, state.pop(name))
+        super().__setstate__(state)
+        if whole:
             self._step_supports_amp_scaling = bool(self.defaults.get("fused"))
         self._forget()
-
-
-def name_of(group: Mapping[str, Any], index: int, i: int) -> str:
-    """Of a group's parameter in messages."""
-    names = group.get("param_names")  # which a checkpoint may have brought
-    if isinstance(names, list) and i < len(names):
-        return f"parameter {names[i]!r}"
-    return f"param_groups[{index}]['params'][{i}]"

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from .._engine.tensors import CORRECTIONS, MASTER, Tensor, check_storage
-from .._storage.formats import FORMATS, Format, param_format, state_format
+from .._engine.tensors import CORRECTIONS, MASTER, Tensor, check_formats
+from .._storage.formats import FORMATS, Format, Formats, param_format, state_format
 from .._storage.stored import Stored
 from ..rules import Rule
 from ..rules.words import describe, naming
@@ -27,30 +27,29 @@ class Layout:
     """What entries of one optimizer hold."""
 
     rule: Rule
-    state_dtype: str | None
-    master: str | None
+    formats: Formats
     average: bool
 
     def counts(self, values: Mapping[str, Any]) -> bool:
         """Whether an entry has its count of steps.  torch's SGD has none; of these only the first step of dampened momentum differs."""
-        if self.rule.name != "SGD" or self.average or self.master or values["dampening"] > 0:
+        if self.rule.name != "SGD" or self.average or self.formats.master or values["dampening"] > 0:
             return True
-        return self.state_dtype not in (None, "float32", "float64")
+        return self.formats.state_dtype not in (None, "float32", "float64")
 
     def keys(self, groups: Iterable[Mapping[str, Any]]) -> list[str]:
         """All that a step with these hyperparameters has to do with in entries."""
         slots = dict.fromkeys(slot for values in groups for slot in self.rule.variant(values).slots)
         counts = any(self.counts(values) for values in groups)
-        return [*[STEP] * counts, *self.rule.carried, *slots, *[EMA] * self.average, *[MASTER] * (self.master in MASTERS)]
+        return [*[STEP] * counts, *self.rule.carried, *slots, *[EMA] * self.average, *[MASTER] * (self.formats.master in MASTERS)]
 
     def check(self, params: Iterable[tuple[str, torch.Tensor]], values: Mapping[str, Any], master: str | None) -> None:
-        """ValueError where parameters, given with their names, cannot have state or masters in these formats."""
+        """ValueError if parameters, given with their names, cannot have state or masters in these formats."""
         slots = [self.rule.slot(name) for name in self.rule.variant(values).slots]
         named = [(name, str(param.dtype).removeprefix("torch.")) for name, param in params]
-        check_storage(named, self.rule.name, slots, self.state_dtype, master)
+        check_formats(named, self.rule.name, slots, Formats(self.formats.state_dtype, master))
 
     def format(self, slot: str) -> Format | None:
-        return state_format(self.state_dtype, self.rule.slot(slot))
+        return state_format(self.formats.state_dtype, self.rule.slot(slot))
 
     def completed(self, entry: Mapping[str, Any], param: torch.Tensor, values: Mapping[str, Any], name: str) -> dict[str, Any]:
         """The entry's tensors as a step with these hyperparameters takes them: those that will do as they are, the others anew."""
@@ -87,7 +86,7 @@ class Layout:
 
     def has_extra(self, param: torch.Tensor) -> bool:
         """Whether a master is kept beside the parameter."""
-        return self.master in MASTERS and param.dtype in (torch.bfloat16, torch.float16)
+        return self.formats.master in MASTERS and param.dtype in (torch.bfloat16, torch.float16)
 
     def fits(self, value: Any, slot: str, param: torch.Tensor) -> bool:
         format = self.format(slot)
@@ -127,11 +126,11 @@ class Layout:
 
     def master_of(self, value: Any, param: torch.Tensor, name: str) -> torch.Tensor:
         """The master beside the parameter; without one yet, that of the parameter as it is."""
-        dtype = MASTERS[str(self.master)]
+        dtype = MASTERS[str(self.formats.master)]
         if value is None:
             return copied(param, param, dtype, name) if dtype == torch.float32 else like(param, dtype)
         if not isinstance(value, torch.Tensor) or value.dtype != dtype:
-            raise ValueError(f"{name}: {MASTER}: got {words(value)}, expected {dtype} of master={self.master!r}")
+            raise ValueError(f"{name}: {MASTER}: got {words(value)}, expected {dtype} of master={self.formats.master!r}")
         return value if is_plain(value, param, dtype) else copied(value, param, dtype, f"{name}: {MASTER}")
 
     def loaded(self, entry: Mapping[str, Any], param: torch.Tensor, values: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -160,15 +159,15 @@ class Layout:
             made[key] = self.taken(entry[key], key, param, name)
         return {**made, **self.completed(made, param, values, name)} if made.keys() & slots or STEP in made else made
 
-    def tensor(self, entry: Mapping[str, Any], param: torch.Tensor, name: str, group: int) -> Tensor:
+    def tensor(self, entry: Mapping[str, Any], param: torch.Tensor, name: str, group: int, offset: int) -> Tensor:
         """What the plan takes of a completed entry."""
-        made = Tensor(array_of(param, name), name, None, group)
+        made = Tensor(array_of(param, name), name, None, group, offset)
         for slot in self.rule.slots:
             value = entry.get(slot.name)
             if value is not None:
                 made.state[slot.name] = held(value, self.format(slot.name), f"{name}: {slot.name}")
         if made.format is not None:
-            made.format, made.stochastic = param_format(made.dtype, self.master)
+            made.format, made.stochastic = param_format(made.dtype, self.formats.master)
         if self.has_extra(param):
             made.extra = array_of(entry[MASTER], f"{name}: {MASTER}")
         if self.average:

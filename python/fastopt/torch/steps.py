@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
 from .. import _core
-from .binding import Bound, check_gradient, check_parameter
+from .binding import Bound
+from .book import Book
 from .known import Known
-
-if TYPE_CHECKING:
-    from .optimizer import Optimizer
+from .members import check_gradient, check_parameter
 
 __all__ = ["Steps"]
 
@@ -22,41 +21,36 @@ Gradients: TypeAlias = "list[torch.Tensor | None]"
 class Steps:
     """The plans over those of `params` that have a gradient or state, one for each device.
 
-    What holds is in the optimizer's `state` and `param_groups`, which programs write to as they like: `serves` tells whether these are
-    still what the plans were made of.
+    What holds is in the book's `state` and `groups`, which programs write to as they like: `serves` tells whether these are still what the
+    plans were made of.
     """
 
     @torch.no_grad()
-    def __init__(self, optimizer: Optimizer, params: list[torch.Tensor], grads: Gradients, skipped: int) -> None:
-        members = optimizer._members(params)
+    def __init__(self, book: Book, params: list[torch.Tensor], grads: Gradients, skipped: int) -> None:
+        members = book.members(params)
         self._groups = sorted({member.group for member in members})
         self._position = members[0].position
         self._single = len(params) == 1
-        self._sizes = self._sizes_of(optimizer)
-        values = [optimizer._check_group(optimizer.param_groups[i]) for i in self._groups]
+        self._sizes = self._sizes_of(book)
+        values = [book.check_group(book.groups[i]) for i in self._groups]
         devices: dict[torch.device, list[int]] = {}
         for i, (member, grad) in enumerate(zip(members, grads, strict=True)):
             if grad is not None:
                 check_parameter(member.param, member.name)
-                check_gradient(member.param, grad, optimizer.rule, member.name)
-            if grad is not None or optimizer._own_state.get(member.param):
+                check_gradient(member.param, grad, book.rule, member.name)
+            if grad is not None or book.state.get(member.param):
                 devices.setdefault(member.param.device, []).append(i)
         self._indices = list(devices.values())  # of each plan its parameters
         rows = {group: row for row, group in enumerate(self._groups)}
-        self._bounds = [
-            Bound(optimizer._layout, [members[i] for i in own], rows, optimizer._own_state, values, optimizer._seed, skipped)
-            for own in self._indices
-        ]
+        self._bounds = [Bound(book, [members[i] for i in own], rows, values, skipped) for own in self._indices]
         active = set(itertools.chain.from_iterable(self._indices))
         self._active = len(active)
         self._idle = [i for i in range(len(params)) if i not in active]
-        self._known = [
-            Known(optimizer.param_groups[i], each, optimizer._names) for i, each in zip(self._groups, values, strict=True)
-        ]
+        self._known = [Known(book.groups[i], each, book.names) for i, each in zip(self._groups, values, strict=True)]
         self._copies = [member.copy for member in members if member.copy is not None]
-        state = state_of(optimizer, params)
+        state = state_of(book, params)
         self._watch_params = _core.Watch(params + self._copies, {}, [])
-        self._watch = _core.Watch(params + self._copies, state, optimizer._layout.keys(values))
+        self._watch = _core.Watch(params + self._copies, state, book.layout.keys(values))
         # The watch holds no references: these do.
         entries = list(state.values())
         self._kept = [list(params), entries, [dict(entry) for entry in entries if isinstance(entry, dict)]]
@@ -69,39 +63,36 @@ class Steps:
     def grad_norm(self) -> float | None:
         return self._bounds[0].plan.grad_norm
 
-    def serves(self, optimizer: Optimizer, params: list[torch.Tensor], grads: Gradients, given: int) -> bool:
+    def serves(self, book: Book, params: list[torch.Tensor], grads: Gradients, given: int) -> bool:
         """Whether a step of `params`, of which `given` have a gradient, can be taken; hyperparameters that have changed are written.
 
         TypeError or ValueError where one is out of its range.
         """
-        if given > self._active or self._sizes_of(optimizer) != self._sizes:
+        if given > self._active or self._sizes_of(book) != self._sizes:
             return False
-        if optimizer.param_groups[self._groups[0]]["params"][self._position] is not params[0]:
+        if book.groups[self._groups[0]]["params"][self._position] is not params[0]:
             return False
         if given < len(params) and any(grads[i] is not None for i in self._idle):
             return False
         watched = params + self._copies if self._copies else params
-        if optimizer._state_seen:
-            unmoved = self._watch.holds(watched, state_of(optimizer, params))
-        else:
-            unmoved = self._watch_params.holds(watched, {})
-        return unmoved and self._follow(optimizer)
+        unmoved = self._watch.holds(watched, state_of(book, params)) if book.seen else self._watch_params.holds(watched, {})
+        return unmoved and self._follow(book)
 
-    def _sizes_of(self, optimizer: Optimizer) -> list[int]:
+    def _sizes_of(self, book: Book) -> list[int]:
         """How many parameters the groups have: with the order of all, or the position of one, it tells the group of each."""
-        groups = optimizer.param_groups
+        groups = book.groups
         return [len(group["params"]) for group in (groups[self._groups[0] :][:1] if self._single else groups)]
 
-    def _follow(self, optimizer: Optimizer) -> bool:
+    def _follow(self, book: Book) -> bool:
         """Writes changed hyperparameters to the plans; False where they ask for other state."""
         changed: list[tuple[int, Known]] = []
         for row, (i, known) in enumerate(zip(self._groups, self._known, strict=True)):
-            group = optimizer.param_groups[i]
+            group = book.groups[i]
             if not known.holds(group):
-                values = known.changed(group, optimizer)
-                if optimizer.rule.variant(values) != optimizer.rule.variant(known.values):
+                values = known.changed(group, book)
+                if book.rule.variant(values) != book.rule.variant(known.values):
                     return False
-                changed.append((row, Known(group, values, optimizer._names)))
+                changed.append((row, Known(group, values, book.names)))
         for row, known in changed:
             self._known[row] = known
             for bound in self._bounds:
@@ -125,9 +116,9 @@ class Steps:
             bound.step(some, options, whole=False, seen=seen)
 
 
-def state_of(optimizer: Optimizer, params: list[torch.Tensor]) -> dict[Any, Any]:
+def state_of(book: Book, params: list[torch.Tensor]) -> dict[Any, Any]:
     """The part of the optimizer's state that steps of `params`, all or one, look at."""
-    state: dict[Any, Any] = optimizer._own_state
+    state: dict[Any, Any] = book.state
     if len(params) > 1:
         return state
     return {params[0]: state[params[0]]} if params[0] in state else {}
