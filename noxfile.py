@@ -20,14 +20,14 @@ def cuda(session: nox.Session) -> None:
     """Compiles every kernel for CUDA that arguments can ask for; needs no GPU."""
     session.install("torch==2.13.0")  # as above
     session.install(".[test]")
-    session.run("pytest", "-m", "exhaustive", "tests/test_cuda_compile.py", *session.posargs)
+    session.run("pytest", "-m", "exhaustive", "tests/cuda/test_compile.py", *session.posargs)
 
 
 @nox.session
 def frameworks(session: nox.Session) -> None:
     """Compares the forms that the tests take for Keras' and optax' with Keras and optax themselves."""
     session.install("keras==3.15.1", "optax==0.2.8", "jax==0.10.2")
-    session.run("python", "tests/check_frameworks.py")
+    session.run("python", "-m", "tests.rules.check_frameworks")
 
 
 @nox.session
@@ -60,6 +60,6 @@ def lint(session: nox.Session) -> None:
     session.install("pre-commit", "mypy==2.4.1", "nox")
     session.install(".[cli,checkpoints]", env={"CMAKE_ARGS": "-DFASTOPT_WARNINGS_AS_ERRORS=ON"})
     session.run("mypy")
-    session.run("python", "-m", "mypy.stubtest", "fastopt._core", "--allowlist", "tests/stubtest-allowlist.txt")
+    session.run("python", "-m", "mypy.stubtest", "fastopt._core", "--allowlist", "tools/stubtest-allowlist.txt")
     session.run("python", "tools/generate.py", "--check")
     session.run("pre-commit", "run", "--all-files", "--show-diff-on-failure")

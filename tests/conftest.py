@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import fastopt
-from devices import device_fixture
 from fastopt import _core
 from fastopt._cuda import compiler
+from tests.support.devices import device_fixture
 
 __all__ = ["device_fixture"]  # the fixture `device` of all tests
 

@@ -1,0 +1,142 @@
+"""`reference_forms.py` against Keras and optax themselves, numbers and default arguments: `nox -s frameworks`.
+
+Not a test of the suite: it needs both frameworks, and what it proves changes only with their versions.
+`test_forms.py` holds fastopt to the same functions, so nothing here imports fastopt.
+
+Prints the largest relative difference of each optimizer and exits 1 if one exceeds the tolerance.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+# Under TensorFlow, Keras rounds its betas to float32 even in float64 (tf.cast of a Python number): Adam is 7e-6 off there.
+os.environ["KERAS_BACKEND"] = "jax"
+
+import jax
+import keras
+import numpy as np
+import optax
+
+from tests.support import reference_forms
+from tests.support.reference_forms import Array, State
+
+STEPS = 20
+TOLERANCE = 1e-13
+"""Roundings of float64 alone: the differences that this prints are 2e-15 and less."""
+
+KERAS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("SGD", {"learning_rate": 0.1}),
+    ("SGD", {"learning_rate": 0.1, "momentum": 0.8, "weight_decay": 0.02}),
+    ("SGD", {"learning_rate": 0.1, "momentum": 0.8, "nesterov": True}),
+    ("Adam", {"learning_rate": 0.1, "beta_1": 0.7, "beta_2": 0.8, "epsilon": 1e-2, "weight_decay": 0.02}),
+    ("Adam", {"learning_rate": 0.1, "beta_1": 0.7, "beta_2": 0.8, "epsilon": 1e-2, "amsgrad": True}),
+    ("AdamW", {"learning_rate": 0.1, "epsilon": 1e-2}),
+    ("Adamax", {"learning_rate": 0.1, "beta_1": 0.7, "beta_2": 0.8, "epsilon": 1e-2, "weight_decay": 0.02}),
+    ("Nadam", {"learning_rate": 0.1, "beta_1": 0.7, "beta_2": 0.8, "epsilon": 1e-2, "weight_decay": 0.02}),
+    ("RMSprop", {"learning_rate": 0.1, "rho": 0.7, "epsilon": 1e-2, "weight_decay": 0.02}),
+    ("RMSprop", {"learning_rate": 0.1, "rho": 0.7, "epsilon": 1e-2, "momentum": 0.8, "centered": True}),
+    ("Adagrad", {"learning_rate": 0.1, "initial_accumulator_value": 0.3, "epsilon": 1e-2, "weight_decay": 0.02}),
+    ("Adadelta", {"learning_rate": 0.1, "rho": 0.7, "epsilon": 1e-2, "weight_decay": 0.02}),
+    ("Lion", {"learning_rate": 0.1, "beta_1": 0.7, "beta_2": 0.8, "weight_decay": 0.02}),
+)
+
+OPTAX: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("sgd", {"learning_rate": 0.1}),
+    ("sgd", {"learning_rate": 0.1, "momentum": 0.8}),
+    ("sgd", {"learning_rate": 0.1, "momentum": 0.8, "nesterov": True}),
+    ("ema", {"learning_rate": 0.1, "decay": 0.8}),
+    ("ema", {"learning_rate": 0.1, "decay": 0.8, "debias": False}),
+    ("adam", {"learning_rate": 0.1, "b1": 0.7, "b2": 0.8, "eps": 1e-2, "eps_root": 1e-3}),
+    ("adamw", {"learning_rate": 0.1, "b1": 0.7, "b2": 0.8, "eps": 1e-2, "weight_decay": 0.02}),
+    ("nadam", {"learning_rate": 0.1, "b1": 0.7, "b2": 0.8, "eps": 1e-2, "eps_root": 1e-3}),
+    ("nadamw", {"learning_rate": 0.1, "b1": 0.7, "b2": 0.8, "eps": 1e-2, "weight_decay": 0.02}),
+    ("amsgrad", {"learning_rate": 0.1, "b1": 0.7, "b2": 0.8, "eps": 1e-2, "eps_root": 1e-3}),
+    ("adamax", {"learning_rate": 0.1, "b1": 0.7, "b2": 0.8, "eps": 1e-2}),
+    ("radam", {"learning_rate": 0.1, "b1": 0.7, "b2": 0.95, "eps": 1e-2, "eps_root": 1e-3}),
+    ("radam", {"learning_rate": 0.1, "b1": 0.7, "b2": 0.95, "eps": 1e-2, "threshold": 7.0}),
+    ("rmsprop", {"learning_rate": 0.1, "decay": 0.7, "eps": 1e-2}),
+    ("rmsprop", {"learning_rate": 0.1, "decay": 0.7, "eps": 1e-2, "momentum": 0.8, "centered": True}),
+    ("adagrad", {"learning_rate": 0.1, "initial_accumulator_value": 0.3, "eps": 1e-2}),
+    ("adagrad", {"learning_rate": 0.1, "initial_accumulator_value": 0.0}),
+    ("adadelta", {"learning_rate": 0.1, "rho": 0.7, "eps": 1e-2}),
+    ("adadelta", {}),
+    ("lion", {"learning_rate": 0.1, "b1": 0.7, "b2": 0.8, "weight_decay": 0.02}),
+)
+
+
+def ema(learning_rate: float, **arguments: Any) -> optax.GradientTransformation:
+    """optax has the average as a part only."""
+    return optax.chain(optax.ema(**arguments), optax.scale_by_learning_rate(learning_rate))
+
+
+def keras_path(optimizer: Any, p: Array, grads: Array) -> Iterator[Array]:
+    variable = keras.Variable(p)
+    for grad in grads:
+        optimizer.apply([keras.ops.convert_to_tensor(grad)], [variable])
+        yield keras.ops.convert_to_numpy(variable)
+
+
+def optax_path(optimizer: Any, p: Array, grads: Array) -> Iterator[Array]:
+    params = jax.numpy.asarray(p)
+    state = optimizer.init(params)
+    for grad in grads:
+        updates, state = optimizer.update(jax.numpy.asarray(grad), state, params)
+        params = optax.apply_updates(params, updates)
+        yield np.asarray(params)
+
+
+def difference(reference: Callable[..., Array], arguments: dict[str, Any], path: Callable[..., Iterator[Array]]) -> float:
+    """The largest over elements and steps, relative to where the parameter began and the way it went."""
+    rng = np.random.default_rng(0)
+    scale = 10.0 ** rng.uniform(-2, 2, 64)
+    scale[0] = 0  # no gradient: optax' Adagrad stands still
+    p, grads = rng.standard_normal(64), rng.standard_normal((STEPS, 64)) * scale
+    state: State = {}
+    expected, way, worst = p, np.abs(p), 0.0
+    for t, (grad, theirs) in enumerate(zip(grads, path(p, grads), strict=True), start=1):
+        last, expected = expected, reference(expected, grad, state, t, **arguments)
+        way = way + np.abs(expected - last)
+        assert theirs.dtype == np.float64
+        worst = max(worst, float(np.max(np.abs(theirs - expected) / way)))
+    return worst
+
+
+def other_defaults(reference: Callable[..., Array], theirs: Callable[..., Any]) -> list[str]:
+    """The arguments whose defaults are not the framework's; None and 0 both switch weight decay off."""
+    ours, peers = inspect.signature(reference).parameters, inspect.signature(theirs).parameters
+    return [name for name in ours.keys() & peers.keys() if (ours[name].default or None) != (peers[name].default or None)]
+
+
+def main() -> int:
+    jax.config.update("jax_enable_x64", True)
+    keras.config.set_floatx("float64")
+    print(f"Keras {keras.__version__}, optax {optax.__version__}, jax {jax.__version__}; tolerance {TOLERANCE:.0e}")
+    cases = [("keras", keras.optimizers, keras_path, *case) for case in KERAS]
+    cases += [("optax", optax, optax_path, *case) for case in OPTAX]
+    unproved = {name for name in vars(reference_forms) if name.startswith(("keras_", "optax_"))}
+    failed = False
+    for framework, module, path, name, arguments in cases:
+        function = f"{framework}_{name.lower()}"
+        reference = getattr(reference_forms, function)
+        theirs = ema if name == "ema" else getattr(module, name)
+        worst = difference(reference, arguments, functools.partial(path, theirs(**arguments)))
+        faults = [f"another default of {argument}" for argument in other_defaults(reference, theirs)]
+        if not worst <= TOLERANCE:  # so that a NaN is one too
+            faults.append("another formula")
+        words = ", ".join(f"{key}={value}" for key, value in arguments.items())
+        print(f"{worst:8.1e}  {framework} {name}({words})", *faults, sep="  ")
+        unproved.discard(function)
+        failed = failed or bool(faults)
+    if unproved:
+        print("without a case:", *sorted(unproved))
+    return 1 if failed or unproved else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
