@@ -14,7 +14,7 @@ import pytest
 import fastopt
 from fastopt import _core
 from fastopt.flat import BLOCK
-from fastopt.optimizer import write_group
+from fastopt._engine.plans import write_group
 from tests.support.helpers import Array, assert_same_bits, gradients
 
 N = 2**31 + 70_001

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastopt import _core
 from fastopt._storage.formats import FORMATS
-from fastopt.optimizer import write_group
+from fastopt._engine.plans import write_group
 from fastopt.rules import Rule
 from tests.support.replay_file import (
     COPIES,

@@ -85,9 +85,9 @@ def test_copies_have_copies_of_what_takes_copies() -> None:
     run(optimizer, 0, 2)
     for copied in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
         before = bits(list(optimizer._book.copies.values()))
-        assert bits(list(copied._copies.values())) == before
+        assert bits(list(copied._book.copies.values())) == before
         run(copied, 2, 3)
-        assert bits(list(copied._copies.values())) == bits([param.bfloat16() for param in params_of(copied)])
+        assert bits(list(copied._book.copies.values())) == bits([param.bfloat16() for param in params_of(copied)])
         assert bits(list(optimizer._book.copies.values())) == before
 
 
