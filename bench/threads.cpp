@@ -1,8 +1,7 @@
 // What it costs to hand a step to threads, in microseconds: fastopt's pool and OpenMP, the figures of docs/threads.md.
 //
-//   python csrc/generate.py build/generated
-//   g++ -std=c++17 -O3 -fopenmp -Icsrc -Ibuild/generated bench/threads.cpp csrc/cpu/threads.cpp csrc/cpu/processors.cpp
-//   -o build/threads build/threads pool; build/threads openmp
+//   g++ -std=c++17 -O3 -fopenmp -Iinclude -Icsrc bench/threads.cpp csrc/cpu/work/threads.cpp
+//   csrc/cpu/work/processors.cpp -o build/threads build/threads pool; build/threads openmp
 #include <time.h>
 
 #include <algorithm>
@@ -13,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "cpu/threads.h"
+#include "cpu/work/threads.h"
 #include "fastopt.h"
 
 namespace {

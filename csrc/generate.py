@@ -1,8 +1,8 @@
-"""Writes the C++ side of the table of rules: `generate.py OUTPUT_FOLDER` makes rules.h, derived.h,
-table.h and headers.h there.
+"""Writes the C++ side of the table of rules: `generate.py OUTPUT_FOLDER` makes rules.h, derived.h, table.h and headers.h there.
 
-`python/fastopt/rules` is the one place for a rule's hyperparameters, slots, variants and derived
-scalars.  The build runs this script, which needs nothing but the standard library.
+`python/fastopt/rules` is the one place for a rule's hyperparameters, slots, variants and derived scalars.  The build runs this
+script, which needs nothing but the standard library.  `generate.py OUTPUT_FOLDER ROW.py` adds the `RULE` of another file to the
+table, for tests.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from types import ModuleType
 from typing import Any
 
 KINDS = ("signed", "non-negative", "parameter", "full")
-"""Of slots, in the order of fastopt_slot_kind."""
+"""The kinds of slots, in the order of fastopt_slot_kind."""
 
 ROOT = Path(__file__).resolve().parent
+INCLUDE = ROOT.parent / "include"
 SOURCE = ROOT.parent / "python" / "fastopt" / "rules"
 BANNER = "// Made by csrc/generate.py from python/fastopt/rules; change those.\n"
 
 
-def load_rules() -> ModuleType:
-    """The package of rules by its path: the one around it needs the extension that is being built."""
-    spec = importlib.util.spec_from_file_location("rules", SOURCE / "__init__.py")
+def load(name: str, path: Path) -> ModuleType:
+    """A module by its path: the package around the rules needs the extension that is being built."""
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules["rules"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -57,21 +58,22 @@ def cpp(expression: str, rule: Any) -> str:
 
 
 def rules_header(rules: list[Any]) -> str:
-    """For the kernels: the scalars of each arithmetic as values of V, the arithmetics, and the list of all variants."""
-    out = [BANNER]
+    """For the kernels: the arithmetics, the scalars of each as values of V, and the list of all variants."""
+    out = [BANNER + "#pragma once", *[f'#include "rules/{rule.arithmetic}.h"' for rule in rules]]
+    out += ["\nnamespace fastopt::FASTOPT_ISA {\n"]
     for rule in rules:
         names = list(rule.scalars)
         fill = ", ".join(f"{name}(V::broadcast(d[{i}]))" for i, name in enumerate(names))
-        out.append(f"template <class V>\nstruct {rule.arithmetic}_scalars {{\n  V {', '.join(names)};")
-        out.append(f"  FASTOPT_INLINE explicit {rule.arithmetic}_scalars(const double* d) : {fill} {{}}\n}};\n")
-    out += [f'#include "rules/{rule.arithmetic}.h"' for rule in rules] + [""]
+        out.append(f"template <class V> struct Scalars<{rule.arithmetic}, V> {{\n  V {', '.join(names)};")
+        out.append(f"  FASTOPT_INLINE explicit Scalars(const double* d) : {fill} {{}}\n}};\n")
+    out += ["}  // namespace fastopt::FASTOPT_ISA\n"]
     entries = [f"X({r.arithmetic}, {v.name}, {len(v.slots)}, {mask(r, v)})" for r in rules for v in r.variants]
     out.append("#define FASTOPT_VARIANTS(X) \\\n  " + " \\\n  ".join(entries) + "\n")
     return "\n".join(out)
 
 
 def mask(rule: Any, variant: Any) -> int:
-    """Bit k is set where the variant's slot k is non-negative."""
+    """Bit k is set if the variant's slot k is non-negative."""
     return sum(1 << k for k, name in enumerate(variant.slots) if rule.slot(name).kind == "non-negative")
 
 
@@ -101,7 +103,8 @@ class Lists:
 
 def derived_header(rules: list[Any]) -> str:
     """The functions that derive each arithmetic's scalars, for the host and for a GPU."""
-    return "\n\n".join([BANNER.rstrip(), *map(derivation, rules)]) + "\n"
+    begin = f'{BANNER}#pragma once\n#include <stdint.h>\n\n#include "fastopt.h"\n\n#include "step/derive.h"\n\nnamespace fastopt {{'
+    return "\n\n".join([begin, *map(derivation, rules), "}  // namespace fastopt"]) + "\n"
 
 
 def derivation(rule: Any) -> str:
@@ -132,8 +135,8 @@ def choice(rule: Any) -> str:
 
 
 def table_header(rules: list[Any]) -> str:
-    """What step.cpp knows of each arithmetic: names for the outside, choice of variant; its derivation is in derived.h."""
-    out, rows, limits, first = [BANNER], [], [], 0
+    """What the door knows of each arithmetic: names for the outside, choice of variant; its derivation is in derived.h."""
+    out, rows, first = [BANNER], [], 0
     for rule in rules:
         a, lists = rule.arithmetic, Lists(rule)
         slots = [slot.name for slot in rule.slots]
@@ -154,27 +157,34 @@ def table_header(rules: list[Any]) -> str:
         out += [*lists.declarations, choice(rule), ""]
         rows.append(f"  {{{{{', '.join(info)}}}, derive_{a}, variant_{a}, {first}}},")
         first += len(rule.variants)
-        limits += [
-            f"static_assert({len(rule.scalars)} <= kMaxScalars);",
-            f"static_assert({len(hyperparameters)} <= FASTOPT_MAX_HYPERPARAMETERS);",
-            f"static_assert({len(slots)} <= FASTOPT_MAX_SLOTS);",
-            f"static_assert({len(rule.running)} <= FASTOPT_MAX_RUNNING);",
-        ]
-    out += [*limits, "static const RuleRow kRules[] = {\n" + "\n".join(rows) + "\n};\n"]
+        counts = {"slots": slots, "running": rule.carried, "hyperparameters": hyperparameters, "scalars": rule.scalars}
+        out += [limit(a, what, len(names)) for what, names in counts.items()] + [""]
+    out += ["static const RuleRow kRules[] = {\n" + "\n".join(rows) + "\n};\n"]
     return "\n".join(out)
+
+
+def limit(arithmetic: str, what: str, count: int) -> str:
+    """A line that stops the compiler if a rule has more of something than include/fastopt.h leaves room for."""
+    name = f"FASTOPT_MAX_{what.upper()}"
+    return f'static_assert({count} <= {name}, "{arithmetic} has {count} {what}: raise {name} in include/fastopt.h");'
 
 
 def headers(generated: dict[str, str]) -> str:
     """What a kernel for a GPU is compiled from when it is first used: the text of each header under its name in `#include`."""
-    portable = [*ROOT.glob("*.h"), *ROOT.glob("cuda/*.h"), *ROOT.glob("codecs/*.h"), *ROOT.glob("rules/*.h")]
-    portable += [ROOT / "simd" / name for name in ("scalar.h", "scalar_words.h", "common.h")]
-    texts = {str(path.relative_to(ROOT)): path.read_text() for path in sorted(portable)} | generated
+    portable = [path for folder in ("codecs", "cuda", "rules", "step") for path in ROOT.glob(f"{folder}/*.h")]
+    portable += [ROOT / "simd" / f"{name}.h" for name in ("common", "scalar", "scalar_words", "target", "vec")]
+    texts = {"fastopt.h": (INCLUDE / "fastopt.h").read_text()}
+    texts |= {str(path.relative_to(ROOT)): path.read_text() for path in sorted(portable)} | generated
     rows = [f'  {{"{name}", R"text({text})text"}},' for name, text in texts.items()]
     return "\n".join([BANNER, "static const char* const kHeaders[][2] = {", *rows, "};\n"])
 
 
-def main(folder: str) -> None:
-    rules = arithmetics(load_rules().RULES)
+def main(folder: str, *rows: str) -> None:
+    known = dict(load("rules", SOURCE / "__init__.py").RULES)
+    for row in rows:
+        rule = load(Path(row).stem, Path(row)).RULE
+        known[rule.name] = rule
+    rules = arithmetics(known)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     generated = {"rules.h": rules_header(rules), "derived.h": derived_header(rules)}
@@ -185,4 +195,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

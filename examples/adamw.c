@@ -1,7 +1,7 @@
 /* AdamW from C, over memory of one's own: minimizes the sum of (p - 3)^2.
  *
  *   cmake -S . -B build/c -DFASTOPT_PYTHON=OFF && cmake --build build/c
- *   cc -Icsrc examples/adamw.c build/c/libfastopt.a -lstdc++ -lm -pthread -o build/adamw && build/adamw
+ *   cc -Iinclude examples/adamw.c build/c/libfastopt.a -lstdc++ -lm -pthread -o build/adamw && build/adamw
  */
 #include <math.h>
 #include <stdio.h>

@@ -1,4 +1,8 @@
 // 8bit: a float32 cut to few bits and counted from its block's base (docs/formats.md).
+#pragma once
+#include "codecs/bits.h"
+#include "fastopt.h"
+
 namespace fastopt::FASTOPT_ISA {
 
 template <bool kNonNegative> struct Block8 {

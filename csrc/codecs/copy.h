@@ -1,5 +1,12 @@
 // The formats of copies: V -> memory of another type, rounded to nearest even; of float64 by way of float32, as torch
 // and NumPy's ml_dtypes do it.
+#pragma once
+#include <stdint.h>
+
+#include "codecs/bfloat16.h"
+#include "fastopt.h"
+#include "simd/vec.h"
+
 namespace fastopt::FASTOPT_ISA {
 
 FASTOPT_INLINE int64_t copy_size(int32_t dtype) {

@@ -1,4 +1,7 @@
 // IEEE's binary16.
+#pragma once
+#include "codecs/bits.h"
+
 namespace fastopt::FASTOPT_ISA {
 
 struct Float16 {

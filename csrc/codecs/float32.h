@@ -1,4 +1,7 @@
 // float32 as it is.
+#pragma once
+#include "codecs/bits.h"
+
 namespace fastopt::FASTOPT_ISA {
 
 struct Float32 {

@@ -18,7 +18,7 @@
 
 // Combinations for which the codecs are compiled into the rules' kernels: every format of state, since it knows its
 // slots, with float32 parameters and gradients, which may be scratch for any other; and the most common of the others.
-#define FASTOPT_STORAGES(X)                                                                      \
+#define FASTOPT_FORMAT_SETS(X)                                                                   \
   /* formats of parameter, gradient and state by name, and their codecs */                       \
   X("", "", "bfloat16", Float32, Float32, Bfloat16)                                              \
   X("", "", "8bit", Float32, Float32, Block8)                                                    \
@@ -35,7 +35,7 @@ constexpr int kFormats = 1 FASTOPT_FORMATS(FASTOPT_COUNT);
 
 #define FASTOPT_COUNT(PARAM, GRAD, STATE, P, G, S) +1
 constexpr int kDtypes = 2;
-constexpr int kStorages = kDtypes FASTOPT_STORAGES(FASTOPT_COUNT);
+constexpr int kFormatSets = kDtypes FASTOPT_FORMAT_SETS(FASTOPT_COUNT);
 #undef FASTOPT_COUNT
 
 }  // namespace fastopt

@@ -1,4 +1,7 @@
 // The storage format that needs no decoding: memory holds the elements of V.
+#pragma once
+#include "simd/target.h"
+
 namespace fastopt::FASTOPT_ISA {
 
 template <class V> struct Native {

@@ -1,5 +1,8 @@
 // The noise of stochastic rounding (docs/formats.md): a word for each element, to which each step and stream adds a
 // turn.
+#pragma once
+#include "simd/vec.h"
+
 namespace fastopt::FASTOPT_ISA {
 
 constexpr uint32_t kStride = 0x9E3779B9;
@@ -22,11 +25,5 @@ struct Noise {
     return result;
   }
 };
-
-// Those of `count` elements, a multiple of a vector's.
-inline void noise_pass(uint32_t start, int64_t count, uint32_t* words) {
-  Noise noise(start);
-  for (int64_t at = 0; at < count; at += U32::width) noise.words().store(words + at);
-}
 
 }  // namespace fastopt::FASTOPT_ISA

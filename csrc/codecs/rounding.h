@@ -1,4 +1,7 @@
 // How a parameter goes back into its format.
+#pragma once
+#include "simd/vec.h"
+
 namespace fastopt::FASTOPT_ISA {
 
 // A word of noise that rounds to nearest.

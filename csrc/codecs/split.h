@@ -1,5 +1,8 @@
 // Split master weights: a 16-bit parameter that is its master to nearest, and a signed correction of 8 or 16 bits.  The
 // master's magnitude is a whole number, cut in two by a rounding, so that every master has its pair.
+#pragma once
+#include "codecs/bits.h"
+
 namespace fastopt::FASTOPT_ISA {
 
 // The correction's place in a word that the parameter fills from above; a parameter of 0, as someone may have set it

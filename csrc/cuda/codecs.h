@@ -1,4 +1,18 @@
 // The storage formats as tiles have them.
+#pragma once
+#include <stdint.h>
+
+#include "codecs/bfloat16.h"
+#include "codecs/block8.h"
+#include "codecs/float16.h"
+#include "codecs/float32.h"
+#include "codecs/formats.h"
+#include "codecs/noise.h"
+#include "codecs/split.h"
+#include "cuda/tile.h"
+#include "cuda/warp.h"
+#include "step/noise_key.h"
+
 namespace fastopt::cuda {
 
 using F64 = Vec<double>;

@@ -1,4 +1,11 @@
 // How a grid of thread blocks goes through a line of tiles, and how it ends.
+#pragma once
+#include <stdint.h>
+
+#include "cuda/table.h"
+#include "cuda/tile.h"
+#include "cuda/warp.h"
+
 namespace fastopt::cuda {
 
 // The tensor at a place in the launch, by its index in the plan.

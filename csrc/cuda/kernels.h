@@ -1,56 +1,15 @@
-// All that a kernel for CUDA is made of.  python/fastopt/cuda/kernels.py adds the lines that choose one.
-#include <stdint.h>
-
+// All that a kernel for CUDA is made of.  python/fastopt/_cuda/kernels.py adds the lines that choose one.
+#pragma once
 #include "cuda/device.h"
-
-#include "derive.h"
-#include "exact_sum.h"
-#include "fastopt.h"
-#include "portable.h"
-#include "stage_scalars.h"
-
-#include "codecs/formats.h"
-#include "noise_key.h"
-
-namespace fastopt {
-#include "derived.h"  // generated, as is rules.h
-}
-
-// The V of one lane; a warp has 32 of them.
-#include "simd/scalar.h"
-#include "simd/scalar_words.h"
-
-#include "simd/common.h"
-
-#include "codecs/bfloat16.h"
-#include "codecs/block8.h"
-#include "codecs/copy.h"
-#include "codecs/float16.h"
-#include "codecs/float32.h"
-#include "codecs/noise.h"
-#include "codecs/rounding.h"
-#include "codecs/split.h"
-#include "stages.h"
-
-#include "cuda/table.h"
-
-#include "cuda/warp.h"
-
-#include "cuda/tile.h"
-
-#include "cuda/codecs.h"
-
-#include "cuda/grid.h"
-
 #include "cuda/step.h"
 #include "cuda/sweep.h"
+#include "cuda/table.h"
+#include "cuda/warp.h"
 #include "cuda/write.h"
+#include "step/variant.h"
 
-#include "variant.h"
-
-namespace fastopt::cuda {
+#include "derived.h"  // generated, as is rules.h
 #include "rules.h"
-}
 
 // From Blackwell on the compiler takes a dozen registers more for the same.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000

@@ -1,4 +1,20 @@
 // The update: a warp takes a tile of every array, decodes it, runs the stages and the rule, encodes it.
+#pragma once
+#include <stdint.h>
+
+#include "codecs/copy.h"
+#include "codecs/rounding.h"
+#include "cuda/codecs.h"
+#include "cuda/grid.h"
+#include "cuda/table.h"
+#include "cuda/tile.h"
+#include "cuda/warp.h"
+#include "fastopt.h"
+#include "step/derive.h"
+#include "step/noise_key.h"
+#include "step/stages.h"
+#include "step/variant.h"
+
 namespace fastopt::cuda {
 
 // Of one that lies on the device.
@@ -77,8 +93,8 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
     int32_t known_group;  // -1: none yet
     int64_t known_steps;
     double known_running[FASTOPT_MAX_RUNNING];
-    double derived[kMaxScalars];
-    typename Rule::template Scalars<V> scalars;
+    double derived[FASTOPT_MAX_SCALARS];
+    typename Rule::template ScalarsOf<V> scalars;
     Stages<V, kWhole> stages;
     uint32_t noise;  // key
   };
@@ -143,9 +159,9 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
       V state[Rule::slots + 1];
       slots.load(state, k);
       place.stages.before(p, g);
-      Rule::apply(place.scalars, p, g, state);
+      apply_rule<Rule>(place.scalars, p, g, state);
       const uint32_t word = kIsDouble ? 0 : noise.word(element<kRun>(k));
-      encode(p, word + noise_turn(FASTOPT_MAX_SLOTS, tensor.steps + 1), tensor.stochastic, &param.values[k],
+      encode(p, word + noise_turn(FASTOPT_PARAMETER_STREAM, tensor.steps + 1), tensor.stochastic, &param.values[k],
              &extra.values[k]);
       slots.store(state, k, word, tensor.steps + 1);
       if (averages) average.values[k] = place.stages.average({average.values[k]}, p).x;
@@ -188,7 +204,7 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
     Rule::derive(place.group, steps + 1, place.tensor.running, place.derived);
     StageScalars stages = derive_stages(place.group, launch.options, steps);
     if (launch.measured) stages.norm_factor = launch.control->norm_factor;
-    place.scalars = typename Rule::template Scalars<V>(place.derived);
+    place.scalars = typename Rule::template ScalarsOf<V>(place.derived);
     place.stages = Stages<V, kWhole>(stages);
     place.noise = noise_key(launch.seed, steps + 1);
   }
@@ -200,7 +216,7 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
       if (!gradient_of(launch, index)) continue;
       fastopt_tensor& tensor = launch.tensors[index];
       if constexpr (Rule::running > 0) {
-        double scalars[kMaxScalars];
+        double scalars[FASTOPT_MAX_SCALARS];
         Rule::derive(launch.groups[tensor.group].values, tensor.steps + 1, tensor.running, scalars);
       }
       ++tensor.steps;

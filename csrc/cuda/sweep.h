@@ -1,5 +1,17 @@
 // The read-only sweep of gradients before the update: their norm, and whether all is finite; and what stays of it where
 // gradients are only to be clipped.  The sums are the CPU's: over blocks on 32 lanes, and of the blocks exactly.
+#pragma once
+#include <stdint.h>
+
+#include "cuda/codecs.h"
+#include "cuda/grid.h"
+#include "cuda/table.h"
+#include "cuda/tile.h"
+#include "cuda/warp.h"
+#include "step/derive.h"
+#include "step/exact_sum.h"
+#include "step/stages.h"
+
 namespace fastopt::cuda {
 
 constexpr int kEachOfBlock = kBlock / kLanes;

@@ -1,4 +1,10 @@
 // What the host writes and the kernels read, in the layout of C; python/fastopt/cuda/table.py has the same.
+#pragma once
+#include <stdint.h>
+
+#include "fastopt.h"
+#include "step/exact_sum.h"
+
 namespace fastopt::cuda {
 
 // A row of hyperparameters, whose lr may be an array of one element on the device.

@@ -1,4 +1,11 @@
 // One tile of one array: between memory, in accesses of 16 bytes wherever the array begins, and the lanes of a warp.
+#pragma once
+#include <stdint.h>
+
+#include "codecs/bits.h"
+#include "cuda/warp.h"
+#include "fastopt.h"
+
 namespace fastopt::cuda {
 
 constexpr int kBlock = FASTOPT_BLOCK;

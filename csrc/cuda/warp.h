@@ -1,4 +1,7 @@
 // The 32 threads that share a tile.
+#pragma once
+#include "cuda/device.h"
+
 namespace fastopt::cuda {
 
 constexpr int kLanes = 32;

@@ -1,5 +1,10 @@
 // A few words from the host into memory on the device, in the order of the stream and, in a graph, once for each
 // replay.
+#pragma once
+#include <stdint.h>
+
+#include "cuda/device.h"
+
 namespace fastopt::cuda {
 
 struct Words {

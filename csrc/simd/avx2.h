@@ -1,5 +1,12 @@
 // V for AVX2 with FMA: 8 float32 or 4 float64.
+#pragma once
 #include <immintrin.h>
+
+#ifndef FASTOPT_ISA
+#define FASTOPT_ISA avx2
+#endif
+#include "simd/target.h"
+
 #define FASTOPT_ISA_NAME "avx2"
 
 namespace fastopt::FASTOPT_ISA {

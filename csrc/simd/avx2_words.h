@@ -1,4 +1,10 @@
 // U32 for AVX2: 8 words of 32 bits, for the codecs.
+#pragma once
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "simd/avx2.h"
+
 namespace fastopt::FASTOPT_ISA {
 
 struct U32 {

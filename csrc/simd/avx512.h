@@ -1,5 +1,12 @@
 // V for AVX-512 (F): 16 float32 or 8 float64.
+#pragma once
 #include <immintrin.h>
+
+#ifndef FASTOPT_ISA
+#define FASTOPT_ISA avx512
+#endif
+#include "simd/target.h"
+
 #define FASTOPT_ISA_NAME "avx512"
 
 namespace fastopt::FASTOPT_ISA {

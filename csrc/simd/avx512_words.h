@@ -1,4 +1,10 @@
 // U32 for AVX-512 (F): 16 words of 32 bits, for the codecs.
+#pragma once
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "simd/avx512.h"
+
 namespace fastopt::FASTOPT_ISA {
 
 struct U32 {

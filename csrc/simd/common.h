@@ -1,5 +1,8 @@
 // Operations that every V has by way of the others.  A maximum is a compare and a select, so that NaN behaves alike
 // everywhere.
+#pragma once
+#include "simd/target.h"
+
 namespace fastopt::FASTOPT_ISA {
 
 // NaN where one is: a maximum that is carried on must not forget it.

@@ -1,5 +1,12 @@
 // V for 64-bit ARM's NEON: 4 float32 or 2 float64.
+#pragma once
 #include <arm_neon.h>
+
+#ifndef FASTOPT_ISA
+#define FASTOPT_ISA neon
+#endif
+#include "simd/target.h"
+
 #define FASTOPT_ISA_NAME "neon"
 
 namespace fastopt::FASTOPT_ISA {

@@ -1,4 +1,10 @@
 // U32 for 64-bit ARM's NEON: 4 words of 32 bits, for the codecs.
+#pragma once
+#include <arm_neon.h>
+#include <stdint.h>
+
+#include "simd/neon.h"
+
 namespace fastopt::FASTOPT_ISA {
 
 struct U32 {

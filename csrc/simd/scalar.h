@@ -1,4 +1,7 @@
 // V in plain C++: one lane.  Where the compiler has no fused multiply-add it calls the C library's, right and slow.
+#pragma once
+#include "simd/target.h"
+
 #define FASTOPT_ISA_NAME "scalar"
 
 namespace fastopt::FASTOPT_ISA {

@@ -1,4 +1,9 @@
 // U32 in plain C++: one word of 32 bits, for the codecs.
+#pragma once
+#include <stdint.h>
+
+#include "simd/scalar.h"
+
 namespace fastopt::FASTOPT_ISA {
 
 using F32 = Vec<float>;

@@ -25,7 +25,9 @@ NOISES: tuple[Noise, ...] = (
     (1, 2, 1, 77),
     (2**63 + 12345, 1000, 2, 2**32 - 100),
     (2**64 - 1, 2**32 - 1, 3, 2**40 + 3),
-    (7, 2**31 + 5, 4, 255),
+    (7, 2**31 + 5, -1, 255),
+    (11, 3, 4, 0),
+    (2**40, 2**20, 5, 100),
 )
 """Seed, step, stream, offset of the first element: all streams, and an offset at which its low half wraps."""
 LENGTHS = (0, 1, 255, 256, 257, 1000, 4099)

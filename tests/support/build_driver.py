@@ -15,7 +15,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-pthread", "-Wall", "-Wextra")
-SOURCES = ("floor", "isa", "line", "measure", "processors", "rule_table", "step", "storage", "threads")
+SOURCES = (
+    *(f"door/{name}" for name in ("formats", "isa", "measure", "rule_table", "status", "step")),
+    "floor/floor",
+    *(f"work/{name}" for name in ("line", "processors", "threads")),
+)
 KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {"scalar": (), "avx2": ("-mavx2", "-mfma", "-mf16c"), "avx512": ("-mavx512f", "-mprefer-vector-width=512")},
     "aarch64": {"scalar": (), "neon": ()},
@@ -35,13 +39,15 @@ def build(driver: str, folder: Path, *, compiler: str = "g++", target: str = "x8
     run([sys.executable, str(ROOT / "csrc" / "generate.py"), str(generated)])
     cpu = ROOT / "csrc" / "cpu"
     jobs = [(ROOT / "tests" / "support" / "drivers" / f"{driver}.cpp", "driver", ())]
-    jobs += [(cpu / f"{name}.cpp", name, ()) for name in SOURCES]
-    jobs += [(cpu / "kernels.cpp", f"kernels_{isa}", (f"-DFASTOPT_ISA={isa}", *own)) for isa, own in KERNELS[target].items()]
+    jobs += [(cpu / f"{name}.cpp", Path(name).name, ()) for name in SOURCES]
+    jobs += [(cpu / "loops" / "kernels.cpp", f"kernels_{isa}", (f"-DFASTOPT_ISA={isa}", *own)) for isa, own in KERNELS[target].items()]
+
+    includes = [f"-I{path}" for path in (ROOT / "include", ROOT / "csrc", generated)]
 
     def compile_one(job: tuple[Path, str, tuple[str, ...]]) -> str:
         source, name, own = job
         made = str(folder / f"{name}.o")
-        run([compiler, *FLAGS, *own, *flags, f"-I{generated}", f"-I{ROOT / 'csrc'}", "-c", str(source), "-o", made])
+        run([compiler, *FLAGS, *own, *flags, *includes, "-c", str(source), "-o", made])
         return made
 
     with ThreadPoolExecutor(2) as pool:

@@ -21,7 +21,7 @@ NARROW = ("float32", "bfloat16", "float16")
 MASTERS = (None, "24bit", "32bit", "float32", "stochastic")
 STATE_DTYPES = (None, "bfloat16", "8bit")
 BLOCK = 256
-PARAM_STREAM = 4
+PARAM_STREAM = -1
 EPS = float(np.finfo(np.float32).eps)
 ULPS = 15.5
 """Of float32 arithmetic, as tests/rules/test_formulas.py has it, with half a unit for decoupled decay."""

@@ -11,11 +11,13 @@ from typing import Any, TypeAlias
 import ml_dtypes
 import numpy as np
 
+from fastopt import _core
 from fastopt.rules import Rule
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
-HEADER = struct.Struct("<16s12d4dd4d16i4qQ")  # CaseHeader of replay.cpp
+SLOTS, RUNNING = (_core.limits()[name] for name in ("slots", "running"))
+HEADER = struct.Struct(f"<16s12d4d{RUNNING}d4d{12 + SLOTS}i4qQ")  # CaseHeader of replay.cpp
 DTYPES = (np.float32, np.float64)
 COPIES = {"float32": np.float32, "float64": np.float64, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 
@@ -97,7 +99,8 @@ def header(
         values["weight_decay"],
         values["l1"],
         grad_scale,
-        *(running or [0.0]),
+        *running,
+        *[0.0] * (RUNNING - len(running)),
         *(whole.get(name, 0.0) for name in ("clip_value", "max_norm", "ema_decay", "norm_eps")),
         *(whole.get(name, False) for name in ("skip_nonfinite", "zero_grad")),
         "ema_decay" in whole,
@@ -111,7 +114,7 @@ def header(
         storage.grad,
         storage.stochastic,
         *storage.state,
-        *[0] * (4 - len(storage.state)),
+        *[0] * (SLOTS - len(storage.state)),
         before,
         steps,
         length,

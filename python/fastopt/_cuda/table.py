@@ -1,4 +1,4 @@
-"""The structures of `csrc/fastopt.h` and `csrc/cuda/table.h` in NumPy's words; a test compares their layouts."""
+"""The structures of `include/fastopt.h` and `csrc/cuda/table.h` in NumPy's words; a test compares their layouts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from .. import _core
+
 __all__ = ["CONTROL", "GROUP", "LAUNCH", "OPTIONS", "TENSOR", "WORDS", "offset_of"]
 
-SLOTS, RUNNING, HYPERPARAMETERS, LIMBS = 4, 1, 12, 212
+LIMITS = _core.limits()
 
 GROUP = np.dtype(
     [
@@ -18,7 +20,7 @@ GROUP = np.dtype(
         ("lr", np.float64),
         ("weight_decay", np.float64),
         ("l1", np.float64),
-        ("hyperparameters", np.float64, HYPERPARAMETERS),
+        ("hyperparameters", np.float64, LIMITS["hyperparameters"]),
         ("device_lr", np.uint64),
         ("lr_is_double", np.int32),
     ],
@@ -28,19 +30,19 @@ TENSOR = np.dtype(
     [
         ("param", np.uint64),
         ("grad", np.uint64),
-        ("state", np.uint64, SLOTS),
+        ("state", np.uint64, LIMITS["slots"]),
         ("param_extra", np.uint64),
-        ("state_extra", np.uint64, SLOTS),
+        ("state_extra", np.uint64, LIMITS["slots"]),
         ("ema", np.uint64),
         ("copy", np.uint64),
         ("length", np.int64),
         ("offset", np.int64),
         ("steps", np.int64),
-        ("running", np.float64, RUNNING),
+        ("running", np.float64, LIMITS["running"]),
         ("dtype", np.int32),
         ("param_format", np.int32),
         ("grad_format", np.int32),
-        ("state_format", np.int32, SLOTS),
+        ("state_format", np.int32, LIMITS["slots"]),
         ("stochastic", np.int32),
         ("copy_dtype", np.int32),
         ("group", np.int32),
@@ -71,7 +73,7 @@ CONTROL = np.dtype(
         ("nan", np.uint32),
         ("not_finite", np.uint32),
         ("done", np.uint32),
-        ("limbs", np.uint64, LIMBS),
+        ("limbs", np.uint64, LIMITS["limbs"]),
     ],
     align=True,
 )

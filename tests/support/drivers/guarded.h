@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "../../csrc/fastopt.h"
+#include "fastopt.h"
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>

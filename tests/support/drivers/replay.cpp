@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-#include "coded.h"
+#include "formats.h"
 #include "guarded.h"
 #include "statuses.h"
 
@@ -117,17 +117,17 @@ void replay_case(File& cases, File& results, const Mode& mode) {
   fastopt_tensor tensor{};
   tensor.length = header.length;
   tensor.dtype = header.dtype;
-  const auto take_coded = [&](int32_t format, void*& data, void*& extra) {
+  const auto take_in_format = [&](int32_t format, void*& data, void*& extra) {
     const Layout layout(format, size_of(header.dtype));
     data = take(layout.data_bytes(header.length), layout.size, true);
     if (layout.extra_size > 0) extra = take(layout.extra_bytes(header.length), layout.extra_size, true);
   };
-  take_coded(tensor.param_format = header.param_format, tensor.param, tensor.param_extra);
+  take_in_format(tensor.param_format = header.param_format, tensor.param, tensor.param_extra);
   for (int32_t& format : tensor.state_format) format = -1;  // those that are not the variant's are not looked at
   bool blocks = false;
   for (int32_t k = 0; k < slots; ++k) {
     const int32_t slot = variant.slots[k], format = header.state_format[k];
-    take_coded(tensor.state_format[slot] = format, tensor.state[slot], tensor.state_extra[slot]);
+    take_in_format(tensor.state_format[slot] = format, tensor.state[slot], tensor.state_extra[slot]);
     blocks = blocks || Layout(format, 1).extra_span > 1;
   }
   if (header.averages) tensor.ema = take(header.length * size_of(header.dtype), size_of(header.dtype), true);
@@ -201,7 +201,7 @@ int main(int count, char** arguments) {
     check_plans();
     check_gradients();
     check_floor();
-    check_coded();
+    check_formats();
     return 0;
   }
   if (given.size() != 7 || given[0] != "run")

@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "../../csrc/fastopt.h"
+#include "fastopt.h"
 
 namespace {
 

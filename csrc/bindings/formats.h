@@ -1,9 +1,0 @@
-// The storage formats for Python: their rows, and values from and to them.
-#pragma once
-#include <pybind11/pybind11.h>
-
-namespace fastopt::bindings {
-
-void register_formats(pybind11::module_& module);
-
-}  // namespace fastopt::bindings

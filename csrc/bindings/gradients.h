@@ -1,9 +1,0 @@
-// Norm, finiteness and clipping of gradients that belong to no plan.
-#pragma once
-#include <pybind11/pybind11.h>
-
-namespace fastopt::bindings {
-
-void register_gradients(pybind11::module_& module);
-
-}  // namespace fastopt::bindings

@@ -1,9 +1,0 @@
-// fastopt_options for Python.
-#pragma once
-#include <pybind11/pybind11.h>
-
-namespace fastopt::bindings {
-
-void register_options(pybind11::module_& module);
-
-}  // namespace fastopt::bindings

@@ -1,0 +1,19 @@
+// The choice of an instruction set at run time.
+#pragma once
+#include "cpu/loops/kernel.h"
+
+namespace fastopt {
+
+// The kernels that a step uses now.  What runs a kernel notes the very set that it took the kernel from.
+const KernelSet& active_kernels();
+
+// Keeps the instruction set that has just run.
+void note_run(const KernelSet& set);
+
+// Runs a kernel of a set.
+inline void run(const KernelSet& set, Kernel kernel, const Piece& piece) {
+  kernel(piece);
+  note_run(set);
+}
+
+}  // namespace fastopt

@@ -1,0 +1,18 @@
+// Norm and finiteness of the gradients in a line.
+#pragma once
+#include "cpu/work/line.h"
+#include "fastopt.h"
+
+namespace fastopt {
+
+struct Measurement {
+  double norm;
+  bool finite;
+};
+
+// After grad_scale and clip_value; finite says of the scaled gradients whether they are.
+Measurement measure(const Line& line, const fastopt_options& options);
+
+bool are_valid(const fastopt_options& options);
+
+}  // namespace fastopt

@@ -1,0 +1,75 @@
+// What the door and the kernels of each instruction set share: plain data and function pointers, because an inline
+// function compiled under two sets of flags could end up in the wrong one.
+#pragma once
+#include <stdint.h>
+
+#include "codecs/formats.h"
+#include "fastopt.h"
+#include "step/stage_scalars.h"
+
+namespace fastopt {
+
+// Contiguous elements of one tensor, all under the same scalars.
+struct Piece {
+  void* param;
+  void* grad;
+  void* state[FASTOPT_MAX_SLOTS];
+  void* ema;   // or nullptr
+  void* copy;  // or nullptr
+  int32_t copy_dtype;
+  bool stream;  // the copy is of more than the caches hold
+  int64_t length;
+  const double* scalars;
+  const StageScalars* stages;
+  // For arrays in storage formats alone.
+  void* param_extra;
+  void* state_extra[FASTOPT_MAX_SLOTS];
+  uint32_t noise;  // that of the first element begins there (codecs/noise.h)
+  uint32_t param_turn, state_turns[FASTOPT_MAX_SLOTS];
+  bool stochastic;  // the parameter's rounding
+};
+
+using Kernel = void (*)(const Piece&);
+
+// Gradients of one tensor from the start of a block, and where to put what is found in each block.
+struct Sweep {
+  const void* grad;
+  int64_t length;
+  double grad_scale, clip_value;
+  double* squares;  // sums
+  double* largest;  // absolute values; of float64 only, whose squares may leave its range
+};
+
+// Whether all elements, scaled, are finite.
+using SweepKernel = bool (*)(const Sweep&);
+
+// Elements in a storage format: their data, and the block words or corrections beside it if the format has such.
+struct Elements {
+  void* data;
+  void* extra;
+};
+
+// A storage format as its row in codecs/formats.h makes it.
+struct Format {
+  int32_t size, extra_size, extra_span;  // bytes of an element, and of what `extra_span` elements have beside it
+  void (*decode)(const Elements& from, float* to, int64_t length);
+  // With the noise of stochastic rounding, words in whole blocks; to nearest.
+  void (*encode)(const float* from, const Elements& to, int64_t length, const uint32_t* noise, uint32_t turn);
+  void (*round)(const float* from, const Elements& to, int64_t length);
+};
+
+struct FloorKernels;
+
+// The kernels of one instruction set, each made from the same sources.
+struct KernelSet {
+  const char* isa;                           // by the word of the header that the kernels were compiled with
+  const Kernel* const* steps[kStageLevels];  // [format set][variant]; the first sets are the dtypes
+  SweepKernel sweep[2];                      // [dtype]
+  Kernel clip[2];                            // [dtype]: the first three stages, of gradients in place
+  const Format* formats[kFormats];           // the first is nullptr
+  void (*noise)(uint32_t start, int64_t count, uint32_t* words);
+  void (*widen)(const float* from, double* to, int64_t length);
+  const FloorKernels* floor;
+};
+
+}  // namespace fastopt

@@ -1,0 +1,9 @@
+// The storage formats for Python: their rows, and values from and to them.
+#pragma once
+#include <pybind11/pybind11.h>
+
+namespace fastopt::python {
+
+void register_formats(pybind11::module_& module);
+
+}  // namespace fastopt::python

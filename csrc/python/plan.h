@@ -1,0 +1,112 @@
+// The plan of one optimizer: fastopt_plan's rows, the Python arrays behind their pointers, and the memory they cover.
+#pragma once
+#include <pybind11/pybind11.h>
+
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "python/arrays.h"
+#include "python/progress.h"
+#include "python/tensors.h"
+
+namespace fastopt::python {
+
+// The exception for a status that is not FASTOPT_OK.
+void raise_on(fastopt_status status);
+
+class Plan {
+ public:
+  // Rows for tensors, dicts of: "param" and each of "state" (None, or an entry for each slot of the rule) as (array,
+  // array of what its format has beside it or None, index of the format); "dtype" of the arithmetic; "stochastic";
+  // "ema", "copy": array or None; "copy_dtype"; "group"; "offset".  All are under one rule.  Python has worded the
+  // errors of these arrays; what is wrong here all the same is refused without ceremony.  The arrays of a tensor are
+  // dense and have their elements in one order, whatever the order of their dimensions.
+  Plan(const std::string& rule, const py::list& tensors, int64_t groups, uint64_t seed);
+
+  void set_group(int64_t index, double lr, double weight_decay, bool decoupled, double l1, bool maximize,
+                 const std::vector<double>& hyperparameters);
+
+  // Takes over gradients for the steps that are given none; false as step().
+  bool bind(const py::object& grads);
+
+  // Gradients that require grad are taken for their values from now on, as torch's optimizers do.
+  void ignore_history() { strict_ = false; }
+
+  // One step.  False where `grads` are not what the plan expects: nothing was done then, and it is for Python to say
+  // why.
+  bool step(const py::object& grads, const fastopt_options& options);
+
+  // The part of a step over elements [begin, end) of one tensor, whose gradient has the parameter's shape or is that
+  // part alone; uncounted.  False as step().
+  bool step_part(const py::object& grad, size_t index, int64_t begin, int64_t end, const fastopt_options& options);
+  void count(size_t index);  // of a tensor
+  void end();                // of the step
+
+  // Of the last step: the norm of its gradients, None where no stage asked for it.
+  std::optional<double> grad_norm();
+
+  // Completed steps of each tensor with the running scalars of the rule, and completed steps of the plan as a whole.
+  using Progress = std::pair<int64_t, std::vector<double>>;
+  Progress progress_of(size_t index);
+  void set_progress(const std::vector<Progress>& progress);
+  // From now on they live in these arrays: a step begins with what it finds there.
+  void share_progress(const SharedProgress::Arrays& arrays);
+  int64_t completed();
+  void set_completed(int64_t steps);
+  int64_t skipped();
+  void set_skipped(int64_t steps);
+  uint64_t seed();
+  void set_seed(uint64_t seed);
+
+  // fastopt_floor over each tensor that has a bound gradient.
+  void floor(const fastopt_options& options);
+
+ private:
+  struct Interval {
+    uintptr_t begin, end;
+    bool operator<(const Interval& other) const { return begin < other.begin; }
+  };
+  static bool meet(const Interval& a, const Interval& b);  // of two in order: whether they overlap
+  std::unique_lock<std::mutex> lock();
+  void* take_array(const py::object& object, const ArrayView& like, int64_t element_size);
+  void* take_extra(const py::object& object, int64_t length, const fastopt_format* format);
+  void* take_coded(const py::object& entry, const ArrayView& like, int32_t dtype, void*& extra, int32_t& format);
+  int32_t running_count() const;
+  bool take(const py::object& grads, std::vector<py::object>& held, bool written);
+  bool take_one(size_t index, PyObject* grad, bool written, TensorReader& reader);
+  static bool take_dtype(fastopt_tensor& tensor, int32_t dtype);
+  bool load_progress();
+  void store_progress() const;
+  bool disjoint();
+  bool overlaps_own(Interval memory) const;
+  static Interval memory(void* data, int64_t bytes);
+  fastopt_plan plan();
+  bool bound_are_writable() const;
+
+  std::mutex mutex_;  // of everything below; two steps of one plan go one after the other
+  std::vector<fastopt_tensor> tensors_;
+  int64_t completed_ = 0, skipped_ = 0;
+  uint64_t seed_;
+  bool strict_ = true;
+  fastopt_report report_{-1, 1, 0};
+  std::vector<fastopt_group> groups_;
+  std::vector<py::object> arrays_;  // what the pointers point into
+  std::vector<py::object> params_;  // of these, the parameter of each tensor
+  std::vector<Interval> own_;       // memory of parameters and state, sorted
+  struct Gradient {
+    void* data;
+    int32_t format;
+  };
+  std::optional<SharedProgress> shared_;
+  std::vector<Gradient> bound_;  // gradients for steps that are given none
+  std::vector<py::object> bound_arrays_;
+  std::vector<Gradient> disjoint_;   // the last gradients that were found not to overlap each other
+  std::vector<Interval> intervals_;  // scratch of disjoint()
+};
+
+void register_plan(py::module_& module);
+
+}  // namespace fastopt::python

@@ -1,0 +1,127 @@
+// Tensors of frameworks that give their memory by DLPack's exchange interface: torch from 2.10 on.
+#pragma once
+#include <pybind11/pybind11.h>
+
+#include <stdint.h>
+
+#include <algorithm>
+
+#include "python/arrays.h"
+
+namespace fastopt::python {
+
+// What DLPack 1 (dmlc.github.io/dlpack) fixes in memory, as far as it is read here.
+namespace dlpack {
+
+constexpr int32_t kCpu = 1;
+constexpr uint8_t kFloat = 2, kBfloat = 4;
+
+struct Tensor {
+  void* data;
+  int32_t device_type, device_id;
+  int32_t dimensions;
+  uint8_t code, bits;
+  uint16_t lanes;
+  int64_t* shape;
+  int64_t* strides;  // in elements; null: C-contiguous
+  uint64_t byte_offset;
+};
+
+struct ExchangeApi {
+  uint32_t major, minor;
+  ExchangeApi* previous;
+  void *allocate, *from_object, *to_object;
+  int (*tensor_from_object)(void* object, Tensor* out);  // lends; null where there is none
+  void* current_stream;
+};
+
+}  // namespace dlpack
+
+// Reads tensors; remembers the interface of the last type, as most have one.
+class TensorReader {
+ public:
+  // False where `object` gives no memory that way; of a tensor without memory of its own the interface gives null.
+  bool read(PyObject* object, dlpack::Tensor& tensor) {
+    if (Py_TYPE(object) != type_) look_up(Py_TYPE(object));
+    if (!api_) return false;
+    if (api_->tensor_from_object(object, &tensor) == 0) return tensor.data || is_empty(tensor);
+    PyErr_Clear();
+    return false;
+  }
+
+  // Whether autograd has it in hand, or it stands for minus its memory, as torch's may: for Python to see to.
+  bool requires_grad(PyObject* object) const { return is_true(PyObject_GetAttr(object, requires_grad_.ptr())); }
+  bool is_negative(PyObject* object) const { return is_true(PyObject_CallMethodNoArgs(object, is_neg_.ptr())); }
+
+ private:
+  static bool is_empty(const dlpack::Tensor& tensor) {
+    return std::any_of(tensor.shape, tensor.shape + tensor.dimensions, [](int64_t length) { return length == 0; });
+  }
+
+  static bool is_true(PyObject* value) {
+    PyErr_Clear();  // where there is no such attribute
+    Py_XDECREF(value);
+    return value == Py_True;
+  }
+
+  void look_up(PyTypeObject* type) {
+    type_ = type;
+    api_ = nullptr;
+    PyObject* const capsule = PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__");
+    if (capsule && PyCapsule_CheckExact(capsule)) {
+      api_ = static_cast<dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule, "dlpack_exchange_api"));
+      while (api_ && api_->major > 1) api_ = api_->previous;
+      if (api_ && (api_->major != 1 || !api_->tensor_from_object)) api_ = nullptr;
+    }
+    PyErr_Clear();
+    Py_XDECREF(capsule);
+  }
+
+  PyTypeObject* type_ = nullptr;
+  dlpack::ExchangeApi* api_ = nullptr;
+  py::str requires_grad_{"requires_grad"}, is_neg_{"is_neg"};
+};
+
+// A gradient that came as a tensor on the CPU.
+class TensorView {
+ public:
+  // False where it is none that a step can take as it is; `strict`: nor where it requires grad.
+  bool look(TensorReader& reader, PyObject* object, bool strict) {
+    return reader.read(object, tensor_) && tensor_.device_type == dlpack::kCpu && tensor_.lanes == 1 && dtype() >= 0 &&
+           reinterpret_cast<uintptr_t>(data()) % (tensor_.bits / 8) == 0 && !reader.is_negative(object) &&
+           !(strict && reader.requires_grad(object));
+  }
+
+  void* data() const { return static_cast<char*>(tensor_.data) + tensor_.byte_offset; }
+
+  // A fastopt_dtype, or -1.
+  int32_t dtype() const {
+    if (tensor_.code == dlpack::kBfloat) return tensor_.bits == 16 ? FASTOPT_BFLOAT16 : -1;
+    if (tensor_.code != dlpack::kFloat) return -1;
+    return tensor_.bits == 32   ? FASTOPT_FLOAT32
+           : tensor_.bits == 64 ? FASTOPT_FLOAT64
+           : tensor_.bits == 16 ? FASTOPT_FLOAT16
+                                : -1;
+  }
+
+  // As ArrayView's.
+  bool same_layout(const ArrayView& other) const {
+    if (tensor_.dimensions != other.dimensions()) return false;
+    for (int i = 0; i < tensor_.dimensions; ++i) {
+      if (tensor_.shape[i] != other.shape()[i]) return false;
+    }
+    if (!tensor_.strides) return other.contiguous();
+    if (other.length() == 0) return true;
+    for (int i = 0; i < tensor_.dimensions; ++i) {
+      if (tensor_.shape[i] != 1 && tensor_.strides[i] != other.stride(i)) return false;
+    }
+    return true;
+  }
+
+ private:
+  dlpack::Tensor tensor_;
+};
+
+void register_tensors(py::module_& module);
+
+}  // namespace fastopt::python
