@@ -21,11 +21,19 @@ class ArrayView {
            reinterpret_cast<PyObject*>(py::detail::npy_api::get().PyArray_Type_);
   }
 
+  // Whether `object` is an ndarray or of a subclass: the same structure in memory.
+  static bool is_instance(PyObject* object) {
+    return PyObject_TypeCheck(object, reinterpret_cast<PyTypeObject*>(py::detail::npy_api::get().PyArray_Type_)) != 0;
+  }
+
   explicit ArrayView(PyObject* object) : array_(*py::detail::array_proxy(object)) {}
 
   void* data() const { return array_.data; }
   int dimensions() const { return array_.nd; }
   const Py_intptr_t* shape() const { return array_.dimensions; }
+  const Py_intptr_t* strides() const { return array_.strides; }  // in bytes
+  PyObject* base() const { return array_.base; }                 // nullptr where the memory is the array's own
+  PyObject* descriptor() const { return array_.descr; }
   bool writable() const { return array_.flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_; }
   bool aligned() const { return array_.flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_; }
   bool contiguous() const { return array_.flags & py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_; }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "python/arrays.h"
+#include "python/gil.h"
 #include "python/grad_format.h"
 #include "python/plan.h"
 
@@ -30,7 +31,7 @@ py::tuple run(const std::vector<py::object>& arrays, const fastopt_options& opti
   fastopt_report report;
   fastopt_status status;
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     status = sweep(tensors.data(), static_cast<int64_t>(tensors.size()), &options, &report);
   }
   raise_on(status);

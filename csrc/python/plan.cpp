@@ -4,9 +4,25 @@
 
 #include <algorithm>
 
+#include "python/gil.h"
 #include "python/grad_format.h"
 
 namespace fastopt::python {
+namespace {
+
+// Sets a flag for a scope.
+class Raised {
+ public:
+  explicit Raised(bool& flag) : flag_(flag) { flag_ = true; }
+  ~Raised() { flag_ = false; }
+  Raised(const Raised&) = delete;
+  Raised& operator=(const Raised&) = delete;
+
+ private:
+  bool& flag_;
+};
+
+}  // namespace
 
 void raise_on(fastopt_status status) {
   if (status == FASTOPT_NO_MEMORY) throw std::bad_alloc();
@@ -43,6 +59,9 @@ Plan::Plan(const std::string& rule, const py::list& tensors, int64_t groups, uin
     }
     tensor.ema = take_array(row["ema"], like, ArrayView::size_of(tensor.dtype));
     tensor.copy = take_array(row["copy"], like, ArrayView::size_of(tensor.copy_dtype));
+    for (const char* const name : {"owner", "copy_owner"}) {
+      if (py::object owner = row[name]; !owner.is_none()) owners_.emplace_back(std::move(owner), true);
+    }
     params_.push_back(param);
     tensors_.push_back(tensor);
   }
@@ -95,15 +114,59 @@ Plan::Interval Plan::memory(void* data, int64_t bytes) {
 
 bool Plan::meet(const Interval& a, const Interval& b) { return b.begin < a.end; }
 
-// With the GIL held.  Whoever has the mutex may be waiting for the GIL, so this does not wait for the mutex while
-// holding it.
-std::unique_lock<std::mutex> Plan::lock() {
-  std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-  if (!lock) {
-    const py::gil_scoped_release release;
-    lock.lock();
+// With the GIL held.  Whoever has the mutex may be waiting for the GIL, and while the interpreter ends waits for ever:
+// this waits for neither while it has the other.
+std::unique_lock<std::recursive_mutex> Plan::lock() {
+  if (forks_ != fork_count()) after_fork();
+  std::unique_lock lock(*mutex_, std::try_to_lock);
+  while (!lock) {
+    {
+      const ReleasedGil release;
+      const std::scoped_lock wait(*mutex_);
+    }
+    if (lock.try_lock()) break;
   }
   return lock;
+}
+
+// In the child another thread may have left the mutex locked, and a step between its first and its last element.
+void Plan::after_fork() {
+  static_cast<void>(mutex_.release());  // a locked mutex cannot be destroyed
+  mutex_ = std::make_unique<std::recursive_mutex>();
+  forks_ = fork_count();
+  torn_ = torn_ || writing_;
+  looking_ = writing_ = false;
+}
+
+void Plan::check_steppable() const {
+  if (looking_) throw std::runtime_error("step: called by a gradient's own code, while a step of this optimizer looks at it");
+  check_whole();
+}
+
+void Plan::check_whole() const {
+  if (torn_)
+    throw std::runtime_error(
+        "this process was forked while another thread was in a step of this optimizer: some elements have had that step "
+        "and others have not; load parameters and state (load_state_dict), or build another optimizer");
+}
+
+bool Plan::unmoved() {
+  const auto guard = lock();
+  return owners_hold();
+}
+
+bool Plan::bound_unmoved() {
+  const auto guard = lock();
+  return bound_hold();
+}
+
+bool Plan::owners_hold() {
+  return std::all_of(owners_.begin(), owners_.end(), [this](const Owner& owner) { return owner.holds(reader_); });
+}
+
+bool Plan::bound_hold() {
+  return std::all_of(bound_owners_.begin(), bound_owners_.end(),
+                     [this](const Owner& owner) { return owner.holds(reader_); });
 }
 
 void Plan::set_group(int64_t index, double lr, double weight_decay, bool decoupled, double l1, bool maximize,
@@ -133,7 +196,7 @@ bool Plan::take_dtype(fastopt_tensor& tensor, int32_t dtype) {
   return true;
 }
 
-bool Plan::take_one(size_t index, PyObject* grad, bool written, TensorReader& reader) {
+bool Plan::take_one(size_t index, PyObject* grad, bool written) {
   fastopt_tensor& tensor = tensors_[index];
   tensor.grad = nullptr;
   if (grad == Py_None) return true;
@@ -146,7 +209,7 @@ bool Plan::take_one(size_t index, PyObject* grad, bool written, TensorReader& re
     data = view.data();
   } else {
     TensorView view;
-    if (!view.look(reader, grad, strict_) || !take_dtype(tensor, view.dtype()) || !view.same_layout(param))
+    if (!view.look(reader_, grad, strict_) || !take_dtype(tensor, view.dtype()) || !view.same_layout(param))
       return false;
     data = tensor.length ? view.data() : &tensor;  // torch's memory of no elements is null, which is no gradient
   }
@@ -176,8 +239,8 @@ bool Plan::disjoint() {
 
 // Points the tensors at `grads`, which `held` keeps alive.
 bool Plan::take(const py::object& grads, std::vector<py::object>& held, bool written) {
+  const Raised looking(looking_);
   const size_t count = tensors_.size();
-  TensorReader reader;
   if (PyList_Check(grads.ptr()) || PyTuple_Check(grads.ptr())) {
     if (static_cast<size_t>(PySequence_Fast_GET_SIZE(grads.ptr())) != count) return false;
     PyObject** items = PySequence_Fast_ITEMS(grads.ptr());
@@ -188,22 +251,27 @@ bool Plan::take(const py::object& grads, std::vector<py::object>& held, bool wri
         __builtin_prefetch(params_[i + 16].ptr());
       }
       held.push_back(py::reinterpret_borrow<py::object>(items[i]));
-      if (!take_one(i, items[i], written, reader)) return false;
+      if (!take_one(i, items[i], written)) return false;
     }
     return disjoint();
   }
   if (count != 1 || grads.is_none()) return false;
   held.push_back(grads);
-  return take_one(0, grads.ptr(), written, reader);
+  return take_one(0, grads.ptr(), written);
 }
 
-bool Plan::bind(const py::object& grads) {
+bool Plan::bind(const py::object& grads, const py::list& owners) {
   std::vector<py::object> held;  // before the lock, so that no array is freed while it is held
   const auto guard = lock();
+  check_steppable();
   if (!take(grads, held, false)) return false;
   bound_.clear();
   for (const fastopt_tensor& tensor : tensors_) bound_.push_back({tensor.grad, tensor.grad_format});
   bound_arrays_.swap(held);
+  bound_owners_.clear();
+  for (const py::handle owner : owners) {
+    if (!owner.is_none()) bound_owners_.emplace_back(py::reinterpret_borrow<py::object>(owner), false);
+  }
   return true;
 }
 
@@ -220,9 +288,10 @@ fastopt_plan Plan::plan() {
 bool Plan::step(const py::object& grads, const fastopt_options& options) {
   std::vector<py::object> held;  // as in bind()
   auto guard = lock();
+  check_steppable();
   if (!grads.is_none()) {
     if (!take(grads, held, options.zero_grad)) return false;
-  } else if (bound_arrays_.empty() || (options.zero_grad && !bound_are_writable())) {
+  } else if (bound_arrays_.empty() || !bound_hold() || (options.zero_grad && !bound_are_writable())) {
     return false;
   } else {
     for (size_t i = 0; i < tensors_.size(); ++i) {
@@ -230,11 +299,13 @@ bool Plan::step(const py::object& grads, const fastopt_options& options) {
       tensors_[i].grad_format = bound_[i].format;
     }
   }
-  if (!load_progress()) return false;
+  // Last, since gradients may have run Python code.
+  if (!owners_hold() || !load_progress()) return false;
   const fastopt_plan all = plan();
   fastopt_status status;
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
+    const Raised writing(writing_);
     status = fastopt_step(&all, &options, &report_);
     if (status == FASTOPT_OK) ++(report_.skipped ? skipped_ : completed_);
     store_progress();
@@ -245,12 +316,13 @@ bool Plan::step(const py::object& grads, const fastopt_options& options) {
 }
 
 bool Plan::step_part(const py::object& grad, size_t index, int64_t begin, int64_t end, const fastopt_options& options) {
-  const auto guard = lock();
+  auto guard = lock();
+  check_steppable();
+  const Raised looking(looking_);
   fastopt_tensor& tensor = tensors_.at(index);
   if (begin < 0 || begin > end || end > tensor.length || grad.is_none()) return false;
   if (!ArrayView::is_array(grad.ptr()) || ArrayView(grad.ptr()).same_shape(ArrayView(params_[index].ptr()))) {
-    TensorReader reader;
-    if (!take_one(index, grad.ptr(), options.zero_grad, reader)) return false;
+    if (!take_one(index, grad.ptr(), options.zero_grad)) return false;
   } else {
     const ArrayView view(grad.ptr());
     if (!view.aligned() || !take_dtype(tensor, view.dtype()) || !view.contiguous() ||
@@ -260,16 +332,18 @@ bool Plan::step_part(const py::object& grad, size_t index, int64_t begin, int64_
     if (begin < end && overlaps_own(memory(view.data(), (end - begin) * grad_size(tensor)))) return false;
     tensor.grad = static_cast<char*>(view.data()) - begin * grad_size(tensor);
   }
+  if (!owners_hold()) return false;
   if (begin == end) return true;
   if (shared_ && !shared_->load(index, tensor)) return false;
   const fastopt_plan all = plan();
   fastopt_status status;
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
+    const Raised writing(writing_);
     status = fastopt_step_part(&all, &options, static_cast<int64_t>(index), begin, end);
+    if (status == FASTOPT_OK) report_.grad_norm = -1;
   }
   raise_on(status);
-  report_.grad_norm = -1;
   return true;
 }
 
@@ -294,6 +368,7 @@ int32_t Plan::running_count() const { return fastopt_rule_at(groups_.front().rul
 
 Plan::Progress Plan::progress_of(size_t index) {
   const auto guard = lock();
+  check_whole();
   const fastopt_tensor& tensor = tensors_.at(index);
   return {tensor.steps, {tensor.running, tensor.running + running_count()}};
 }
@@ -311,6 +386,7 @@ void Plan::set_progress(const std::vector<Progress>& progress) {
     std::copy(running.begin(), running.end(), tensors_[i].running);
   }
   report_ = {-1, 1, 0};
+  torn_ = false;
 }
 
 void Plan::share_progress(const SharedProgress::Arrays& arrays) {
@@ -364,7 +440,7 @@ void Plan::floor(const fastopt_options& options) {
   auto guard = lock();
   fastopt_status status = FASTOPT_OK;
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     for (size_t i = 0; i < bound_.size() && status == FASTOPT_OK; ++i) {
       fastopt_tensor tensor = tensors_[i];
       tensor.grad = bound_[i].data;
@@ -389,7 +465,9 @@ void register_plan(py::module_& module) {
            py::arg("groups"), py::arg("seed"))
       .def("set_group", &Plan::set_group, py::arg("index"), py::arg("lr"), py::arg("weight_decay"),
            py::arg("decoupled"), py::arg("l1"), py::arg("maximize"), py::arg("hyperparameters"))
-      .def("bind", &Plan::bind, py::arg("grads"))
+      .def("bind", &Plan::bind, py::arg("grads"), py::arg("owners"))
+      .def("unmoved", &Plan::unmoved)
+      .def("bound_unmoved", &Plan::bound_unmoved)
       .def("step", &Plan::step, py::arg("grads"), py::arg("options"))
       .def("step_part", &Plan::step_part, py::arg("grad"), py::arg("index"), py::arg("begin"), py::arg("end"),
            py::arg("options"))

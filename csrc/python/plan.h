@@ -2,6 +2,7 @@
 #pragma once
 #include <pybind11/pybind11.h>
 
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -9,6 +10,8 @@
 #include <vector>
 
 #include "python/arrays.h"
+#include "python/forks.h"
+#include "python/owner.h"
 #include "python/progress.h"
 #include "python/tensors.h"
 
@@ -21,7 +24,9 @@ class Plan {
  public:
   // Rows for tensors, dicts of: "param" and each of "state" (None, or an entry for each slot of the rule) as (array,
   // array of what its format has beside it or None, index of the format); "dtype" of the arithmetic; "stochastic";
-  // "ema", "copy": array or None; "copy_dtype"; "group"; "offset".  All are under one rule.  Python has worded the
+  // "ema", "copy": array or None; "copy_dtype"; "group"; "offset"; "owner", "copy_owner": the caller's objects that the
+  // parameter and the copy are views of, or None; each step looks whether they are what they were.  All are under one
+  // rule.  Python has worded the
   // errors of these arrays; what is wrong here all the same is refused without ceremony.  The arrays of a tensor are
   // dense and have their elements in one order, whatever the order of their dimensions.
   Plan(const std::string& rule, const py::list& tensors, int64_t groups, uint64_t seed);
@@ -29,8 +34,13 @@ class Plan {
   void set_group(int64_t index, double lr, double weight_decay, bool decoupled, double l1, bool maximize,
                  const std::vector<double>& hyperparameters);
 
-  // Takes over gradients for the steps that are given none; false as step().
-  bool bind(const py::object& grads);
+  // Takes over gradients for the steps that are given none; false as step().  `owners`: the caller's objects that they
+  // are views of, or None, one for each.
+  bool bind(const py::object& grads, const py::list& owners);
+
+  // Whether the caller's objects behind parameters and copies are what they were; and those behind bound gradients.
+  bool unmoved();
+  bool bound_unmoved();
 
   // Gradients that require grad are taken for their values from now on, as torch's optimizers do.
   void ignore_history() { strict_ = false; }
@@ -70,13 +80,18 @@ class Plan {
     bool operator<(const Interval& other) const { return begin < other.begin; }
   };
   static bool meet(const Interval& a, const Interval& b);  // of two in order: whether they overlap
-  std::unique_lock<std::mutex> lock();
+  std::unique_lock<std::recursive_mutex> lock();
+  void after_fork();
+  void check_steppable() const;
+  void check_whole() const;
+  bool owners_hold();
+  bool bound_hold();
   void* take_array(const py::object& object, const ArrayView& like, int64_t element_size);
   void* take_extra(const py::object& object, int64_t length, const fastopt_format* format);
   void* take_coded(const py::object& entry, const ArrayView& like, int32_t dtype, void*& extra, int32_t& format);
   int32_t running_count() const;
   bool take(const py::object& grads, std::vector<py::object>& held, bool written);
-  bool take_one(size_t index, PyObject* grad, bool written, TensorReader& reader);
+  bool take_one(size_t index, PyObject* grad, bool written);
   static bool take_dtype(fastopt_tensor& tensor, int32_t dtype);
   bool load_progress();
   void store_progress() const;
@@ -86,7 +101,13 @@ class Plan {
   fastopt_plan plan();
   bool bound_are_writable() const;
 
-  std::mutex mutex_;  // of everything below; two steps of one plan go one after the other
+  // Guards everything below; two steps of one plan go one after the other.  It is recursive because a gradient's own
+  // Python code may ask the plan for something while a step looks at that gradient.
+  std::unique_ptr<std::recursive_mutex> mutex_ = std::make_unique<std::recursive_mutex>();
+  uint32_t forks_ = fork_count();
+  bool looking_ = false;  // at gradients, which may run Python code
+  bool writing_ = false;  // kernels are at work
+  bool torn_ = false;     // a fork came in between: some elements have had their step
   std::vector<fastopt_tensor> tensors_;
   int64_t completed_ = 0, skipped_ = 0;
   uint64_t seed_;
@@ -96,6 +117,9 @@ class Plan {
   std::vector<py::object> arrays_;  // what the pointers point into
   std::vector<py::object> params_;  // of these, the parameter of each tensor
   std::vector<Interval> own_;       // memory of parameters and state, sorted
+  std::vector<Owner> owners_;       // the caller's objects behind parameters and copies
+  std::vector<Owner> bound_owners_;
+  TensorReader reader_;
   struct Gradient {
     void* data;
     int32_t format;

@@ -44,7 +44,7 @@ class TensorReader {
   bool read(PyObject* object, dlpack::Tensor& tensor) {
     if (Py_TYPE(object) != type_) look_up(Py_TYPE(object));
     if (!api_) return false;
-    if (api_->tensor_from_object(object, &tensor) == 0) return tensor.data || is_empty(tensor);
+    if (api_->tensor_from_object(object, &tensor) == 0) return has_memory(tensor) || is_empty(tensor);
     PyErr_Clear();
     return false;
   }
@@ -54,12 +54,20 @@ class TensorReader {
   bool is_negative(PyObject* object) const { return is_true(PyObject_CallMethodNoArgs(object, is_neg_.ptr())); }
 
  private:
+  // A tensor whose storage was freed has a null pointer, or what its offset makes of one.
+  static bool has_memory(const dlpack::Tensor& tensor) {
+    constexpr uintptr_t kFirstPage = 4096;  // which no process has
+    return reinterpret_cast<uintptr_t>(tensor.data) >= kFirstPage;
+  }
+
   static bool is_empty(const dlpack::Tensor& tensor) {
     return std::any_of(tensor.shape, tensor.shape + tensor.dimensions, [](int64_t length) { return length == 0; });
   }
 
+  // Another error than a missing attribute is one of the object's own code, and goes on.
   static bool is_true(PyObject* value) {
-    PyErr_Clear();  // where there is no such attribute
+    if (!value && !PyErr_ExceptionMatches(PyExc_AttributeError)) throw py::error_already_set();
+    PyErr_Clear();
     Py_XDECREF(value);
     return value == Py_True;
   }
@@ -71,10 +79,29 @@ class TensorReader {
     if (capsule && PyCapsule_CheckExact(capsule)) {
       api_ = static_cast<dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule, "dlpack_exchange_api"));
       while (api_ && api_->major > 1) api_ = api_->previous;
-      if (api_ && (api_->major != 1 || !api_->tensor_from_object)) api_ = nullptr;
+      if (api_ && (api_->major != 1 || !api_->tensor_from_object || computes(type))) api_ = nullptr;
     }
     PyErr_Clear();
     Py_XDECREF(capsule);
+  }
+
+  // Whether a subclass computes by itself, as torch's FakeTensor and DTensor do, so that its memory is not its values:
+  // it then has another `__torch_dispatch__` than the class that gave it the interface.
+  static bool computes(PyTypeObject* type) {
+    constexpr const char* kDispatch = "__torch_dispatch__";
+    PyObject* const own = PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), kDispatch);
+    bool same = !own;
+    for (Py_ssize_t i = 0; own && i < PyTuple_GET_SIZE(type->tp_mro); ++i) {
+      PyObject* const base = PyTuple_GET_ITEM(type->tp_mro, i);
+      PyObject* const dict = reinterpret_cast<PyTypeObject*>(base)->tp_dict;
+      if (!dict || !PyDict_GetItemString(dict, "__dlpack_c_exchange_api__")) continue;
+      PyObject* const first = PyObject_GetAttrString(base, kDispatch);
+      same = own == first;
+      Py_XDECREF(first);
+    }
+    PyErr_Clear();
+    Py_XDECREF(own);
+    return !same;
   }
 
   PyTypeObject* type_ = nullptr;

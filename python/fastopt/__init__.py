@@ -7,6 +7,8 @@ opt.step(g)
 import importlib as _importlib
 from types import ModuleType as _ModuleType
 
+from . import _main_interpreter as _main_interpreter  # isort: split
+
 from . import _core, functional, optimizers, schedules
 from ._minimization import minimize
 from .config import get_num_threads, set_num_threads, show_config

@@ -13,8 +13,8 @@ import pytest
 
 import fastopt
 from fastopt import _core
-from fastopt.flat import BLOCK
 from fastopt._engine.plans import write_group
+from fastopt.flat import BLOCK
 from tests.support.helpers import Array, assert_same_bits, gradients
 
 N = 2**31 + 70_001

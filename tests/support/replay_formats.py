@@ -13,8 +13,8 @@ import ml_dtypes
 import numpy as np
 
 from fastopt import _core
-from fastopt._storage.formats import FORMATS
 from fastopt._engine.plans import write_group
+from fastopt._storage.formats import FORMATS
 from fastopt.rules import Rule
 from tests.support.replay_file import (
     COPIES,

@@ -34,6 +34,7 @@ __all__ = [
     "check_place",
     "check_running",
     "check_state",
+    "check_unmoved",
     "copy_values",
     "dtype_name",
     "full_like",
@@ -86,8 +87,10 @@ def address(array: Any) -> int:
 
 
 def given(array: Any) -> Any:
-    """What users get to see of an array: of one on a GPU the framework's."""
-    return array.owner if isinstance(array, DeviceArray) else array
+    """What users get to see of an array: a view, which is theirs to reshape, or on a GPU the framework's own array."""
+    if isinstance(array, DeviceArray):
+        return array.owner
+    return array.view() if isinstance(array, np.ndarray) else array
 
 
 @describe.register(np.ndarray)
@@ -110,13 +113,16 @@ def as_array(value: Any, name: str) -> Array:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: got a masked array, whose mask a step would ignore; expected a plain array")
     if isinstance(value, np.ndarray):
-        array = np.asarray(value)  # of a subclass, such as memmap, the plain view
+        # A view of its own: the caller may give `value` another dtype or shape later.  Of a subclass, such as memmap, the plain one.
+        array = value.view(np.ndarray)
         # Foreign byte order is kept, for check_layout to refuse.
         return array.view(BFLOAT16) if array.dtype.name == "bfloat16" and array.dtype.isnative else array
     if isinstance(value, DeviceArray) or cuda.is_on_device(value):
         return cuda.as_device_array(value, name)  # type: ignore[return-value]  # see Named
-    if str(getattr(value, "dtype", "")) == "torch.bfloat16" and "torch" in sys.modules:
-        return from_torch(value, name)
+    if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):
+        check_torch(value, name)
+        if str(value.dtype) == "torch.bfloat16":
+            return from_torch(value, name)
     if isinstance(value, np.generic):
         raise TypeError(f"{name}: got the scalar {value!r}, expected an array (a scalar has no memory to update)")
     if value is None:
@@ -144,6 +150,41 @@ def as_host_array(value: Any, name: str) -> Array:
     if isinstance(array, DeviceArray):
         raise ValueError(f"{name}: got an array on {array.place}, expected one on the CPU")
     return array
+
+
+def check_torch(value: Any, name: str) -> None:
+    """TypeError for a tensor on the CPU whose memory does not hold its values: one that computes by itself, or whose storage is gone."""
+    if type(value).__torch_dispatch__ is not sys.modules["torch"].Tensor.__torch_dispatch__:
+        raise TypeError(f"{name}: got a {type(value).__name__}, which has no memory of its own, expected an ordinary tensor")
+    if value.device.type != "cpu" or value.layout != sys.modules["torch"].strided or value.numel() == 0:
+        return  # which DLPack has words for
+    if value._is_zerotensor():
+        raise TypeError(
+            f"{name}: got a tensor that stands for zeros and has no memory, expected one that was made, such as zeros_like"
+        )
+    extent = sum((n - 1) * step for n, step in zip(value.shape, value.stride(), strict=True)) + 1
+    needed = (value.storage_offset() + extent) * value.element_size()
+    if value.untyped_storage().nbytes() < needed:
+        raise TypeError(
+            f"{name}: got a tensor whose storage was freed or cut, expected one with the {needed} bytes that it reaches over"
+        )
+
+
+def check_unmoved(value: Any, view: Array, name: str, *, written: bool) -> None:
+    """ValueError if `value`, which a plan was bound to as `view`, is laid out otherwise now, elsewhere, or read-only though it is written."""
+    array = as_array(value, name)
+    cure = "write into it instead (array[...] = values), or build another optimizer"
+    for what, now, then in (
+        ("dtype", dtype_name(array), dtype_name(view)),
+        ("shape", array.shape, view.shape),
+        ("strides", array.strides, view.strides),
+    ):
+        if now != then:
+            raise ValueError(f"{name}: got {what} {now}, expected {then} as when the optimizer was built; {cure}")
+    if address(array) != address(view):
+        raise ValueError(f"{name}: got other memory than when the optimizer was built, expected the same; {cure}")
+    if written:
+        check_writable(array, name)
 
 
 def from_torch(value: Any, name: str) -> Array:

@@ -102,7 +102,7 @@ class CudaPlan:
             self._variants[index] = _core.variant_of(self._rule.arithmetic, hyperparameters)
             self._groups_changed = True
 
-    def bind(self, grads: Any) -> bool:
+    def bind(self, grads: Any, owners: list[Any]) -> bool:
         with self._lock:
             taken = self._take(grads, written=False)
             if taken is not None:

@@ -54,7 +54,7 @@ def read_tensors(params: Any, rule: Rule, values: Mapping[str, Any], state_dtype
     offset = 0
     for index, (name, entries, overrides) in enumerate(read_groups(params, rule)):
         for array, label, key in entries:
-            tensors.append(Tensor(buffers.check_parameter(array, label), label, key, index, offset))
+            tensors.append(Tensor(buffers.check_parameter(array, label), label, key, index, offset, array))
             offset += tensors[-1].padded
         groups.append(Group.read(rule, [array for array, _, _ in entries], {**values, **overrides}, name, state_dtype))
     keys = [tensor.key for tensor in tensors if tensor.key is not None]

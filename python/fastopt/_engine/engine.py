@@ -10,11 +10,11 @@ from .. import _core
 from .._arrays import buffers
 from .._storage.formats import Formats
 from ..rules import Rule
-from .arguments import read_gradients
+from .arguments import for_each, read_gradients
 from .groups import Group
 from .options import Options
 from .parts import Parts
-from .plans import Progress, fresh, make_plan, settle, write_group
+from .plans import Progress, check_unmoved, fresh, make_plan, settle, write_group
 from .tensors import Tensor
 
 __all__ = ["Engine"]
@@ -42,6 +42,7 @@ class Engine:
         self.tensors, self.groups = tuple(tensors), tuple(groups)
         self.scheduled: list[Group] = []  # whose lr is a schedule
         self.bound: list[buffers.Array | None] | None = None
+        self._bound_owners: list[tuple[Any, str]] = []
         self.plan = make_plan(rule, self.tensors, len(groups), seed, fresh(rule, self.tensors) if progress is None else progress)
         self.parts = Parts(self.tensors, self.plan)
         for index, group in enumerate(self.groups):
@@ -67,7 +68,8 @@ class Engine:
     def bind(self, grads: Any) -> None:
         """Takes gradients for all steps without any; TypeError or ValueError, naming what is wrong."""
         self.bound = read_gradients(grads, self.tensors, written=self.options["zero_grad"])
-        if not self.plan.bind(self.bound):
+        self._bound_owners = for_each(grads, "grads", self.tensors, "to leave the parameter alone")
+        if not self.plan.bind(self.bound, [owner for owner, _ in self._bound_owners]):
             raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
 
     def settle(self) -> None:
@@ -87,12 +89,23 @@ class Engine:
 
     def step_converted(self, grads: Any, options: _core.Options) -> None:
         """A step with gradients that the plan did not take as they came: converted, or refused with words."""
+        check_unmoved(self.plan, self.tensors)
         if grads is None:
             if self.bound is None:
                 raise ValueError("grads: got None, expected gradients, since none were bound when the optimizer was built")
+            self._check_bound()
             grads = self.bound
         if not self.plan.step(read_gradients(grads, self.tensors, written=options.zero_grad), options):
             raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
+
+    def _check_bound(self) -> None:
+        """ValueError or TypeError, naming it, if a bound gradient is no longer what it was."""
+        if self.bound is None or not isinstance(self.plan, _core.Plan) or self.plan.bound_unmoved():
+            return
+        for (owner, name), view in zip(self._bound_owners, self.bound, strict=True):
+            if view is not None:
+                buffers.check_unmoved(owner, view, name, written=False)
+        raise ValueError("grads: got a view of an array that has been resized since it was bound; bind gradients anew")
 
     def step_part(self, tensor: Any, grad: Any, begin: Any, end: Any, options: _core.Options) -> None:
         """A part of a step (`Optimizer.step_part`); its first part asks the schedules."""

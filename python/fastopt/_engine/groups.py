@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..rules import Rule
 from ..rules.checks import one_number
 from ..rules.words import describe, naming
 from ..schedules.schedule import has_state
+from .locks import fork_safe_lock
 
 __all__ = ["Group"]
 
@@ -47,7 +47,7 @@ class Group(MutableMapping[str, Any]):
         self.schedule = schedule
         self.slots = rule.variant(values).slots
         self._values = dict(values)
-        self._lock = threading.RLock()  # of a change: it reads the values, and writes them with some replaced
+        self._lock = fork_safe_lock()  # of a change: it reads the values, and writes them with some replaced
         self._write: Callable[[Group], None] = lambda group: None
         self._steps: Callable[[], int] = lambda: 0
 

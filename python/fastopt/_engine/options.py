@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, TypedDict
 
 from .. import _core
 from ..rules import OPTIONS
+from .locks import fork_safe_lock
 
 __all__ = ["Options", "PartOptions", "StepOptions"]
 
@@ -40,7 +40,7 @@ class Options(MutableMapping[str, Any]):
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._averages = True  # until it is known whether there are arrays for averages
         self._values = self.accept(values)
         self._averages = self._values["ema_decay"] is not None

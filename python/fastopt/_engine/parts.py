@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,8 @@ from .. import _core
 from .._arrays import buffers
 from .._arrays.memory import BLOCK
 from ..rules.words import describe, shown
-from .plans import Plan
+from .locks import fork_safe_lock
+from .plans import Plan, check_unmoved
 from .tensors import Tensor
 
 __all__ = ["Parts"]
@@ -35,7 +35,7 @@ class Parts:
     def __init__(self, tensors: Sequence[Tensor], plan: Plan) -> None:
         self._tensors = tensors
         self._plan = plan
-        self._lock = threading.RLock()
+        self._lock = fork_safe_lock()
         self._positions = {tensor.key: i for i, tensor in enumerate(tensors) if tensor.key is not None}
         self._empty = [i for i, tensor in enumerate(tensors) if tensor.param.size == 0]
         self.done: dict[int, list[tuple[int, int]]] = {}
@@ -57,8 +57,10 @@ class Parts:
             if not self.done:
                 before()
             where = part.index, part.begin, part.end, options
-            if not self._plan.step_part(grad, *where) and not self._plan.step_part(self._converted(grad, part, options), *where):
-                raise RuntimeError("grad: the extension refuses what buffers.py accepts; please report this")
+            if not self._plan.step_part(grad, *where):
+                check_unmoved(self._plan, self._tensors)
+                if not self._plan.step_part(self._converted(grad, part, options), *where):
+                    raise RuntimeError("grad: the extension refuses what buffers.py accepts; please report this")
             if part.begin == part.end:
                 return
             self._record(part)

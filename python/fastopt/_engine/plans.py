@@ -13,7 +13,7 @@ from .tensors import Tensor
 if TYPE_CHECKING:
     from .._cuda.plan import CudaPlan
 
-__all__ = ["Plan", "Progress", "fresh", "make_plan", "settle", "write_group"]
+__all__ = ["Plan", "Progress", "check_unmoved", "fresh", "make_plan", "settle", "write_group"]
 
 Plan: TypeAlias = "_core.Plan | CudaPlan"
 
@@ -37,6 +37,17 @@ def make_plan(rule: Rule, tensors: Sequence[Tensor], groups: int, seed: int, pro
     plan = _core.Plan(rule.arithmetic, rows, groups, seed)
     plan.set_progress(progress)
     return plan
+
+
+def check_unmoved(plan: Plan, tensors: Sequence[Tensor]) -> None:
+    """ValueError or TypeError, naming it, if a parameter or copy is no longer what the plan was bound to."""
+    if isinstance(plan, _core.Plan) and not plan.unmoved():
+        for tensor in tensors:
+            tensor.check_unmoved()
+        raise ValueError(
+            "params: got a view of an array that has been resized since the optimizer was built, which its memory did not "
+            "survive; build another optimizer"
+        )
 
 
 def settle(plan: Plan) -> None:

@@ -23,12 +23,16 @@ MASTER = "master"
 class Tensor:
     """One parameter: its view, its names, its arrays."""
 
-    def __init__(self, param: buffers.Array, name: str, key: str | None = None, group: int = 0, offset: int = 0) -> None:
+    def __init__(
+        self, param: buffers.Array, name: str, key: str | None = None, group: int = 0, offset: int = 0, owner: Any = None
+    ) -> None:
         self.name = name  # in messages
         self.key = key  # the caller's, in a dict
         self.group = group
         self.offset = offset  # elements of the tensors before it, padded to blocks
         self.param = param
+        self.owner = owner  # the caller's object that `param` is a view of, if steps are to look whether it moves
+        self.copy_owner: Any = None
         self.dtype = buffers.dtype_name(self.param)
         self.state: dict[str, buffers.Array | Stored] = {}
         self.ema: buffers.Array | None = None
@@ -47,7 +51,13 @@ class Tensor:
     def take_copy(self, value: Any, name: str) -> None:
         if value is not None:
             self.copy, self.copy_dtype = buffers.check_copy(value, name, self.param, self.name)
-            self.copy_name = name
+            self.copy_name, self.copy_owner = name, value
+
+    def check_unmoved(self) -> None:
+        """ValueError or TypeError, with words, if the caller's objects are not what they were when the plan was bound to them."""
+        for owner, view, name in ((self.owner, self.param, self.name), (self.copy_owner, self.copy, self.copy_name)):
+            if owner is not None and view is not None:
+                buffers.check_unmoved(owner, view, name, written=True)
 
     def allocate(self, group: Group, formats: Formats, *, average: bool) -> None:
         """Makes its state, in the group's slots, and its master and average if they are asked for."""
@@ -119,6 +129,8 @@ class Tensor:
             "copy_dtype": self.copy_dtype,
             "group": self.group,
             "offset": self.offset,
+            "owner": self.owner,
+            "copy_owner": self.copy_owner,
         }
 
     @property
