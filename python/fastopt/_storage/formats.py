@@ -12,7 +12,16 @@ from .. import _core
 from ..rules import Hyperparameter, Slot
 from ..rules.words import shown
 
-__all__ = ["FORMATS", "STORAGE", "Format", "Formats", "check_seed", "param_format", "state_format", "with_variance_floor"]
+__all__ = [
+    "FORMATS",
+    "FORMAT_ARGUMENTS",
+    "Format",
+    "Formats",
+    "check_seed",
+    "param_format",
+    "state_format",
+    "with_variance_floor",
+]
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class Format:
 
 FORMATS = {row[0]: Format(row[0], i, *row[1:]) for i, row in enumerate(_core.formats(), start=1)}
 
-STORAGE: tuple[Hyperparameter, ...] = (
+FORMAT_ARGUMENTS: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         "state_dtype",
         None,
@@ -72,7 +81,7 @@ class Formats:
     @staticmethod
     def check(state_dtype: Any, master: Any) -> Formats:
         """TypeError or ValueError for what is no choice of theirs."""
-        choices = {each.name: each for each in STORAGE}
+        choices = {each.name: each for each in FORMAT_ARGUMENTS}
         return Formats(choices["state_dtype"].check(state_dtype), choices["master"].check(master))
 
 

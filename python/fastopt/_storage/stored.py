@@ -112,7 +112,7 @@ class Stored(NDArrayOperatorsMixin):
     def __repr__(self) -> str:
         return f"Stored({self.format!r}, shape {self.shape}, {self.nbytes} bytes)"
 
-    def row(self) -> tuple[Array, Array | None, int]:
+    def planned(self) -> tuple[Array, Array | None, int]:
         """What the plan takes of it."""
         return self._data, self._extra, self._format.index
 

@@ -40,7 +40,7 @@ class Hyperparameter:
     doc: str
     range: str = ""
     """For numbers: an interval such as "[0, 1)"."""
-    parts: tuple[str, ...] = ()
+    components: tuple[str, ...] = ()
     """For a tuple of numbers such as `betas`: the name of each in expressions."""
     choices: tuple[Any, ...] = ()
     """For a choice: the values; C++ sees a value's index."""
@@ -52,7 +52,7 @@ class Hyperparameter:
     @property
     def scalars(self) -> tuple[str, ...]:
         """The names under which expressions know the value."""
-        return (self.constant.name,) if self.constant else self.parts or (self.name,)
+        return (self.constant.name,) if self.constant else self.components or (self.name,)
 
     @property
     def expected(self) -> str:
@@ -69,11 +69,11 @@ class Hyperparameter:
                 error = TypeError if not isinstance(value, (str, bool)) else ValueError
                 raise error(f"{self.name}: got {shown(value)}, expected one of {expected}")
             return value
-        if not self.parts:
+        if not self.components:
             return self._number(self.name, value)
-        if not isinstance(value, (tuple, list)) or len(value) != len(self.parts):
+        if not isinstance(value, (tuple, list)) or len(value) != len(self.components):
             error = ValueError if isinstance(value, (tuple, list)) else TypeError
-            raise error(f"{self.name}: got {shown(value)}, expected a tuple of {len(self.parts)} numbers")
+            raise error(f"{self.name}: got {shown(value)}, expected a tuple of {len(self.components)} numbers")
         return tuple(self._number(f"{self.name}[{i}]", v) for i, v in enumerate(value))
 
     def _number(self, name: str, value: Any) -> float:
@@ -85,7 +85,7 @@ class Hyperparameter:
             return (float(self.choices.index(value)),)
         if self.constant:
             return (self.constant.of(value),)
-        return tuple(value) if self.parts else (value,)
+        return tuple(value) if self.components else (value,)
 
     def names(self, value: Any) -> dict[str, Any]:
         """A checked value as expressions know it: a choice as itself, anything else as C++ does."""
@@ -109,7 +109,7 @@ def eps(default: float, doc: str = "keeps the denominator from zero") -> Hyperpa
 
 
 def betas(second: float, doc: str) -> Hyperparameter:
-    return Hyperparameter("betas", (0.9, second), doc, "[0, 1)", parts=("beta1", "beta2"))
+    return Hyperparameter("betas", (0.9, second), doc, "[0, 1)", components=("beta1", "beta2"))
 
 
 def weight_decay(default: float) -> Hyperparameter:

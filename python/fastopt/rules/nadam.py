@@ -35,7 +35,7 @@ NADAM = Rule(
         ),
         decoupled(False),
     ),
-    options=(
+    keyword_only=(
         Hyperparameter("eps_root", 0.0, "added inside the root, to the bias-corrected v (optax)", "[0, inf)"),
         Hyperparameter(
             "lookahead_correction",

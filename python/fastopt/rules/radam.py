@@ -19,7 +19,7 @@ RADAM = Rule(
         weight_decay(0.0),
         decoupled(False),
     ),
-    options=(
+    keyword_only=(
         flag("eps_hat", True, "eps is added to the root before its bias correction (torch); False: after it (optax)"),
         Hyperparameter("eps_root", 0.0, "added inside the root, to the bias-corrected v (optax)", "[0, inf)"),
         Hyperparameter("threshold", 5.0, "rho above which the step is divided", "[4, inf)"),

@@ -25,7 +25,7 @@ RMSPROP = Rule(
             "(torch's root of a rounding below 0 is NaN); switched on late, the average gradient starts at where it was left",
         ),
     ),
-    options=(
+    keyword_only=(
         flag("eps_in_root", False, "sqrt(v + eps) instead of sqrt(v) + eps (Keras, TensorFlow, optax, textbooks)"),
         Hyperparameter(
             "variance_floor",

@@ -75,8 +75,8 @@ class Rule:
     scalars: Mapping[str, str]
     """Name to expression, in order; `t` is the number of the step, from 1.  Each may use the hyperparameters and the scalars above it."""
     forms: tuple[Form, ...]
-    options: tuple[Hyperparameter, ...] = ()
-    """Keyword-only hyperparameters beyond torch's."""
+    keyword_only: tuple[Hyperparameter, ...] = ()
+    """Hyperparameters beyond torch's, which are keyword-only."""
     requires: tuple[tuple[str, str], ...] = ()
     """Pairs (expression, words): what must hold between arguments."""
     running: tuple[Running, ...] = ()
@@ -85,19 +85,19 @@ class Rule:
     @functools.cached_property
     def arguments(self) -> tuple[Hyperparameter, ...]:
         """Every hyperparameter of the class, those of the stages last."""
-        return self.hyperparameters + self.options + self.stages
+        return self.hyperparameters + self.keyword_only + self.stages
 
     @property
     def stages(self) -> tuple[Hyperparameter, ...]:
         """The stages' hyperparameters that the row does not list with a default of its own."""
-        own = {h.name for h in self.hyperparameters + self.options}
+        own = {h.name for h in self.hyperparameters + self.keyword_only}
         return tuple(s for s in STAGES if s.name not in own)
 
     @functools.cached_property
     def own(self) -> tuple[Hyperparameter, ...]:
         """The hyperparameters that only the rule reads, in the order of the C++ row."""
         shared = {"lr", *(s.name for s in STAGES)}
-        return tuple(h for h in self.hyperparameters + self.options if h.name not in shared)
+        return tuple(h for h in self.hyperparameters + self.keyword_only if h.name not in shared)
 
     @functools.cached_property
     def frozen(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ SGD = Rule(
         weight_decay(0.0),
         flag("nesterov", False, "step along g + momentum*buffer instead of the buffer"),
     ),
-    options=(
+    keyword_only=(
         Hyperparameter(
             "momentum_init",
             "gradient",
