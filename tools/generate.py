@@ -92,7 +92,7 @@ def class_stub() -> str:
         )
     imports = (
         "from collections.abc import Callable, Mapping, Sequence\nfrom typing import Any, Literal, TypeAlias\n\n"
-        "from .base import Optimizer\n\n_Schedule: TypeAlias = Callable[[int], float]\n"
+        "from .optimizer import Optimizer\n\n_Schedule: TypeAlias = Callable[[int], float]\n"
         "_Params: TypeAlias = Any | Sequence[Any] | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
     )
     return stub("The optimizer classes, one for each row of the table of rules.", imports, list(RULES), bodies)

@@ -78,7 +78,7 @@ ADAMW = dataclasses.replace(
             {"lr": 1e-3, "weight_decay": 0.004, "eps": 1e-7, "eps_hat": True},
         ),
         Form(
-            "optax adamw", "p -= lr*(u + wd*p), u as optax' adam: the same but for rounding", {"lr": 1e-3, "weight_decay": 1e-4}
+            "optax adamw", "p -= lr*(u + wd*p), u as optax's adam: the same but for rounding", {"lr": 1e-3, "weight_decay": 1e-4}
         ),
     ),
 )
