@@ -1,5 +1,4 @@
-"""Storage formats: which one an argument means for a slot or a parameter.  `csrc/codecs` has the bits; docs/formats.md has both.
-"""
+"""Storage formats: which one an argument means for a slot or parameter.  `csrc/codecs` has the bits; docs/formats.md has both."""
 
 from __future__ import annotations
 
