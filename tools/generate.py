@@ -15,7 +15,7 @@ import numpy as np
 
 from fastopt import AdamW
 from fastopt._arrays.buffers import BFLOAT16
-from fastopt._storage.formats import STORAGE
+from fastopt._storage.formats import FORMAT_ARGUMENTS
 from fastopt.faces import class_signature, function_signature
 from fastopt.rules import OPTIONS, RULES, Hyperparameter, Rule
 from fastopt.torch.arguments import FLAGS
@@ -47,14 +47,14 @@ def annotation(name: str, rule: Rule) -> str:
         return fixed[name]
     if name in {*(slot.name for slot in rule.slots), *rule.carried}:
         return "Any | None"
-    h = next(h for h in rule.arguments + OPTIONS + STORAGE if h.name == name)
+    h = next(h for h in rule.arguments + OPTIONS + FORMAT_ARGUMENTS if h.name == name)
     if h.choices:
         kinds = ["bool"] if True in h.choices else []
         none = ["None"] if None in h.choices else []
         words = [repr(c).replace("'", '"') for c in h.choices if isinstance(c, str)]
         return " | ".join(kinds + ([f"Literal[{', '.join(words)}]"] if words else []) + none)
-    if h.parts:
-        return f"tuple[{', '.join('float' for _ in h.parts)}]"
+    if h.components:
+        return f"tuple[{', '.join('float' for _ in h.components)}]"
     if h.optional:
         return "float | None"
     return "float | _Schedule" if name == "lr" else "float"
@@ -92,7 +92,7 @@ def class_stub() -> str:
         )
     imports = (
         "from collections.abc import Callable, Mapping, Sequence\nfrom typing import Any, Literal, TypeAlias\n\n"
-        "from .base import Optimizer\n\n_Schedule: TypeAlias = Callable[[int], float]\n"
+        "from .optimizer import Optimizer\n\n_Schedule: TypeAlias = Callable[[int], float]\n"
         "_Params: TypeAlias = Any | Sequence[Any] | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
     )
     return stub("The optimizer classes, one for each row of the table of rules.", imports, list(RULES), bodies)
@@ -148,7 +148,9 @@ def short_table() -> str:
     ]
     for rule in RULES.values():
         names = [
-            h.name for h in rule.hyperparameters + rule.options if h.name not in ("lr", "weight_decay", "decoupled_weight_decay")
+            h.name
+            for h in rule.hyperparameters + rule.keyword_only
+            if h.name not in ("lr", "weight_decay", "decoupled_weight_decay")
         ]
         slots = sorted({len(v.slots) for v in rule.variants})
         size = " / ".join(str(12 + 8 * n) for n in slots)
@@ -189,7 +191,7 @@ def rules_page() -> str:
         "Arguments of each class, fixed when it is built; [formats.md](formats.md) says what they mean.\n",
         "| argument | default | range | meaning |",
         "|---|---|---|---|",
-        *map(describe, STORAGE),
+        *map(describe, FORMAT_ARGUMENTS),
         "",
     ]
     return "\n".join(out)

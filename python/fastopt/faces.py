@@ -10,7 +10,7 @@ from . import _core
 from ._arrays import buffers
 from ._engine.plans import make_plan, write_group
 from ._engine.tensors import Tensor
-from ._storage.formats import STORAGE
+from ._storage.formats import FORMAT_ARGUMENTS
 from .optimizer import Optimizer
 from .rules import OPTIONS, Hyperparameter, Rule, Running, Slot
 from .rules.checks import check_count, check_number
@@ -29,9 +29,9 @@ def class_signature(rule: Rule) -> inspect.Signature:
     return inspect.Signature(
         [inspect.Parameter("params", positional)]
         + [parameter(h, positional) for h in rule.hyperparameters]
-        + [parameter(h, by_name) for h in rule.options + rule.stages]
+        + [parameter(h, by_name) for h in rule.keyword_only + rule.stages]
         + [parameter(option, by_name) for option in OPTIONS]
-        + [parameter(each, by_name) for each in STORAGE]
+        + [parameter(each, by_name) for each in FORMAT_ARGUMENTS]
         + [inspect.Parameter(name, by_name, default=None) for name in ("copy_to", "grads")]
     )
 
@@ -48,7 +48,7 @@ def docstring(rule: Rule) -> str:
     lines.append(
         '    {"params": arrays, "lr": ...}; float32, float64, bfloat16 or float16, any shape, C-contiguous, writable, not overlapping'
     )
-    lines += [described(h) for h in (*rule.arguments, *OPTIONS, *STORAGE)]
+    lines += [described(h) for h in (*rule.arguments, *OPTIONS, *FORMAT_ARGUMENTS)]
     lines.append(
         "  copy_to: arrays, given as the parameters are, that take a copy of each new parameter, rounded to nearest even:"
     )

@@ -175,7 +175,7 @@ class NAdam(Optimizer):
     ) -> None: ...
 
 class RAdam(Optimizer):
-    """RAdam: Adam that divides only once enough steps have settled the average it divides by, and then in part."""
+    """RAdam: Adam that divides only after enough steps have settled the average squared gradient, then rectified."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._minimization import minimize
 from ._minimization.methods import BY_NAME, OUR_OWN, check_method, unwrapped
-from ._storage.formats import STORAGE
+from ._storage.formats import FORMAT_ARGUMENTS
 from .faces import described, parameter
 from .rules import OPTIONS, RULES, Hyperparameter, Rule
 from .rules.words import describe, shown
@@ -95,7 +95,7 @@ def summary(result: Any) -> str:
 
 def options_of(rule: Rule) -> list[Hyperparameter]:
     """What an optimizer of the rule takes and `minimize` passes on; the seed is among its own arguments."""
-    return [h for h in (*rule.arguments, *OPTIONS, *STORAGE) if h.name not in {*OUR_OWN, "seed"}]
+    return [h for h in (*rule.arguments, *OPTIONS, *FORMAT_ARGUMENTS) if h.name not in {*OUR_OWN, "seed"}]
 
 
 def signature(rule: Rule) -> inspect.Signature:

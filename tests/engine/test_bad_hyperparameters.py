@@ -36,7 +36,7 @@ def bad_values() -> list[tuple[str, str, Any, Any, str]]:
             if h.choices:
                 table += [(rule.name, h.name, value, TypeError, h.name) for value in (*wrong_types, 0.5)]
                 table += [(rule.name, h.name, value, (TypeError, ValueError), h.name) for value in ("nonsense", 7)]
-            elif h.parts:
+            elif h.components:
                 good = list(h.default)
                 for i in range(len(good)):
                     for value in numbers_outside(h):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import fastopt
 from fastopt import _core
-from fastopt._storage.formats import STORAGE
+from fastopt._storage.formats import FORMAT_ARGUMENTS
 from fastopt.rules import OPTIONS, RULES, STAGES, Rule
 from fastopt.rules.checks import ends
 from fastopt.rules.expressions import power
@@ -85,7 +85,7 @@ def test_derived_scalars_of_any_hyperparameters(data: st.DataObject, rule: Rule,
             continue
         low, high = ends(h.range)
         number = st.floats(low, min(high, 1e6), exclude_max=h.range[-1] == ")" and high <= 1e6, exclude_min=h.range[0] == "(")
-        value = st.tuples(*[number] * len(h.parts)) if h.parts else number
+        value = st.tuples(*[number] * len(h.components)) if h.components else number
         values[h.name] = data.draw(value | st.none() if h.optional else value, label=h.name)
     if not all(rule.evaluate(condition, values) for condition, _ in rule.requires):
         return
@@ -154,7 +154,7 @@ def test_arguments_are_torchs(name: str) -> None:
 def test_classes_and_functions_follow_the_row(name: str) -> None:
     rule, cls, function = RULES[name], getattr(fastopt, name), getattr(fastopt.functional, name.lower())
     assert cls.rule is rule
-    options, storage = [option.name for option in OPTIONS], [each.name for each in STORAGE]
+    options, storage = [option.name for option in OPTIONS], [each.name for each in FORMAT_ARGUMENTS]
     assert list(inspect.signature(cls).parameters) == ["params", *rule.defaults, *options, *storage, "copy_to", "grads"]
     expected = ["param", "grad", *(slot.name for slot in rule.slots), *rule.carried, "step", *rule.defaults, "grad_scale"]
     assert list(inspect.signature(function).parameters) == expected

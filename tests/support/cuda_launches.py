@@ -103,7 +103,7 @@ class Mirror:
         for i, (row, given) in enumerate(
             zip(
                 rows,
-                ([tensor.row([slot.name for slot in self.engine.rule.slots]) for tensor in self.engine.tensors]),
+                ([tensor.planned([slot.name for slot in self.engine.rule.slots]) for tensor in self.engine.tensors]),
                 strict=True,
             )
         ):

@@ -24,7 +24,7 @@ ISAS = tuple(name for name in _core.isa_compiled() if _core.isa_available(name))
 
 def random_number(h: Hyperparameter, rng: np.random.Generator) -> Any:
     """A value of a numeric hyperparameter, of the size that people use."""
-    if h.parts:
+    if h.components:
         return tuple(round(float(b), 4) for b in np.sort(rng.uniform((0.5, 0.9), (0.95, 0.9995))))
     low, high = (float(end) for end in h.range[1:-1].split(","))
     if np.isfinite(high):
@@ -41,7 +41,7 @@ def levels(h: Hyperparameter, rng: np.random.Generator) -> tuple[Any, ...]:
         return h.choices
     if h.optional:
         return None, random_number(h, rng)
-    return (random_number(h, rng),) if h.parts or h.default != 0 else (0.0, random_number(h, rng))
+    return (random_number(h, rng),) if h.components or h.default != 0 else (0.0, random_number(h, rng))
 
 
 def valid(rule: Rule, arguments: Mapping[str, Any]) -> bool:
@@ -81,7 +81,7 @@ def stage_arguments(rng: np.random.Generator) -> list[Arguments]:
 def arguments_with_state(name: str) -> Arguments:
     """The fewest arguments under which every slot of the rule is in use."""
     rule = RULES[name]
-    off = {h.name: h.default for h in rule.own if h.choices or (not h.parts and h.default == 0)}
+    off = {h.name: h.default for h in rule.own if h.choices or (not h.components and h.default == 0)}
 
     def changed(arguments: Arguments) -> Arguments:
         return {key: arguments[key] for key, default in off.items() if arguments[key] != default}

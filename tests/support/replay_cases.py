@@ -22,7 +22,7 @@ def configurations(rule: Rule) -> Iterator[dict[str, Any]]:
     """Every combination of the rule's own choices, each number at its default and at 0.9."""
 
     def values(h: Any) -> tuple[Any, ...]:
-        return h.choices or ((h.default,) if h.parts else (h.default, 0.9)) + ((None,) if h.optional else ())
+        return h.choices or ((h.default,) if h.components else (h.default, 0.9)) + ((None,) if h.optional else ())
 
     for combination in itertools.product(*(values(h) for h in rule.own)):
         arguments = rule.defaults | NEUTRAL | dict(zip((h.name for h in rule.own), combination, strict=True))

@@ -83,7 +83,7 @@ class Coded:
     def arrays(self) -> tuple[Array, Array | None]:
         return self.data, self.extra
 
-    def row(self) -> tuple[Array, Array | None, int]:
+    def planned(self) -> tuple[Array, Array | None, int]:
         """What the plan takes of it."""
         return self.data, self.extra, self.format.index if self.format else 0
 
@@ -139,8 +139,8 @@ def make_case(
     coded = (param, *states.values())
     data = joined(first, (*itertools.chain.from_iterable(each.arrays() for each in coded), average, *grads))
     row = {
-        "param": param.row(),
-        "state": [states[slot.name].row() if slot.name in states else None for slot in rule.slots],
+        "param": param.planned(),
+        "state": [states[slot.name].planned() if slot.name in states else None for slot in rule.slots],
         "dtype": DTYPES.index(dtype),
         "stochastic": storage.stochastic,
         "ema": average,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .. import _core
-from .._storage.formats import FORMATS, STORAGE, param_format, state_format
+from .._storage.formats import FORMAT_ARGUMENTS, FORMATS, param_format, state_format
 from ..rules import RULES, Rule, Variant
 
 __all__ = ["GRADIENTS", "WRITE", "GradientKernel", "StepKernel", "headers", "step_kernels"]
@@ -136,7 +136,7 @@ def grad_format(dtype: str, grad: str) -> str:
 
 def step_kernels(rules: Iterator[Rule] | None = None) -> Iterator[StepKernel]:
     """Every one that arguments of the classes can ask for."""
-    masters = next(each for each in STORAGE if each.name == "master").choices
+    masters = next(each for each in FORMAT_ARGUMENTS if each.name == "master").choices
     params = {param_format(dtype, master)[0] for dtype in ("bfloat16", "float16") for master in masters}
     names = ["", *sorted(format.name for format in params if format is not None)]
     for rule in {rule.arithmetic: rule for rule in rules or RULES.values()}.values():

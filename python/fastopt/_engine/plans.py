@@ -29,7 +29,7 @@ def fresh(rule: Rule, tensors: Sequence[Tensor]) -> Progress:
 def make_plan(rule: Rule, tensors: Sequence[Tensor], groups: int, seed: int, progress: Progress) -> Plan:
     """The extension's plan for arrays on the CPU, else `_cuda`'s."""
     slots = [slot.name for slot in rule.slots]
-    rows = [tensor.row(slots) for tensor in tensors]
+    rows = [tensor.planned(slots) for tensor in tensors]
     if isinstance(tensors[0].param, buffers.DeviceArray):
         from .._cuda.plan import CudaPlan
 

@@ -113,11 +113,11 @@ class Tensor:
         entries = {**self.entries(), **({"ema": self.ema} if self.ema is not None else {})}
         return {key: value.arrays if isinstance(value, Stored) else value for key, value in entries.items()}
 
-    def row(self, slots: list[str]) -> dict[str, Any]:
+    def planned(self, slots: list[str]) -> dict[str, Any]:
         """What the plan takes of it; `slots` are all of the rule's."""
 
         def entry(array: buffers.Array | Stored | None) -> Any:
-            return array.row() if isinstance(array, Stored) else None if array is None else (array, None, 0)
+            return array.planned() if isinstance(array, Stored) else None if array is None else (array, None, 0)
 
         return {
             "param": (self.param, self.extra, self.format.index if self.format else 0),

@@ -46,61 +46,63 @@ def minimize(
     history: bool | Literal["x"] = True,
     **hyperparameters: Any,
 ) -> OptimizeResult:
-    """Minimises `fun` from `x0` by steps of a rule; returns SciPy's `OptimizeResult`; needs `pip install "fastopt[scipy]"`.
+    """Minimises `fun` from `x0` with steps of a rule and returns SciPy's `OptimizeResult`.  Needs `pip install "fastopt[scipy]"`.
 
         rosen, rosen_der = scipy.optimize.rosen, scipy.optimize.rosen_der
         result = fastopt.minimize(rosen, [-1.2, 1.0], jac=rosen_der, lr=1e-2, steps=5000)
         result.x, result.fun, result.message
 
-    fun: `fun(x, *args)`, or `fun(x, *batch, *args)` with `data`, the objective: a number, or an array of one element.  x is an
-      array in the shape and dtype of `x0`, read-only, which the next step changes: copy it to change or keep it
-    x0: the start, an array, list or number; float64, float32 and 16-bit floats stay what they are, whole numbers become
-      float64.  It is copied, not changed
-    args: further arguments of `fun` and `jac`; what is no tuple is the only one
-    jac: a callable with the arguments of `fun` that gives the gradient in the shape of x; True where `fun` returns the pair
-      (value, gradient); "2-point" (None, False), "3-point" or "cs" (complex step) for finite differences, in float64, by 1, 2
-      or 1 calls of `fun` for each unknown
-    method: a rule's name in any case, such as "adam" or "AdamW", a class such as `fastopt.Adam`, or a callable that makes an
-      optimizer of an array, such as `functools.partial(fastopt.Adam, betas=(0.8, 0.99))`
+    fun: the objective, `fun(x, *args)`, or `fun(x, *batch, *args)` with `data`.  It returns a number or an array of one element.
+      x is a read-only array in the shape and dtype of `x0`.  The next step changes it: copy it to change or keep it
+    x0: the start: an array, list or number.  float64, float32 and 16-bit floats keep their dtype, whole numbers become float64.
+      `x0` is copied, not changed
+    args: further arguments of `fun` and `jac`, as a tuple, or a single one
+    jac: a callable with the arguments of `fun` that returns the gradient in the shape of x; True if `fun` returns the pair
+      (value, gradient); "2-point" (also None and False), "3-point" or "cs" (complex step) for finite differences in float64,
+      with 1, 2 or 1 calls of `fun` for each unknown
+    method: a rule's name in upper or lower case, such as "adam" or "AdamW"; a class such as `fastopt.Adam`; or a callable that
+      makes an optimizer from an array, such as `functools.partial(fastopt.Adam, betas=(0.8, 0.99))`
     steps: the most steps, from 0
-    lr: a number, or a callable of the number of completed steps; None for the method's own.  Of a `ReduceOnPlateau` a copy is
-      used, which is told every value of `fun`, or of mini-batches the mean of each epoch
-    bounds: SciPy's `Bounds`, or a pair (least, most) for each unknown, None for no bound: the start, and each step, is
-      projected onto them
-    tol: the same as `gtol`, which goes before it
-    gtol: done where no element of the gradient (with `bounds`: of x - P(x - gradient), P the projection) is larger in magnitude
-    ftol: done where `patience` steps (of mini-batches: epochs, by the mean over each) have not brought the least value down by
-      more than ftol*max(1, |value|)
-    xtol: done where each of `patience` steps has moved no unknown by more than xtol*max(1, largest |x|)
-    patience: from 1, for `ftol` and `xtol`
-    callback: called after each step as `callback(x)`, with a copy, or, where its only parameter has that name, as
-      `callback(intermediate_result=OptimizeResult)` with x, fun, jac and nit; StopIteration ends the run, what is returned
-      counts for nothing
+    lr: a number, or a callable of the number of completed steps; None for the method's own.  A `ReduceOnPlateau` is copied, and
+      the copy receives every value of `fun`, or with mini-batches the mean of each epoch
+    bounds: SciPy's `Bounds`, or a pair (least, most) for each unknown, with None for no bound.  The start and each step are
+      projected onto the bounds
+    tol: the same as `gtol`, which takes precedence
+    gtol: stop when no element of the gradient is larger in magnitude; with `bounds` no element of x - P(x - gradient), where P is
+      the projection
+    ftol: stop when `patience` steps (with mini-batches: epochs, by the mean of each) have not lowered the least value by more
+      than ftol*max(1, |value|)
+    xtol: stop when each of `patience` steps has moved no unknown by more than xtol*max(1, largest |x|)
+    patience: how many steps `ftol` and `xtol` wait, from 1
+    callback: called after each step as `callback(x)`, with a copy.  If its only parameter is named `intermediate_result`, the
+      call is `callback(intermediate_result=OptimizeResult)` with x, fun, jac and nit.  StopIteration ends the run; returned
+      values are ignored
     progress: True for a bar on stderr (needs rich), or a callable `progress(step, steps, value)`
-    data: an array, or a tuple of arrays or sparse matrices of the same length, whose rows are what batches are taken of
-    batch_size: how many rows of `data` a step sees; None for all of them.  The arrays of a batch are reused: copy them to keep
-      them
-    shuffle: a new order of the rows in each epoch
-    stochastic: True where values of `fun` cannot be compared, since it holds noise; mini-batches are
-    seed: of the batches' order and of the optimizer; None for 0, and for what `method` has
+    data: an array, or a tuple of arrays or sparse matrices of the same length, whose rows the batches take
+    batch_size: how many rows of `data` a step sees; None for all.  The next batch reuses the arrays: copy them to keep them
+    shuffle: take the rows in a new order in each epoch
+    stochastic: True if `fun` is noisy, so that its values cannot be compared.  Mini-batches are always stochastic
+    seed: the seed of the batches' order and of the optimizer; None for 0, or for the seed that `method` has
     history: True for the objective, the gradient's norm and the learning rate of each step; "x" for the points too; False for
       none
     hyperparameters: those of the rule and its stages by name, such as `betas`, `momentum`, `weight_decay`, `max_norm`,
       `ema_decay`
 
-    The result has x (in the shape and dtype of `x0`), fun, jac (float32 where x has 16 bits), nit (steps), nfev and njev (calls
-    of `fun`, and gradients), status, success (status 0), message, and history: a dict of arrays of nit + 1 entries, for the
-    start and the point after each step: "fun", "grad_norm" (Euclidean), "lr" (of the step from there, NaN for the last) and
-    perhaps "x".  Status 0: a tolerance is reached; 1: the steps are done; 2, 3: the objective, or its gradient, is Inf or NaN;
-    99: the callback stopped it.
+    The result has x (in the shape and dtype of `x0`), fun, jac (float32 if x has 16 bits), nit (steps), nfev and njev (calls of
+    `fun`, and gradients), status, success (status 0), message and history.  history is a dict of arrays of nit + 1 entries, for
+    the start and the point after each step: "fun", "grad_norm" (Euclidean), "lr" (of the step from that point, NaN for the last)
+    and, if asked for, "x".  Status 0: a tolerance is reached; 1: the steps are done; 2: the objective is Inf or NaN; 3: the
+    gradient holds Inf or NaN; 99: the callback stopped the run.
 
-    Of a deterministic objective the result is the best point seen: the finite one of least value, the later of equals; the
-    point that reached `gtol` need not be it.  Of a stochastic one it is the last, or with `ema_decay` the average of the points
-    (which begins at `x0`), and fun and jac are those of one more call there, with all of `data`.  `fun` alone is looked at:
-    weight decay, which AdamW has by default, and L1 lead to the minimum of something else.
+    For a deterministic objective the result is the best point seen: the point of the least finite value, the later of two equals.
+    It may differ from the point that reached `gtol`.  For a stochastic objective the result is the last point, or with
+    `ema_decay` the average of the points, which begins at `x0`; fun and jac then come from one more call there, with all of
+    `data`.
 
-    Raises TypeError or ValueError, without a call of `fun`, where an argument is not that; and where `fun` or `jac` returns
-    something else.
+    Only the values of `fun` count.  Weight decay, which AdamW has by default, and L1 therefore lead to the minimum of another
+    function.
+
+    Raises TypeError or ValueError for a wrong argument, before any call of `fun`, and for a wrong return value of `fun` or `jac`.
     """
     result_class = optimize_result()
     point = start(x0)
@@ -113,7 +115,7 @@ def minimize(
     batches = Batches(data, batch_size, shuffle, 0 if seed is None else seed) if data is not None else None
     is_stochastic = check_stochastic(stochastic, batches, batch_size, shuffle)
     partial = batches is not None and batches.partial
-    # What the caller does between a gradient and its step may write to an array that `jac` reuses.
+    # Between a gradient and its step the caller's code may write to an array that `jac` reuses.
     watched = callback is not None or callable(progress)
     noisy = stochastic is True or (is_stochastic and not partial)
     objective = Objective(fun, jac, args, point, box, noisy=noisy, keep=watched)
@@ -150,7 +152,7 @@ def minimize(
 
 
 def as_result(outcome: Outcome, objective: Objective, result_class: type[Any]) -> Any:
-    """The outcome under SciPy's names."""
+    """The outcome as a result with SciPy's names."""
     fields = {
         "x": outcome.x,
         "fun": outcome.value,

@@ -1,4 +1,4 @@
-"""Mini-batches: rows of the caller's arrays, a part of them for each step."""
+"""Mini-batches: some rows of the caller's arrays for each step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Batches", "check_stochastic"]
 
 
 class Batches:
-    """The rows of `data` in batches, epoch after epoch; the last of an epoch may be smaller."""
+    """The rows of `data` in batches, epoch after epoch.  An epoch's last batch may be smaller."""
 
     def __init__(self, data: Any, batch_size: Any, shuffle: Any, seed: Any) -> None:
         values = data if isinstance(data, tuple) else (data,)
@@ -38,7 +38,7 @@ class Batches:
 
     @property
     def partial(self) -> bool:
-        """Whether a batch is less than all rows."""
+        """Whether a batch has fewer than all rows."""
         return self.size < self.rows
 
     @property
@@ -47,7 +47,7 @@ class Batches:
         return self._next == self.rows
 
     def take(self) -> tuple[tuple[Any, ...], int]:
-        """The next batch, in arrays that the one after it reuses, and how many rows it has."""
+        """The next batch and its number of rows.  The batch after it reuses the same arrays."""
         if not self.partial:
             return self.all, self.rows
         if self.at_end:
@@ -60,18 +60,18 @@ class Batches:
         return tuple(self._gathered(i, array, rows) for i, array in enumerate(self.all)), len(rows)
 
     def _gathered(self, i: int, array: Any, rows: Array) -> Any:
-        # NumPy's take would first bring all of an array in another order into C's; a sparse one has no take.
+        # NumPy's take would first copy an array in another order whole into C's order; a sparse array has no take.
         if not isinstance(array, np.ndarray) or not array.flags.c_contiguous:
             return array[rows]
         buffer = self._buffers[i]
         if buffer is None:
             buffer = self._buffers[i] = np.empty((self.size, *array.shape[1:]), array.dtype)
-        # With the default mode, "raise", NumPy would gather into a buffer of its own first.
+        # With the default mode, "raise", NumPy would first gather into its own buffer.
         return np.take(array, rows, axis=0, out=buffer[: len(rows)], mode="clip")
 
 
 def as_rows(value: Any, name: str) -> Any:
-    """A NumPy array, or a sparse one in rows."""
+    """A NumPy array, or a sparse array in rows."""
     if hasattr(value, "tocsr"):
         return value.tocsr()
     if isinstance(value, list) and value and all(isinstance(each, np.ndarray) and each.ndim for each in value):
@@ -80,7 +80,7 @@ def as_rows(value: Any, name: str) -> Any:
         raise TypeError(f"{name}: got a masked array, whose mask a batch would lose; expected a plain array")
     try:
         array = np.asarray(value)
-    except Exception as error:  # of lists that are no array, and whatever somebody else's class raises
+    except Exception as error:  # ragged lists raise, and a foreign class may raise anything
         raise TypeError(f"{name}: got {type(value).__name__}, which is no array: {error}") from error
     if array.ndim == 0:
         raise TypeError(f"{name}: got {describe(value)}, expected an array of rows")
@@ -98,7 +98,7 @@ def check_size(value: Any, rows: int) -> int:
 
 
 def check_stochastic(stochastic: Any, batches: Batches | None, batch_size: Any, shuffle: Any) -> bool:
-    """Whether the objective is; ValueError where the arguments about data and noise do not fit together."""
+    """Whether the objective is stochastic.  Raises ValueError if the arguments about data and noise do not fit together."""
     if batches is None and batch_size is not None:
         raise ValueError(f"batch_size: got {shown(batch_size)}, expected None without data")
     if batches is None and not check_flag(shuffle, "shuffle"):

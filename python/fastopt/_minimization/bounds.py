@@ -15,19 +15,19 @@ __all__ = ["Box", "read_bounds"]
 
 @dataclass(frozen=True)
 class Box:
-    """The least and the most that each unknown may be, in the shape and dtype of the point."""
+    """The least and the greatest value of each unknown, in the shape and dtype of the point."""
 
     lower: Array
     upper: Array
 
     def project(self, point: Array) -> None:
-        """Moves `point`, in place, to the nearest within; a NaN stays."""
+        """Moves `point`, in place, to the nearest point of the box; a NaN stays."""
         np.maximum(point, self.lower, out=point)
         np.minimum(point, self.upper, out=point)
 
 
 def read_bounds(bounds: Any, point: Array) -> Box | None:
-    """SciPy's `Bounds`, or a pair for each unknown; None for no bounds."""
+    """The box of SciPy's `Bounds`, or of a pair for each unknown; None for no bounds."""
     if bounds is None:
         return None
     if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
@@ -35,7 +35,7 @@ def read_bounds(bounds: Any, point: Array) -> Box | None:
     else:
         sides = from_pairs(bounds, point)
     lower, upper = inside(sides[0], sides[1], point)
-    wrong = np.flatnonzero(~(lower <= upper))  # a NaN among them
+    wrong = np.flatnonzero(~(lower <= upper))  # also true for a NaN
     if wrong.size:
         i = int(wrong[0])
         least, most = float(sides[0].reshape(-1)[i]), float(sides[1].reshape(-1)[i])
@@ -46,7 +46,7 @@ def read_bounds(bounds: Any, point: Array) -> Box | None:
 
 
 def spread(side: Any, name: str, point: Array) -> Array:
-    """One side of SciPy's `Bounds`, for each unknown."""
+    """One side of SciPy's `Bounds`, with an entry for each unknown."""
     try:
         return np.broadcast_to(np.asarray(side, np.float64), point.shape)
     except (TypeError, ValueError):
@@ -74,7 +74,7 @@ def from_pairs(bounds: Any, point: Array) -> list[Array]:
 
 
 def inside(lower: Array, upper: Array, point: Array) -> tuple[Array, Array]:
-    """Both in the dtype of `point`, rounded so that what lies between them lies within the bounds as they came."""
+    """Both bounds in the dtype of `point`, rounded inwards, so that a value between them lies within the bounds as given."""
     rounded = []
     for side, inwards in ((lower, np.inf), (upper, -np.inf)):
         with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""What `minimize` checks of its simpler arguments, and the packages that it needs."""
+"""Checks of `minimize`'s simpler arguments, and of the packages that it needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check_callable", "check_progress", "optimize_result"]
 
 
 def optimize_result() -> type[Any]:
-    """SciPy's class of results; ImportError that says what to install."""
+    """SciPy's class of results.  Raises ImportError that says what to install."""
     try:
         from scipy.optimize import OptimizeResult
     except ImportError as error:
@@ -26,7 +26,7 @@ def check_callable(value: Any, name: str, *, optional: bool = False) -> None:
 
 
 def check_progress(value: Any) -> None:
-    """True, False or a callable; ImportError for True without rich."""
+    """Takes True, False or a callable.  Raises TypeError for anything else, ImportError for True without rich."""
     if callable(value):
         return
     if not isinstance(value, bool):

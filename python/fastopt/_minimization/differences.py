@@ -1,7 +1,7 @@
 """Finite differences: the gradient of a function that gives only its value.
 
-The steps are those of Numerical Recipes, section 5.7: the root of the machine epsilon, the cube root for central differences,
-relative to max(1, |x|).  The complex step is that of Squire & Trapp, SIAM Review 40 (1998) 110-112.
+The steps follow Numerical Recipes, section 5.7: the root of the machine epsilon, or the cube root for central differences,
+relative to max(1, |x|).  The complex step follows Squire & Trapp, SIAM Review 40 (1998) 110-112.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ __all__ = ["SCHEMES", "differences"]
 
 EPSILON = float(np.finfo(np.float64).eps)
 SCHEMES = {"2-point": EPSILON ** (1 / 2), "3-point": EPSILON ** (1 / 3), "cs": EPSILON ** (1 / 2)}
-"""The relative step of each."""
+"""The relative step of each scheme."""
 
 Evaluate = Callable[[Array], Any]
 
 
 def differences(evaluate: Evaluate, point: Array, value: float, scheme: str, box: Box | None) -> Array:
-    """The gradient at `point`, of float64, where the function is `value`; it is called within the box alone."""
+    """The gradient at `point` (float64), where the function has the value `value`.  Every call stays within the box."""
     moved = np.array(point, np.complex128 if scheme == "cs" else np.float64)
     flat, seen = moved.reshape(-1), read_only(moved)
     grad = np.empty(point.shape)
     slopes = grad.reshape(-1)
-    # Of a 16-bit or float32 point the bounds are exact in float64 too.
+    # The bounds of a 16-bit or float32 point are exact in float64 too.
     lower, upper = (None, None) if box is None else (box.lower.reshape(-1), box.upper.reshape(-1))
     for i in range(flat.size):
         origin = float(flat[i].real)
@@ -51,14 +51,14 @@ def differences(evaluate: Evaluate, point: Array, value: float, scheme: str, box
 
 
 def complex_value(value: Any) -> complex:
-    """The value of a complex step; TypeError where the function has lost the imaginary part."""
+    """The value of a complex step.  Raises TypeError if the function has lost the imaginary part."""
     if not isinstance(value, complex):
         raise TypeError(f"fun: got the real number {value} at a complex point, expected a complex one, since jac is 'cs'")
     return value
 
 
 def forward(at: Callable[[float], Any], value: float, origin: float, step: float, down: float, up: float) -> float:
-    """Towards larger magnitude, as SciPy does, else to the side that has more room."""
+    """Steps towards larger magnitude, as SciPy does, or to the side with more room if the bounds are nearer than the step."""
     room = {1.0: up, -1.0: down}
     sign = 1.0 if origin >= 0 else -1.0
     if room[sign] < step:
@@ -68,7 +68,7 @@ def forward(at: Callable[[float], Any], value: float, origin: float, step: float
 
 
 def central(at: Callable[[float], Any], value: float, origin: float, step: float, down: float, up: float) -> float:
-    """Central where there is room on both sides, else by three points on the side that has more; of the second order both."""
+    """Takes a central difference if both sides have room, else three points on the side with more.  Both are of second order."""
     if min(down, up) >= step:
         before, behind = origin - step, origin + step
         return (float(at(behind)) - float(at(before))) / (behind - before)

@@ -22,14 +22,14 @@ from .tolerances import Tolerances
 __all__ = ["Outcome", "Setup", "run"]
 
 CONVERGED, STEPS_DONE, BAD_VALUE, BAD_GRADIENT, STOPPED = 0, 1, 2, 3, 99
-"""Status; 0, 1 and 99 are SciPy's."""
+"""A run's status; 0, 1 and 99 are SciPy's."""
 
 MEASURE = _core.Options(1.0, 0.0, 0.0, 0.0, False, False)
 
 
 @dataclass
 class Setup:
-    """Everything about a run, checked."""
+    """All that a run needs, checked."""
 
     point: Array
     optimizer: Optimizer
@@ -47,7 +47,7 @@ class Setup:
 
 @dataclass
 class Outcome:
-    """What became of it."""
+    """What a run ends with."""
 
     x: Array
     value: float
@@ -59,7 +59,7 @@ class Outcome:
 
 
 class Best:
-    """The best point so far.  It is copied only when a step is about to overwrite it."""
+    """The best point so far, copied only when a step is about to overwrite it."""
 
     def __init__(self) -> None:
         self._value = math.inf
@@ -72,7 +72,7 @@ class Best:
             self._value = value
 
     def keep(self, point: Array, grad: Array) -> None:
-        """The point is about to be overwritten."""
+        """Copies the point, if it is the best, before a step overwrites it."""
         if not self._is_current:
             return
         if self._kept is None:
@@ -82,14 +82,14 @@ class Best:
         self._is_current = False
 
     def result(self, point: Array, value: float, grad: Array) -> tuple[Array, float, Array]:
-        """The best, or where none was finite the last."""
+        """The best point, or the last if none was finite."""
         return (
             (point, value, grad.copy()) if self._is_current or self._kept is None else (self._kept[0], self._value, self._kept[1])
         )
 
 
 class Monitor:
-    """The values that can be compared: each, or of mini-batches the mean of each epoch."""
+    """The values that can be compared: every value, or with mini-batches the mean of each epoch."""
 
     def __init__(self, batches: Batches | None) -> None:
         self._batches = batches if batches is not None and batches.partial else None
@@ -108,13 +108,13 @@ class Monitor:
 
 
 def measure(grad: Array) -> tuple[float, bool]:
-    """Euclidean norm, and whether all elements are finite, by one sweep."""
+    """Euclidean norm, and whether all elements are finite, in one sweep."""
     norm, finite = sweep("measure", [grad], MEASURE)
     return float(norm), bool(finite)
 
 
 def run(setup: Setup) -> Outcome:
-    """The whole run."""
+    """Evaluates, tests and steps until a test ends the run."""
     point, optimizer, batches = setup.point, setup.optimizer, setup.batches
     everything = () if batches is None else batches.all
     group = optimizer.groups[0]
@@ -123,7 +123,7 @@ def run(setup: Setup) -> Outcome:
     history = History(points=setup.history == "x") if setup.history else None
     call = make_callback(setup.callback, setup.result_class)
     best, monitor = Best(), Monitor(batches)
-    # A mini-batch is not all data, nor the point the average: they are evaluated once more for the result.
+    # A mini-batch is not all data, and the point is not the average, so the result needs one more evaluation.
     differs = setup.stochastic and (optimizer.ema_params is not None or (batches is not None and batches.partial))
 
     with reporter(setup.progress, setup.steps) as report:
@@ -164,7 +164,7 @@ def run(setup: Setup) -> Outcome:
     if not setup.stochastic:
         x, value, grad = best.result(point, value, grad)
     else:
-        if differs and not last and status not in (BAD_VALUE, BAD_GRADIENT):  # which the result and the history are to show
+        if differs and not last and status not in (BAD_VALUE, BAD_GRADIENT):  # the result and the history show it
             place = average(setup)
             value, grad = setup.objective(place, everything)
             if history is not None:
@@ -174,7 +174,7 @@ def run(setup: Setup) -> Outcome:
 
 
 def average(setup: Setup) -> Array:
-    """The average of the points where one is kept, in their dtype; else the point."""
+    """The average of the points in their dtype, if the optimizer keeps one; else the point."""
     kept = setup.optimizer.ema_params
     if kept is None:
         return setup.point
@@ -183,7 +183,7 @@ def average(setup: Setup) -> Array:
 
 
 def converged(setup: Setup, point: Array, monitored: float | None, grad: Array, plateau: ReduceOnPlateau | None) -> str:
-    """Which tolerances are reached, all of which are asked, as each looks back on the steps before."""
+    """The tolerances that are reached.  All are asked, since each remembers earlier steps."""
     tolerances = setup.tolerances
     reasons = [tolerances.after_gradient(grad, point, setup.box), tolerances.after_step(point)]
     if monitored is not None:

@@ -1,4 +1,4 @@
-"""What `minimize` is told of the method -> an optimizer over the point."""
+"""Methods: an optimizer over the point, made from `minimize`'s arguments."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ OUR_OWN = {
     "zero_grad": "the gradients are the caller's and only read",
     "maximize": "give the negative of fun and jac",
 }
-"""Arguments of an optimizer that are not for the caller of `minimize`, and why not."""
+"""Arguments of an optimizer that `minimize` does not take, and why."""
 
 
 def named_class(name: str) -> type[Optimizer]:
-    """A rule's class by its name in any case."""
+    """The class of a rule, by its name in upper or lower case."""
     if name.lower() not in BY_NAME:
         raise ValueError(
             f"method: got {shown(name)}, expected a class, a callable that makes an optimizer, or {', '.join(BY_NAME)}"
@@ -59,11 +59,11 @@ def make_optimizer(
     batched: bool,
     bounded: bool,
 ) -> Optimizer:
-    """An optimizer that steps `point`; TypeError or ValueError where the arguments are not for it, or for such an objective."""
+    """An optimizer that steps `point`.  Raises TypeError or ValueError if the arguments do not suit it or the objective."""
     make = check_method(method)
     given = {**hyperparameters, **({} if lr is None else {"lr": lr})}
     check_names(given, make)
-    if seed is not None and not (batched and "seed" not in accepted(make, "seed")):  # the batches' order alone will do
+    if seed is not None and not (batched and "seed" not in accepted(make, "seed")):  # it then orders the batches only
         check_names({"seed": seed}, make)
         given["seed"] = seed
     optimizer = make(point, **given)
@@ -77,7 +77,7 @@ def make_optimizer(
     check_stages(optimizer, stochastic=stochastic, bounded=bounded)
     group = optimizer.groups[0]
     if isinstance(group.schedule, ReduceOnPlateau):
-        group["lr"] = copy.deepcopy(group.schedule)  # the caller's is to be as new for the next run
+        group["lr"] = copy.deepcopy(group.schedule)  # the caller's stays as new for the next run
     return optimizer
 
 
@@ -94,10 +94,10 @@ def check_names(given: Mapping[str, Any], make: Callable[..., Any]) -> None:
 
 
 def accepted(make: Callable[..., Any], key: str) -> list[str]:
-    """The arguments that a callable takes by name beside its first; `key` among them where it takes any, or does not say."""
+    """The arguments that a callable takes by name besides its first; just `key` if it takes any name, or does not say."""
     try:
         parameters = list(inspect.signature(make).parameters.values())
-    except (TypeError, ValueError):  # it will say so when it is called
+    except (TypeError, ValueError):  # a call will tell
         return [key]
     if any(each.kind is each.VAR_KEYWORD for each in parameters):
         return [key]
@@ -106,14 +106,14 @@ def accepted(make: Callable[..., Any], key: str) -> list[str]:
 
 
 def unwrapped(make: Any) -> Any:
-    """What a partial is of."""
+    """The callable inside nested partials."""
     while isinstance(make, functools.partial):
         make = make.func
     return make
 
 
 def check_stages(optimizer: Optimizer, *, stochastic: bool, bounded: bool) -> None:
-    """ValueError for what a partial has bound of `OUR_OWN`, and for stages that would do nothing, or wrong."""
+    """Raises ValueError for stages of `OUR_OWN` that a partial has bound, and for stages without effect or with a wrong one."""
     options = optimizer.options
     if options["zero_grad"]:
         raise ValueError(f"zero_grad: got True, expected False: {OUR_OWN['zero_grad']}")

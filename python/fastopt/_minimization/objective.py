@@ -1,4 +1,4 @@
-"""The objective: the caller's functions, called with a point, counted, and what they return checked."""
+"""The objective: calls the caller's functions with a point, counts the calls and checks what they return."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Objective:
         self._fun, self._jac, self._box = fun, check_jac(jac, noisy=noisy), box
         self._args = args if isinstance(args, tuple) else (args,)
         self._dtype = arithmetic(like)
-        self._keep = keep  # every gradient in an array of our own
+        self._keep = keep  # copy every gradient into our own array
         self._buffer: Array | None = None
 
     def __call__(self, point: Array, batch: tuple[Any, ...]) -> tuple[float, Array]:
-        """Value and gradient at `point`; the gradient may be the caller's own array, and its memory that of the next one."""
+        """Value and gradient at `point`.  The gradient may be the caller's own array, and the next gradient may reuse its memory."""
         seen = read_only(point)
         self.njev += 1
         if isinstance(self._jac, str):
-            # In float64 for values and differences alike: those of float32 would be noise to the differences.
+            # Values and differences are both in float64: float32 values would be noise to the differences.
             point = seen = read_only(point.astype(np.float64, copy=False))
             value = self._value(seen, batch)
             return value, self._gradient(
@@ -48,7 +48,7 @@ class Objective:
 
     def _value(self, seen: Array, batch: tuple[Any, ...]) -> float:
         value = self._number(seen, batch)
-        if isinstance(value, complex):  # allowed of a complex step, at complex points
+        if isinstance(value, complex):  # allowed at the complex points of a complex step only
             raise TypeError(f"fun: got {describe(value)}, expected a real number")
         return float(value)
 
@@ -57,7 +57,7 @@ class Objective:
         return number(self._fun(seen, *batch, *self._args), complex_too=self._jac == "cs")
 
     def _gradient(self, value: Any, name: str, point: Array) -> Array:
-        """The gradient as a step takes it: the caller's array where it will do as it is."""
+        """The gradient as a step takes it: the caller's own array if it will do."""
         if isinstance(value, np.ma.MaskedArray):
             raise TypeError(f"{name}: got a masked array, whose mask a step would ignore; expected a plain array")
         array = value if isinstance(value, np.ndarray) else as_real(value, name)
@@ -92,14 +92,14 @@ def check_jac(jac: Any, *, noisy: bool) -> Any:
 
 
 def number(value: Any, *, complex_too: bool = False) -> Any:
-    """What `fun` returned, as a float (or, of a complex step, complex)."""
+    """What `fun` returned, as a float, or as a complex number from a complex step."""
     if type(value) is float:
         return value
     if isinstance(value, (tuple, list)) and len(value) == 2:
         raise TypeError(f"fun: got {described(value)}, expected a real number; of a pair (value, gradient) jac=True takes both")
     try:
         array = np.asarray(value)
-    except Exception as error:  # whatever somebody else's class raises
+    except Exception as error:  # a foreign class may raise anything
         raise TypeError(f"fun: got {type(value).__name__}, which is no number: {error}") from error
     if array.size != 1:
         raise ValueError(f"fun: got {describe(array)}, expected one number")

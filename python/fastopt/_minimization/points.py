@@ -1,4 +1,4 @@
-"""Points: the start as an array of our own, and a few functions of arrays that allocate nothing."""
+"""Points: our own copy of the start, and a few functions of arrays that allocate nothing."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def start(value: Any) -> Array:
 
 
 def as_real(value: Any, name: str) -> Array:
-    """An array of real numbers; TypeError for anything else."""
+    """An array of real numbers.  Raises TypeError for anything else."""
     try:
         array = np.asarray(value)
-    except Exception as error:  # of lists that are no array, and whatever somebody else's class raises
+    except Exception as error:  # ragged lists raise, and a foreign class may raise anything
         raise TypeError(f"{name}: got {type(value).__name__}, which is no array of numbers: {error}") from error
     if array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16":
         raise TypeError(f"{name}: got {describe(value)}, expected real numbers")
@@ -51,12 +51,12 @@ def as_real(value: Any, name: str) -> Array:
 
 
 def read_only(array: Array) -> Array:
-    """A view that cannot be written by."""
+    """A read-only view."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
 def largest(array: Array) -> float:
-    """The largest magnitude, 0 of no elements; NaN where one is NaN."""
+    """The largest magnitude; 0 without elements, NaN if an element is NaN."""
     return max(float(array.max()), -float(array.min())) if array.size else 0.0

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and keeps of its course: callback, progress, history."""
+"""What a run reports while it goes on, and what it records: callback, progress, history."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .._arrays.memory import Array
 __all__ = ["History", "make_callback", "reporter"]
 
 BAR_UPDATES = 1000
-"""At most so many in a run: one takes longer than the step of a small problem."""
+"""The most updates in a run: an update takes longer than a step of a small problem."""
 
 
 class History:
-    """Numbers of each point, and perhaps the points."""
+    """Numbers of each point, and the points if asked for."""
 
     def __init__(self, *, points: bool) -> None:
         self._numbers: dict[str, list[float]] = {"fun": [], "grad_norm": [], "lr": []}
         self._points: list[Array] | None = [] if points else None
 
     def add(self, point: Array, value: float, norm: float) -> None:
-        """A point that was evaluated; the learning rate is filled in when it is stepped from."""
+        """Adds an evaluated point.  `stepped` fills in the learning rate."""
         for name, number in (("fun", value), ("grad_norm", norm), ("lr", math.nan)):
             self._numbers[name].append(number)
         if self._points is not None:
@@ -36,7 +36,7 @@ class History:
         self._numbers["lr"][-1] = lr
 
     def replace(self, point: Array, value: float, norm: float) -> None:
-        """Another evaluation takes the place of the last."""
+        """Replaces the last evaluation by another."""
         for numbers in self._numbers.values():
             numbers.pop()
         if self._points is not None:
@@ -52,12 +52,12 @@ Callback = Callable[[Array, float, Array, int], bool]
 
 
 def make_callback(callback: Callable[..., Any] | None, result_class: type[Any]) -> Callback:
-    """The caller's callback as a function of point, value, gradient and step that gives whether it asks to stop."""
+    """The caller's callback as a function of point, value, gradient and step that returns whether to stop."""
     if callback is None:
         return lambda point, value, grad, step: False
     try:
         names = set(inspect.signature(callback).parameters)
-    except (TypeError, ValueError):  # a builtin that does not say
+    except (TypeError, ValueError):  # some builtins have no signature
         names = set()
 
     def call(point: Array, value: float, grad: Array, step: int) -> bool:
@@ -75,7 +75,7 @@ def make_callback(callback: Callable[..., Any] | None, result_class: type[Any]) 
 
 @contextlib.contextmanager
 def reporter(progress: bool | Callable[[int, int, float], Any], steps: int) -> Iterator[Callable[[int, float], None]]:
-    """A function to be told each step and the value before it."""
+    """A function to call with each step and the value before it."""
     if callable(progress):
         told = progress
 

@@ -17,7 +17,7 @@ __all__ = ["Tolerances"]
 
 
 class Tolerances:
-    """The tests of one run; each is asked after an evaluation whether it is the last."""
+    """The tests of one run.  Each answers, after an evaluation, whether it is the last."""
 
     def __init__(self, tol: Any, gtol: Any, ftol: Any, xtol: Any, patience: Any, *, stochastic: bool, epochs: bool) -> None:
         given = {"tol": tol, "gtol": gtol, "ftol": ftol, "xtol": xtol}
@@ -40,7 +40,7 @@ class Tolerances:
         self._still = 0
 
     def after_value(self, value: float) -> str:
-        """Why a value of the objective (of mini-batches: the mean of an epoch) is the last, or nothing."""
+        """Why a value of the objective (with mini-batches: the mean of an epoch) is the last, or an empty text."""
         if self._ftol is None:
             return ""
         if not value < self._least - self._ftol * max(1.0, abs(value)):
@@ -50,7 +50,7 @@ class Tolerances:
         return f"{self._patience} values without a decrease by ftol={self._ftol:g}" if self._no_less >= self._patience else ""
 
     def after_gradient(self, grad: Array, point: Array, box: Box | None) -> str:
-        """Why a gradient is the last."""
+        """Why a gradient is the last, or an empty text."""
         if self._gtol is None:
             return ""
         if box is None:
@@ -58,14 +58,14 @@ class Tolerances:
         else:
             if self._work is None:
                 self._work = np.empty_like(point)
-            with np.errstate(over="ignore"):  # a bound is nearer then
+            with np.errstate(over="ignore"):  # then a bound is nearer
                 np.subtract(point, grad, out=self._work, casting="same_kind")
             box.project(self._work)
             size = largest(np.subtract(self._work, point, out=self._work))
         return f"the gradient is within gtol={self._gtol:g}" if size <= self._gtol else ""
 
     def after_step(self, point: Array) -> str:
-        """Why a step is the last; the first call sees the start."""
+        """Why a step is the last, or an empty text.  The first call passes the start."""
         if self._xtol is None:
             return ""
         if self._before is None:

@@ -1,4 +1,4 @@
-"""Storage formats: which one an argument means for a slot or a parameter.  Their bits are in `csrc/codecs`; docs/formats.md has both."""
+"""Storage formats: which one an argument means for a slot or parameter.  `csrc/codecs` has the bits; docs/formats.md has both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from .. import _core
 from ..rules import Hyperparameter, Slot
 from ..rules.words import shown
 
-__all__ = ["FORMATS", "STORAGE", "Format", "Formats", "check_seed", "param_format", "state_format", "with_variance_floor"]
+__all__ = [
+    "FORMATS",
+    "FORMAT_ARGUMENTS",
+    "Format",
+    "Formats",
+    "check_seed",
+    "param_format",
+    "state_format",
+    "with_variance_floor",
+]
 
 
 @dataclass(frozen=True)
@@ -21,64 +30,64 @@ class Format:
 
     name: str
     index: int
-    """In C; 0 is the arithmetic's own."""
+    """The format's number in C; 0 is the arithmetic's own dtype."""
     size: int
     """Bytes of an element."""
     extra_size: int
-    """Bytes beside it for each `extra_span` elements: block words, corrections."""
+    """Further bytes for each `extra_span` elements: block words, corrections."""
     extra_span: int
 
     def extras(self, elements: int) -> int:
-        """How many of them `elements` have."""
+        """How many extras `elements` have."""
         return -(-elements // self.extra_span) if self.extra_size else 0
 
     def decode(self, data: Any, extra: Any) -> Any:
-        """float32 values, in one dimension."""
+        """The float32 values, in one dimension."""
         return _core.decode(self.name, data.reshape(-1), None if extra is None else extra.reshape(-1))
 
     def encode(self, values: Any, data: Any, extra: Any) -> None:
-        """float32 values into `data` and `extra`, rounded to nearest."""
+        """Writes float32 values into `data` and `extra`, rounded to nearest."""
         _core.encode(self.name, values.reshape(-1), data.reshape(-1), None if extra is None else extra.reshape(-1), None)
 
 
 FORMATS = {row[0]: Format(row[0], i, *row[1:]) for i, row in enumerate(_core.formats(), start=1)}
 
-STORAGE: tuple[Hyperparameter, ...] = (
+FORMAT_ARGUMENTS: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         "state_dtype",
         None,
-        "how state is kept: None for the arithmetic's own dtype",
+        "format of the state; None for the arithmetic's own dtype",
         choices=(None, "float32", "float64", "bfloat16", "8bit"),
     ),
     Hyperparameter(
         "master",
         None,
-        'what bfloat16 and float16 parameters keep beyond their own bits: nothing, 8 or 16 bits of correction, a float32 copy; "stochastic": '
-        "nothing, and they are rounded stochastically",
+        "what bfloat16 and float16 parameters keep beyond their own bits: nothing, 8 or 16 bits of correction, a float32 copy; "
+        '"stochastic": nothing, with stochastic rounding',
         choices=(None, "24bit", "32bit", "float32", "stochastic"),
     ),
-    Hyperparameter("seed", 0, "of stochastic rounding, where there is any: a whole number", "[0, 2^64)"),
+    Hyperparameter("seed", 0, "seed of stochastic rounding: a whole number", "[0, 2^64)"),
 )
-"""Arguments of every class beside its rule's hyperparameters; they hold for all groups and are fixed when it is built."""
+"""Arguments of every class besides its rule's hyperparameters: for all groups, and fixed when the optimizer is built."""
 
 
 @dataclass(frozen=True)
 class Formats:
-    """What an optimizer keeps its state and its parameters' masters in, as its arguments name it."""
+    """The formats of an optimizer's state and masters, as its arguments name them."""
 
     state_dtype: str | None = None
     master: str | None = None
 
     @staticmethod
     def check(state_dtype: Any, master: Any) -> Formats:
-        """TypeError or ValueError for what is no choice of theirs."""
-        choices = {each.name: each for each in STORAGE}
+        """The two arguments, checked.  Raises TypeError or ValueError if one is not among its choices."""
+        choices = {each.name: each for each in FORMAT_ARGUMENTS}
         return Formats(choices["state_dtype"].check(state_dtype), choices["master"].check(master))
 
 
 COMPRESSED = ("signed", "non-negative")
 RESOLUTION: Mapping[str | None, float] = {"bfloat16": 2.0**-7, "8bit": 2.0**-2}
-"""The largest gap between neighbouring values, relative to them."""
+"""The largest gap between neighbouring values, relative to the values."""
 
 
 def check_seed(value: Any) -> int:
@@ -90,7 +99,7 @@ def check_seed(value: Any) -> int:
 
 
 def state_format(state_dtype: str | None, slot: Slot) -> Format | None:
-    """The format of a slot; None for the arithmetic's own."""
+    """The format of a slot; None for the arithmetic's own dtype."""
     if state_dtype not in RESOLUTION or slot.kind not in COMPRESSED:
         return None
     return FORMATS[f"{state_dtype} non-negative" if slot.kind == "non-negative" else f"{state_dtype}"]
@@ -102,12 +111,15 @@ def param_format(dtype: str, master: str | None) -> tuple[Format | None, bool]:
         return None, False
     if master in (None, "stochastic"):
         return FORMATS[dtype], master == "stochastic"
-    # A bfloat16 with 16 bits more is a float32, and needs no rounding; a float16 with them is not, in its denormals.
+    # A bfloat16 with 16 further bits is a float32 and needs no rounding.  A float16 with them is none: its denormals fall short.
     return FORMATS[f"{dtype} {master}"], master == "24bit" or (dtype, master) == ("float16", "32bit")
 
 
 def with_variance_floor(values: Mapping[str, Any], state_dtype: str | None) -> Mapping[str, Any]:
-    """RMSprop's arguments with None for its `variance_floor` replaced by what compressed state can tell from 0; ValueError below it."""
+    """RMSprop's arguments with a `variance_floor` of None replaced by the least share that compressed state can tell from 0.
+
+    Raises ValueError for a floor below that share.
+    """
     least = RESOLUTION.get(state_dtype)
     floor = values.get("variance_floor", least)
     if least is None or floor is least:

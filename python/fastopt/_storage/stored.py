@@ -19,10 +19,11 @@ __all__ = ["Stored", "stored"]
 class Stored(NDArrayOperatorsMixin):
     """An array kept in fewer bytes, such as `opt.state[0]["exp_avg"]` with `state_dtype="8bit"`.
 
-    `np.asarray(stored)` and `stored[...]` are its values now, a new float32 array, and so NumPy's functions and operators take it.  `stored[...] = values` sets it, rounded to
-    nearest, and acts on the next step; setting a part decodes and encodes all of it, which rounds the rest of an 8-bit
-    block anew, and leaves its padding alone.  `raw` has the live arrays of the format itself (docs/formats.md has their bits).
-    Of a CUDA optimizer these are on the GPU, and the values are read to the host and, where they are set, written back.
+    `np.asarray(stored)` and `stored[...]` give the present values as a new float32 array, so that NumPy's functions and operators
+    take a `Stored`.  `stored[...] = values` sets the array, rounded to nearest, and the next step uses the new values.  Setting
+    some elements decodes and encodes all of them, which rounds the rest of an 8-bit block anew; the padding stays.  `raw` has the
+    live arrays of the format itself (docs/formats.md has their bits).  If the optimizer is on a GPU, so are the raw arrays:
+    reading copies the values to the host, and setting copies them back.
     """
 
     def __init__(
@@ -30,19 +31,19 @@ class Stored(NDArrayOperatorsMixin):
     ) -> None:
         self._format = format
         self._shape = shape
-        self._data = data  # of blocks: whole ones, padded
+        self._data = data  # whole blocks, padded, if the format has blocks
         self._extra = extra
         self.arrays = arrays
         self.raw = MappingProxyType({name: buffers.given(array) for name, array in arrays.items()})
 
     @property
     def format(self) -> str:
-        """Its name, as in docs/formats.md."""
+        """The format's name, as in docs/formats.md."""
         return self._format.name
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the values."""
+        """The dtype of the values."""
         return np.dtype(np.float32)
 
     @property
@@ -59,7 +60,7 @@ class Stored(NDArrayOperatorsMixin):
 
     @property
     def nbytes(self) -> int:
-        """Of the raw arrays together."""
+        """The bytes of all raw arrays together."""
         return sum(array.nbytes for array in self.arrays.values())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -87,7 +88,7 @@ class Stored(NDArrayOperatorsMixin):
         self._set(padded)
 
     def fill(self, value: float) -> None:
-        """Every element becomes `value`, rounded to nearest; so does the padding of the last block, as in a flat buffer."""
+        """Sets every element to `value`, rounded to nearest, and the padding of the last block too, as in a flat buffer."""
         self._set(np.full(self._data.size, value, np.float32))
 
     def _set(self, padded: Array) -> None:
@@ -112,13 +113,13 @@ class Stored(NDArrayOperatorsMixin):
     def __repr__(self) -> str:
         return f"Stored({self.format!r}, shape {self.shape}, {self.nbytes} bytes)"
 
-    def row(self) -> tuple[Array, Array | None, int]:
-        """What the plan takes of it."""
+    def planned(self) -> tuple[Array, Array | None, int]:
+        """The array, its extras and its format, as the plan takes them."""
         return self._data, self._extra, self._format.index
 
 
 def stored(format: Format, param: Array, value: float) -> Stored:
-    """A new one of the shape of `param`, filled with `value`."""
+    """A new `Stored` with the shape of `param`, filled with `value`."""
     if format.extra_size == 0:
         data = buffers.new_like(param, np.uint16)
         result = Stored(format, param.shape, data, None, {"bits": data})

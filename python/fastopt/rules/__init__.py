@@ -1,11 +1,11 @@
 """The table of update rules: every fact about a rule that is not its arithmetic.
 
-A row, in the file of the rule's name, gives its state slots, its hyperparameters (range, default, doc), the scalars that
-each step derives from them in float64, and which arguments give whose form of it.  The classes, their signatures and
-docstrings, the argument checks, the documents' tables, the test matrix and, through `csrc/generate.py`, the C++ structures
-and derivations all follow from here.  The arithmetic itself stands in `csrc/rules/<arithmetic>.h`.
+A row, in the file of the rule's name, gives the rule's state slots, its hyperparameters (range, default, doc), the scalars that
+each step derives from them in float64, and which arguments give which framework's form.  The classes, their signatures and
+docstrings, the argument checks, the documents' tables, the test matrix and, via `csrc/generate.py`, the C++ structures and
+derivations all follow from here.  The arithmetic itself is in `csrc/rules/<arithmetic>.h`.
 
-This package imports nothing but the standard library: the build reads it before NumPy is there.
+This package imports nothing but the standard library: the build reads it before NumPy is installed.
 """
 
 from .adadelta import ADADELTA

@@ -16,7 +16,7 @@ ADAGRAD = Rule(
         Hyperparameter("initial_accumulator_value", 0.0, "the accumulator's first value (Keras, optax: 0.1)", "[0, inf)"),
         eps(1e-10),
     ),
-    options=(
+    keyword_only=(
         flag("eps_in_root", False, "sqrt(sum + eps) instead of sqrt(sum) + eps (Keras, optax); no update where the sum is 0"),
     ),
     slots=(Slot("sum", "non-negative", "sum of squared gradients", "initial_accumulator_value"),),

@@ -23,7 +23,7 @@ ADAM = Rule(
             choices=(False, True, "corrected"),
         ),
     ),
-    options=(
+    keyword_only=(
         Hyperparameter("eps_root", 0.0, "added inside the root, to the bias-corrected v (optax)", "[0, inf)"),
         flag(
             "eps_hat",
@@ -69,7 +69,7 @@ ADAMW = dataclasses.replace(
     paper="Loshchilov & Hutter, arXiv:1711.05101; AMSGrad: Reddi et al., arXiv:1904.09237",
     formula=f"p *= 1 - lr*weight_decay; {ADAM.formula}",
     hyperparameters=tuple(weight_decay(1e-2) if h.name == "weight_decay" else h for h in ADAM.hyperparameters),
-    options=(*ADAM.options, decoupled(True)),
+    keyword_only=(*ADAM.keyword_only, decoupled(True)),
     forms=(
         Form("torch", "p *= 1 - lr*wd, then torch's Adam", {"lr": 1e-3, "weight_decay": 1e-2}),
         Form(
@@ -78,7 +78,7 @@ ADAMW = dataclasses.replace(
             {"lr": 1e-3, "weight_decay": 0.004, "eps": 1e-7, "eps_hat": True},
         ),
         Form(
-            "optax adamw", "p -= lr*(u + wd*p), u as optax' adam: the same but for rounding", {"lr": 1e-3, "weight_decay": 1e-4}
+            "optax adamw", "p -= lr*(u + wd*p), u as optax's adam: the same but for rounding", {"lr": 1e-3, "weight_decay": 1e-4}
         ),
     ),
 )

@@ -15,7 +15,9 @@ ADAMAX = Rule(
         eps(1e-8),
         weight_decay(0.0),
     ),
-    options=(flag("eps_in_max", True, "u = max(b2*u, abs(g) + eps) (torch); False: eps is added to u where it divides (Keras)"),),
+    keyword_only=(
+        flag("eps_in_max", True, "u = max(b2*u, abs(g) + eps) (torch); False: eps is added to u where it divides (Keras)"),
+    ),
     slots=(
         Slot("exp_avg", "signed", "average gradient m"),
         Slot("exp_inf", "non-negative", "decaying maximum u"),

@@ -14,7 +14,7 @@ __all__ = ["check_choice", "check_count", "check_flag", "check_number", "ends", 
 
 
 def check_number(value: Any, name: str, interval: str = "(-inf, inf)", kind: str = "a real number") -> float:
-    """A finite number in an interval such as "[0, 1)"; TypeError or ValueError for anything else."""
+    """A finite number in an interval such as "[0, 1)".  Raises TypeError or ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: got {type(value).__name__} {shown(value)}, expected {kind}")
     try:
@@ -37,7 +37,7 @@ def ends(interval: str) -> tuple[float, float]:
 
 
 def check_count(value: Any, name: str) -> int:
-    """A number of steps."""
+    """A number of steps, from 0."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: got {describe(value)}, expected a whole number")
     count = int(value)
@@ -47,7 +47,7 @@ def check_count(value: Any, name: str) -> int:
 
 
 def check_choice(value: Any, name: str, choices: Iterable[Any]) -> Any:
-    """The choice that `value` is, of its type too (for texts NumPy's type will do)."""
+    """The choice that `value` equals, type included; a NumPy string counts as a string."""
     for choice in choices:
         if (type(value) is type(choice) or (isinstance(value, str) and isinstance(choice, str))) and value == choice:
             return choice
@@ -56,17 +56,17 @@ def check_choice(value: Any, name: str, choices: Iterable[Any]) -> Any:
 
 
 def check_flag(value: Any, name: str) -> bool:
-    """True or False, NumPy's too."""
+    """True or False, from Python or NumPy."""
     if type(value).__name__ != "bool":  # the name of both classes; the build reads this file without NumPy
         raise TypeError(f"{name}: got {shown(value)}, expected True or False")
     return bool(value)
 
 
 def one_number(value: Any, name: str) -> float:
-    """A real number, also as an array or tensor of one element, in Python's own types; it may be Inf or NaN."""
+    """A real number, Inf and NaN included, in Python's own type.  `value` may be an array or a tensor of one element."""
     try:
         number = value.item() if hasattr(value, "item") else value
-    except (TypeError, ValueError, RuntimeError):  # of more elements
+    except (TypeError, ValueError, RuntimeError):  # an array of several elements
         number = None
     if isinstance(number, bool) or not isinstance(number, numbers.Real):
         raise TypeError(f"{name}: got {describe(value)}, expected a real number")

@@ -1,7 +1,7 @@
 """The table's expressions: strings that mean the same in Python and in C++.
 
-They are made of + - * /, comparisons, `and`, `or`, `sqrt(x)`, `power(x, t)` (repeated squaring) and `where(condition, a, b)`,
-whose arguments are all evaluated.  No pow, exp or log, so that every device derives the same bits.
+They may use + - * /, comparisons, `and`, `or`, `sqrt(x)`, `power(x, t)` (repeated squaring) and `where(condition, a, b)`, which
+evaluates all three arguments.  They have no pow, exp or log, so that every device derives the same bits.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def compiled(expression: str) -> CodeType:
 
 
 def evaluate(expression: str, names: Mapping[str, Any]) -> Any:
-    """An expression of the table under named values."""
+    """The value of an expression of the table for named values."""
     return eval(compiled(expression), {**FUNCTIONS, **names})  # the expressions are the table's own
 
 

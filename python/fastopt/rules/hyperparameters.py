@@ -1,4 +1,4 @@
-"""Hyperparameters: what an argument of a rule may be, and those that several rules have in common."""
+"""Hyperparameters: what an argument of a rule may be, and the arguments that several rules share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Constant:
-    """What expressions and C++ know instead of a value: a number that Python computes once, where that takes a power."""
+    """A number that Python computes once from a value and hands to expressions and C++, which know neither pow nor None."""
 
     name: str
     formula: str
@@ -40,19 +40,19 @@ class Hyperparameter:
     doc: str
     range: str = ""
     """For numbers: an interval such as "[0, 1)"."""
-    parts: tuple[str, ...] = ()
+    components: tuple[str, ...] = ()
     """For a tuple of numbers such as `betas`: the name of each in expressions."""
     choices: tuple[Any, ...] = ()
-    """For a choice: the values; C++ sees a value's index."""
+    """For a choice: its values; C++ takes the index of one."""
     constant: Constant | None = None
-    """For a number that only Python knows: what stands for it everywhere else."""
+    """For a value that only Python knows: the number that expressions and C++ take instead."""
     optional: bool = False
-    """Whether None is a value too."""
+    """Whether the value may be None."""
 
     @property
     def scalars(self) -> tuple[str, ...]:
         """The names under which expressions know the value."""
-        return (self.constant.name,) if self.constant else self.parts or (self.name,)
+        return (self.constant.name,) if self.constant else self.components or (self.name,)
 
     @property
     def expected(self) -> str:
@@ -60,7 +60,7 @@ class Hyperparameter:
         return (self.range or " or ".join(map(repr, self.choices))) + (" or None" if self.optional else "")
 
     def check(self, value: Any) -> Any:
-        """`value` as this hyperparameter keeps it; TypeError or ValueError if it is not one."""
+        """`value` as this hyperparameter keeps it.  Raises TypeError or ValueError if it is not allowed here."""
         if value is self.default or (value is None and self.optional):
             return value
         if self.choices:
@@ -69,11 +69,11 @@ class Hyperparameter:
                 error = TypeError if not isinstance(value, (str, bool)) else ValueError
                 raise error(f"{self.name}: got {shown(value)}, expected one of {expected}")
             return value
-        if not self.parts:
+        if not self.components:
             return self._number(self.name, value)
-        if not isinstance(value, (tuple, list)) or len(value) != len(self.parts):
+        if not isinstance(value, (tuple, list)) or len(value) != len(self.components):
             error = ValueError if isinstance(value, (tuple, list)) else TypeError
-            raise error(f"{self.name}: got {shown(value)}, expected a tuple of {len(self.parts)} numbers")
+            raise error(f"{self.name}: got {shown(value)}, expected a tuple of {len(self.components)} numbers")
         return tuple(self._number(f"{self.name}[{i}]", v) for i, v in enumerate(value))
 
     def _number(self, name: str, value: Any) -> float:
@@ -85,10 +85,10 @@ class Hyperparameter:
             return (float(self.choices.index(value)),)
         if self.constant:
             return (self.constant.of(value),)
-        return tuple(value) if self.parts else (value,)
+        return tuple(value) if self.components else (value,)
 
     def names(self, value: Any) -> dict[str, Any]:
-        """A checked value as expressions know it: a choice as itself, anything else as C++ does."""
+        """A checked value under the names that expressions use: a choice as itself, anything else as C++ takes it."""
         return {self.name: value} if self.choices else dict(zip(self.scalars, self.codes(value), strict=True))
 
 
@@ -97,7 +97,7 @@ def flag(name: str, default: bool, doc: str) -> Hyperparameter:
     return Hyperparameter(name, default, doc, choices=(False, True))
 
 
-LR_DOC = "learning rate, or a callable of the number of completed steps (from 0) that gives it"
+LR_DOC = "learning rate, or a callable that gives it from the number of completed steps (from 0)"
 
 
 def lr(default: float) -> Hyperparameter:
@@ -109,7 +109,7 @@ def eps(default: float, doc: str = "keeps the denominator from zero") -> Hyperpa
 
 
 def betas(second: float, doc: str) -> Hyperparameter:
-    return Hyperparameter("betas", (0.9, second), doc, "[0, 1)", parts=("beta1", "beta2"))
+    return Hyperparameter("betas", (0.9, second), doc, "[0, 1)", components=("beta1", "beta2"))
 
 
 def weight_decay(default: float) -> Hyperparameter:
@@ -130,25 +130,25 @@ STAGES: tuple[Hyperparameter, ...] = (
     Hyperparameter("l1", 0.0, "L1 penalty: l1*sign(p) is added to the gradient", "[0, inf)"),
     flag("maximize", False, "ascend instead of descend: the gradient changes sign before L1 and L2"),
 )
-"""What every rule takes and no rule computes, for each group; in C++ they are stages around the rule."""
+"""Hyperparameters that every rule takes and no rule computes, set for each group; in C++ they are stages around the rule."""
 
 OPTIONS: tuple[Hyperparameter, ...] = (
     Hyperparameter("grad_scale", 1.0, "multiplies every gradient first: 1/scale undoes a loss scale", "(-inf, inf)"),
     flag(
         "skip_nonfinite",
         False,
-        "where a scaled gradient holds Inf or NaN, the step leaves all as it was and counts in skipped_steps",
+        "if a scaled gradient holds Inf or NaN, the step changes nothing and counts in skipped_steps",
     ),
     Hyperparameter(
         "clip_value", None, "holds each element of the gradient in [-clip_value, clip_value]", "(0, inf)", optional=True
     ),
     Hyperparameter(
-        "max_norm", None, "scales all gradients by max_norm/norm where their norm together is above it", "(0, inf)", optional=True
+        "max_norm", None, "scales all gradients by max_norm/norm if their joint norm is above max_norm", "(0, inf)", optional=True
     ),
     Hyperparameter(
         "norm_eps",
         0.0,
-        "above 0, max_norm's factor is torch's max_norm/(norm + norm_eps) where that is below 1, also of a norm that is not finite",
+        "above 0, max_norm's factor is torch's: max_norm/(norm + norm_eps), at most 1, also if the norm is not finite",
         "[0, inf)",
     ),
     Hyperparameter(
@@ -158,6 +158,6 @@ OPTIONS: tuple[Hyperparameter, ...] = (
         "[0, 1)",
         optional=True,
     ),
-    flag("zero_grad", False, "leaves zeros in the gradients, also of a skipped step"),
+    flag("zero_grad", False, "leaves zeros in the gradients, also after a skipped step"),
 )
 """Stages that hold for all tensors of a step; docs/whole-step.md has the order of all stages."""

@@ -14,7 +14,7 @@ LION = Rule(
         betas(0.99, "weight of the momentum in the step, and its decay"),
         weight_decay(0.0),
     ),
-    options=(decoupled(True),),
+    keyword_only=(decoupled(True),),
     slots=(Slot("exp_avg", "signed", "momentum m"),),
     variants=(Variant("plain", ("exp_avg",)),),
     scalars={"decay1": "beta1", "gain1": "1 - beta1", "gain2": "1 - beta2", "step_size": "lr"},

@@ -7,7 +7,9 @@ from .rule import Form, Rule, Running, Slot, Variant
 
 
 def schedule_decay(momentum_decay: float | None) -> float:
-    """0 for None alone, however small the power."""
+    """The decay as expressions know it: 0 stands for None alone, so a power that underflows becomes float64's least normal
+    number.
+    """
     return 0.0 if momentum_decay is None else max(0.96**momentum_decay, sys.float_info.min)
 
 
@@ -35,12 +37,12 @@ NADAM = Rule(
         ),
         decoupled(False),
     ),
-    options=(
+    keyword_only=(
         Hyperparameter("eps_root", 0.0, "added inside the root, to the bias-corrected v (optax)", "[0, inf)"),
         Hyperparameter(
             "lookahead_correction",
             "next",
-            'without a schedule, how the start from 0 is undone: "next" m by 1 - b1^(t+1) and g by 1 - b1^t (Dozat, optax), '
+            'without a schedule, what undoes the start from 0: "next" divides m by 1 - b1^(t+1) and g by 1 - b1^t (Dozat, optax), '
             '"same" both by 1 - b1^t (Ruder), "momentum only" m by 1 - b1^t and g not at all (many texts)',
             choices=("next", "same", "momentum only"),
         ),
@@ -59,7 +61,7 @@ NADAM = Rule(
         "mu": "beta1 * (1 - 0.5 * power(schedule_decay, t))",
         "mu_next": "beta1 * (1 - 0.5 * power(schedule_decay, t + 1))",
         "mu_product": "where(t == 1, 1, mu_product) * mu",
-        # Without a schedule a power stands for the product, so that betas may change on the way.
+        # Without a schedule a power takes the product's place, so that betas may change between steps.
         "product": "where(schedule_decay == 0, power(beta1, t), mu_product)",
         "next_product": 'where(lookahead_correction == "next", product * mu_next, product)',
         "momentum_step": "lr * mu_next / (1 - next_product)",
@@ -83,7 +85,7 @@ NADAM = Rule(
         ),
         Form(
             "optax nadamw",
-            "p -= lr*(u + wd*p), u as optax' nadam",
+            "p -= lr*(u + wd*p), u as optax's nadam",
             {"lr": 1e-3, "momentum_decay": None, "weight_decay": 1e-4, "decoupled_weight_decay": True},
         ),
         Form(

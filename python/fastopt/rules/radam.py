@@ -6,7 +6,7 @@ from .rule import Form, Rule, Slot, Variant
 RADAM = Rule(
     name="RAdam",
     arithmetic="radam",
-    summary="RAdam: Adam that divides only once enough steps have settled the average it divides by, and then in part.",
+    summary="RAdam: Adam that divides only after enough steps have settled the average squared gradient, then rectified.",
     paper="Liu et al., arXiv:1908.03265",
     formula=(
         "rho_inf = 2/(1-b2) - 1; rho = rho_inf - 2*t*b2^t/(1-b2^t); m, v as Adam's; rho > 5: p -= lr/(1-b1^t) * m * "
@@ -19,7 +19,7 @@ RADAM = Rule(
         weight_decay(0.0),
         decoupled(False),
     ),
-    options=(
+    keyword_only=(
         flag("eps_hat", True, "eps is added to the root before its bias correction (torch); False: after it (optax)"),
         Hyperparameter("eps_root", 0.0, "added inside the root, to the bias-corrected v (optax)", "[0, inf)"),
         Hyperparameter("threshold", 5.0, "rho above which the step is divided", "[4, inf)"),

@@ -21,17 +21,17 @@ RMSPROP = Rule(
         flag(
             "centered",
             False,
-            "divide by the standard deviation: the square of the average gradient is taken off, down to 0 and no further "
-            "(torch's root of a rounding below 0 is NaN); switched on late, the average gradient starts at where it was left",
+            "divide by the standard deviation; the variance v - a*a is held at 0 or above (torch's root of a variance that rounds "
+            "below 0 is NaN); switched on late, the average gradient starts at the value it was left with",
         ),
     ),
-    options=(
+    keyword_only=(
         flag("eps_in_root", False, "sqrt(v + eps) instead of sqrt(v) + eps (Keras, TensorFlow, optax, textbooks)"),
         Hyperparameter(
             "variance_floor",
             None,
-            "centered: the variance v - a*a is held at this share of v or above; None: at 0, or at what `state_dtype` can tell from "
-            "0 (2^-7 of bfloat16, 1/4 of 8bit)",
+            "centered: the variance v - a*a is held at this share of v or above; None: 0, or with compressed state the least share "
+            "that `state_dtype` can tell from 0 (2^-7 for bfloat16, 1/4 for 8bit)",
             "[0, 1)",
             constant=Constant("least_share", "variance_floor, 0 for None", lambda share: share or 0.0),
             optional=True,

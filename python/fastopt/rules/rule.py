@@ -1,4 +1,4 @@
-"""A row of the table: what makes a rule, beside its arithmetic."""
+"""A row of the table: every fact about a rule but its arithmetic."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Slot:
 
 @dataclass(frozen=True)
 class Running:
-    """A scalar that each tensor carries from step to step, in float64; its expression may use its last value."""
+    """A scalar that each tensor carries from step to step, in float64; its expression may use the last value."""
 
     name: str
     doc: str
     range: str
     initial: float
-    """For show: at t == 1 the expression must not depend on it."""
+    """The value before the first step.  At t == 1 the expression must not depend on it."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One function of the rule's header, for the arguments where `when` holds; the first that does is taken."""
+    """One function of the rule's header.  The first variant whose `when` holds for the arguments is taken."""
 
     name: str
     slots: tuple[str, ...]
@@ -47,7 +47,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Form:
-    """How a framework or a textbook computes the rule, and the arguments that give it."""
+    """How a framework or a textbook computes the rule, and the arguments that compute the same."""
 
     name: str
     formula: str
@@ -73,35 +73,37 @@ class Rule:
     slots: tuple[Slot, ...]
     variants: tuple[Variant, ...]
     scalars: Mapping[str, str]
-    """Name to expression, in order; `t` is the number of the step, from 1.  Each may use the hyperparameters and the scalars above it."""
+    """Name to expression, in order.  `t` is the number of the step, from 1.  An expression may use the hyperparameters and the
+    scalars above it.
+    """
     forms: tuple[Form, ...]
-    options: tuple[Hyperparameter, ...] = ()
-    """Keyword-only hyperparameters beyond torch's."""
+    keyword_only: tuple[Hyperparameter, ...] = ()
+    """Hyperparameters beyond torch's, which are keyword-only."""
     requires: tuple[tuple[str, str], ...] = ()
     """Pairs (expression, words): what must hold between arguments."""
     running: tuple[Running, ...] = ()
-    """Those of the scalars that go on from their own last value."""
+    """The scalars that continue from their own last value."""
 
     @functools.cached_property
     def arguments(self) -> tuple[Hyperparameter, ...]:
-        """Every hyperparameter of the class, those of the stages last."""
-        return self.hyperparameters + self.options + self.stages
+        """Every hyperparameter of the class, the stages' last."""
+        return self.hyperparameters + self.keyword_only + self.stages
 
     @property
     def stages(self) -> tuple[Hyperparameter, ...]:
         """The stages' hyperparameters that the row does not list with a default of its own."""
-        own = {h.name for h in self.hyperparameters + self.options}
+        own = {h.name for h in self.hyperparameters + self.keyword_only}
         return tuple(s for s in STAGES if s.name not in own)
 
     @functools.cached_property
     def own(self) -> tuple[Hyperparameter, ...]:
         """The hyperparameters that only the rule reads, in the order of the C++ row."""
         shared = {"lr", *(s.name for s in STAGES)}
-        return tuple(h for h in self.hyperparameters + self.options if h.name not in shared)
+        return tuple(h for h in self.hyperparameters + self.keyword_only if h.name not in shared)
 
     @functools.cached_property
     def frozen(self) -> tuple[str, ...]:
-        """The hyperparameters that act when state is made and never again: those which only first values use."""
+        """The hyperparameters that only first values use: they act when state is made and never again."""
         begun = {name for slot in self.slots for name in names_in(slot.initial)}
         stepping = [*self.scalars.values(), *(variant.when for variant in self.variants)]
         used = {name for expression in stepping for name in names_in(expression)}
@@ -130,11 +132,11 @@ class Rule:
         return next(v for v in self.variants if self.evaluate(v.when, values))
 
     def evaluate(self, expression: str, values: Mapping[str, Any]) -> Any:
-        """An expression under checked arguments."""
+        """The value of an expression for checked arguments."""
         return evaluate(expression, self.names(values))
 
     def names(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What expressions know of checked arguments."""
+        """Checked arguments under the names that expressions use."""
         return {name: value for h in self.arguments for name, value in h.names(values[h.name]).items()}
 
     def argument(self, name: str) -> Hyperparameter:
@@ -148,7 +150,7 @@ class Rule:
         return next(s for s in self.slots if s.name == name)
 
     def derive(self, values: Mapping[str, Any], t: int, running: Mapping[str, float]) -> dict[str, float]:
-        """The scalars of step `t` (from 1) in float64, to the bit what C++ derives, from the running ones before it."""
+        """The float64 scalars of step `t` (from 1), with the bits that C++ derives; `running` has the values before the step."""
         known = self.names(values) | dict(running) | {"t": t}
         for name, expression in self.scalars.items():
             known[name] = float(evaluate(expression, known))

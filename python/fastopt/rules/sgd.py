@@ -16,12 +16,12 @@ SGD = Rule(
         weight_decay(0.0),
         flag("nesterov", False, "step along g + momentum*buffer instead of the buffer"),
     ),
-    options=(
+    keyword_only=(
         Hyperparameter(
             "momentum_init",
             "gradient",
-            'the buffer\'s first value: "gradient" starts it at the whole first gradient (torch); "zero" at the '
-            "recurrence from 0, which with dampening=momentum is the textbook average v = b*v + (1-b)*g",
+            'the buffer\'s first value: "gradient" is the whole first gradient (torch); "zero" is the first step of the recurrence '
+            "from 0, which with dampening=momentum is the textbook average v = b*v + (1-b)*g",
             choices=("gradient", "zero"),
         ),
         flag(

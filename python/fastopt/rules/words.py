@@ -1,4 +1,4 @@
-"""The words of error messages: a value in a few of them, and the name of what holds it before those of an error."""
+"""The words of error messages: a value in a few words, and a name before the words of an error."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def shown(value: Any) -> str:
         return "a whole number beyond 64 bits"
     try:
         text = repr(value)
-    except Exception:  # whatever somebody else's class raises, and a nest too deep
+    except Exception:  # a foreign class may raise anything, and so may a nest that is too deep
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 @functools.singledispatch
 def describe(value: Any) -> str:
-    """What came, with its type.  Rooms that know more of a type register their own words for it (`_arrays/buffers.py`)."""
+    """What came, with its type.  A room that knows more about a type registers words of its own (`_arrays/buffers.py`)."""
     return f"{type(value).__name__} {shown(value)}"
 
 
 @contextlib.contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Puts `name`, if there is one, before the words of a TypeError or ValueError."""
+    """Puts `name`, unless empty, before the words of a TypeError or ValueError."""
     try:
         yield
     except (TypeError, ValueError) as error:

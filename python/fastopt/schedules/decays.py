@@ -24,7 +24,7 @@ __all__ = [
 
 
 def raised(base: float, exponent: float) -> float:
-    """`base ** exponent`; infinite, which the optimizer refuses by name, where Python raises OverflowError."""
+    """`base ** exponent`; infinity in case of an overflow, which the optimizer refuses by name."""
     try:
         return math.pow(base, exponent)
     except OverflowError:
@@ -33,7 +33,7 @@ def raised(base: float, exponent: float) -> float:
 
 @dataclass(frozen=True, repr=False)
 class constant(Warmed):
-    """`lr`, after `warmup` steps that rise to it from `warmup_start`."""
+    """`lr`, after `warmup` steps in which the rate rises from `warmup_start`."""
 
     lr: Rate
 
@@ -45,7 +45,8 @@ class constant(Warmed):
 class exponential(Warmed):
     """`lr * decay_rate**(t/decay_steps)`, t steps after the warmup; with `staircase` the exponent is rounded down.
 
-    `lr * exp(-k*t)` has `decay_rate=exp(-k)`; a rate above 1 grows, as in a search for the largest rate that still trains.
+    `decay_rate=exp(-k)` gives `lr * exp(-k*t)`.  With a `decay_rate` above 1 the rate grows, as in a search for the largest rate
+    that still trains.
     """
 
     lr: Rate
@@ -71,7 +72,7 @@ class step(Warmed):
 
 
 def check_boundaries(values: object, name: str, warmup: int) -> tuple[int, ...]:
-    """Numbers of completed steps that rise, all after the warmup."""
+    """Rising numbers of completed steps, all after the warmup."""
     boundaries = numbers(values, name, check_count)
     for i, (before, after) in enumerate(zip((warmup, *boundaries), boundaries, strict=False)):
         if after <= before:
@@ -82,7 +83,7 @@ def check_boundaries(values: object, name: str, warmup: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, repr=False)
 class multi_step(Warmed):
-    """`lr`, multiplied by `gamma` at each of `milestones`, which count completed steps and rise."""
+    """`lr`, multiplied by `gamma` at each of `milestones`: rising numbers of completed steps."""
 
     lr: Rate
     milestones: Sequence[int]
@@ -98,9 +99,9 @@ class multi_step(Warmed):
 
 @dataclass(frozen=True, repr=False)
 class piecewise(Warmed):
-    """`values[i]` from `boundaries[i-1]` completed steps on: one value more than boundaries, which rise.
+    """`values[i]` from `boundaries[i-1]` completed steps on.  `boundaries` rise, and `values` has one entry more.
 
-    Keras' PiecewiseConstantDecay changes one step later: its boundaries are these less 1.
+    Keras' PiecewiseConstantDecay changes one step later: give it each boundary less 1 for the same rates.
     """
 
     boundaries: Sequence[int]
@@ -120,9 +121,9 @@ class piecewise(Warmed):
 
 @dataclass(frozen=True, repr=False)
 class polynomial(Warmed):
-    """`end + (lr - end) * (1 - t/T)**power` over the `steps` of the training, of which T come after the warmup; then `end`.
+    """`end + (lr - end) * (1 - t/T)**power`, where T of the training's `steps` come after the warmup; then `end`.
 
-    With `cycle` it begins again from above at each multiple of T, each time over a longer T, as Keras' PolynomialDecay.
+    With `cycle` the rate jumps up again at each multiple of T and falls over a longer T, as in Keras' PolynomialDecay.
     """
 
     lr: Rate
@@ -144,7 +145,7 @@ class polynomial(Warmed):
 
 @dataclass(frozen=True, repr=False)
 class linear(Warmed):
-    """In a line from `lr`, when the warmup is over, to `end`, after `steps` steps; then `end`."""
+    """A straight line from `lr`, at the end of the warmup, to `end`, after `steps` steps; then `end`."""
 
     lr: Rate
     steps: Period
@@ -163,8 +164,8 @@ class linear(Warmed):
 class inverse_sqrt(Warmed):
     """`lr * sqrt(timescale / (timescale + t))`, t steps after the warmup.
 
-    `timescale`, in steps: the warmup's length by default, so that the rate falls as `1/sqrt(steps)` (Vaswani et al., arXiv:1706.03762),
-    and 10,000 where there is no warmup.
+    `timescale` counts steps.  The default is the warmup's length, so that the rate falls as `1/sqrt(steps)` (Vaswani et al.,
+    arXiv:1706.03762), and 10,000 without a warmup.
     """
 
     lr: Rate

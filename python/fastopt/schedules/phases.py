@@ -1,4 +1,4 @@
-"""Schedules with phases: cosines and their restarts, one cycle, warmup-stable-decay, and others joined."""
+"""Schedules with phases: cosines and their restarts, one cycle, warmup-stable-decay, and joins of other schedules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["cosine", "cosine_restarts", "join", "one_cycle", "warmup_stable_deca
 
 
 def half_cosine(start: float, end: float, share: float) -> float:
-    """From `start` at 0 to `end` at 1."""
+    """Half a cosine from `start`, at share 0, to `end`, at share 1."""
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * share))
 
 
@@ -28,9 +28,9 @@ def line(start: float, end: float, share: float) -> float:
 
 @dataclass(frozen=True, repr=False)
 class cosine(Warmed):
-    """Half a cosine from `lr`, when the warmup is over, to `end`, after `steps` steps; then `end` (arXiv:1608.03983).
+    """Half a cosine from `lr`, at the end of the warmup, to `end`, after `steps` steps; then `end` (arXiv:1608.03983).
 
-    `exponent` is the power of the falling factor, as in optax' cosine_decay_schedule.
+    `exponent` is the power of the falling factor, as in optax's cosine_decay_schedule.
     """
 
     lr: Rate
@@ -50,9 +50,10 @@ class cosine(Warmed):
 
 @dataclass(frozen=True, repr=False)
 class cosine_restarts(Warmed):
-    """Half cosines from a peak to `end`, without an end (SGDR: Loshchilov & Hutter, arXiv:1608.03983).
+    """Half cosines from a peak down to `end`, again and again (SGDR: Loshchilov & Hutter, arXiv:1608.03983).
 
-    The first takes `period` steps after the warmup and each next one `t_mul` times as many; its peak lies above `end` by `m_mul` times as much.
+    The first cycle begins after the warmup at the peak `lr` and takes `period` steps.  Each further cycle takes `t_mul` times as
+    many steps as the cycle before it, and its peak lies `m_mul` times as far above `end`.
     """
 
     lr: Rate
@@ -64,7 +65,7 @@ class cosine_restarts(Warmed):
     def value(self, t: float) -> float:
         if self.t_mul == 1:
             cycle = int(t // self.period)
-        else:  # a logarithm that may be off by one, as it rounds
+        else:  # the logarithm rounds, so the cycle may be off by one
             cycle = int(math.log1p(t * (self.t_mul - 1) / self.period) / math.log(self.t_mul))
             cycle += self._begin(cycle + 1) <= t
             cycle -= self._begin(cycle) > t
@@ -73,7 +74,7 @@ class cosine_restarts(Warmed):
         return half_cosine(peak, self.end, (t - begin) / (end - begin))
 
     def _begin(self, cycle: int) -> float:
-        """The steps before a cycle: a whole number where it would be one but for rounding, since steps are compared with it."""
+        """The steps before a cycle; rounding errors are taken off a whole number, since steps are compared with it."""
         if self.t_mul == 1:
             return float(self.period * cycle)
         before = self.period * (self.t_mul**cycle - 1) / (self.t_mul - 1)
@@ -84,8 +85,9 @@ class cosine_restarts(Warmed):
 class one_cycle(Schedule):
     """Up from `max_lr/div_factor` to `max_lr`, then down to `max_lr/(div_factor*final_div_factor)` at the last of `steps` steps.
 
-    The peak is reached after `pct_start*steps - 1` completed steps, as torch counts, or after `warmup`, where that is given.  With `three_phase`
-    the way down first mirrors the way up.  `anneal`: "cos" or "linear".  Smith & Topin, arXiv:1708.07120; defaults are torch's.
+    The peak comes after `warmup` completed steps if given, else after `pct_start*steps - 1`, as torch counts.  With `three_phase`
+    the way down first mirrors the way up.  `anneal`: "cos" or "linear".  Smith & Topin, arXiv:1708.07120; the defaults are
+    torch's.
     """
 
     max_lr: Rate
@@ -122,10 +124,10 @@ class one_cycle(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class warmup_stable_decay(Warmed):
-    """`lr` from the end of the warmup until `decay` steps before the end of the `steps`; then down to `end`, where it stays.
+    """`lr` from the end of the warmup on; over the last `decay` of the `steps` down to `end`, where the rate stays.
 
-    `decay`: steps, by default a fifth of `steps`.  `shape` of the way down: "linear", "cosine" or "1-sqrt", `1 - sqrt(share)` (Hu et al.,
-    arXiv:2404.06395; Hägele et al., arXiv:2405.18392).
+    `decay` counts steps, by default a fifth of `steps`.  `shape`, the form of the way down: "linear", "cosine" or "1-sqrt", which
+    is `1 - sqrt(share)` (Hu et al., arXiv:2404.06395; Hägele et al., arXiv:2405.18392).
     """
 
     lr: Rate
@@ -158,9 +160,10 @@ class warmup_stable_decay(Warmed):
 
 @dataclass(frozen=True, repr=False)
 class join(Schedule):
-    """`schedules[i]` from `boundaries[i-1]` completed steps on, each counting its own steps from there.
+    """`schedules[i]` from `boundaries[i-1]` completed steps on; each schedule counts its own steps from there.
 
-    `schedules`: callables of a number of steps, one more than `boundaries`, which rise.  A `ReduceOnPlateau` goes around a join, not into it.
+    `schedules` are callables of a number of steps.  `boundaries` rise, and `schedules` has one entry more.  A `ReduceOnPlateau`
+    goes around a join, not into one.
     """
 
     schedules: Sequence[Callable[[Any], float]]
@@ -172,7 +175,7 @@ class join(Schedule):
         for i, each in enumerate(self.schedules):
             if not callable(each):
                 raise TypeError(f"schedules[{i}]: got {shown(each)}, expected a callable of the number of completed steps")
-            if has_state(each):  # a checkpoint finds the state of what an optimizer was given alone
+            if has_state(each):  # a checkpoint finds only the state of an optimizer's own schedule
                 raise TypeError(f"schedules[{i}]: got {shown(each)}, which has state, expected a pure function")
         object.__setattr__(self, "schedules", tuple(self.schedules))
         object.__setattr__(self, "boundaries", check_boundaries(self.boundaries, "boundaries", 0))

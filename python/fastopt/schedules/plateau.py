@@ -23,22 +23,23 @@ class ReduceOnPlateau:
         ...
         plateau.step(validation_loss)  # after each epoch
 
-    Arguments, defaults and numbers are those of torch's ReduceLROnPlateau, but that the first is not the optimizer: it is the learning rate, or a schedule of it
-    (a callable of the number of completed steps), whose values then are multiplied.  Keras' `patience=p, cooldown=c, min_delta=d` is
-    `patience=p - 1, cooldown=max(c - 1, 0), threshold=d, threshold_mode="abs"`.
+    Arguments, defaults and numbers are those of torch's ReduceLROnPlateau, except for the first argument.  Instead of the
+    optimizer it is the learning rate, or a schedule (a callable of the number of completed steps) whose values are multiplied.
+    Keras' `patience=p, cooldown=c, min_delta=d` is `patience=p - 1, cooldown=max(c - 1, 0), threshold=d, threshold_mode="abs"`.
 
     lr: a number in [0, inf), or a callable
     mode: "min" for a metric that should fall, "max" for one that should rise
     factor: in (0, 1)
-    patience: how many calls without an improvement are borne, from 0
+    patience: how many calls without an improvement change nothing, from 0
     threshold: the least change that is an improvement, a share of the best ("rel") or a difference ("abs"), from 0
-    cooldown: how many calls after a reduction are not counted
-    min_lr: the learning rate does not fall below it
-    eps: a reduction of a number `lr` by no more than this is not made; those of a schedule all are
+    cooldown: how many calls after a reduction do not count
+    min_lr: the least learning rate
+    eps: a number `lr` is reduced only by more than this; a schedule's values are always reduced
 
-    The optimizer's `state_dict` and `save` keep its state with the group whose `lr` it is, and loading restores it.  Groups may share one.
+    The optimizer's `state_dict` and `save` keep the plateau's state with the group that has it as `lr`, and loading restores the
+    state.  Groups may share a plateau.
 
-    Raises TypeError or ValueError where an argument is not that.
+    Raises TypeError or ValueError if an argument is anything else.
     """
 
     def __init__(
@@ -68,17 +69,17 @@ class ReduceOnPlateau:
         self._best: float | None = None
 
     def __call__(self, step: int) -> float:
-        """The learning rate after `step` completed steps; it changes nothing."""
+        """The learning rate after `step` completed steps; the call changes nothing."""
         return self._rate(one_number(self.lr(step), "lr") if callable(self.lr) else self.lr, self._scale)
 
     def _rate(self, lr: float, scale: float) -> float:
         return max(scale * lr, min(self.min_lr, lr))
 
     def step(self, metric: Any) -> None:
-        """Takes note of a metric, a number or an array of one element; a NaN is no improvement.
+        """Takes a metric: a number or an array of one element.  A NaN is no improvement.
 
-        The rate that it leads to holds from the optimizer's next step on.  Raises TypeError or ValueError, with nothing changed, where it is no number,
-        or infinitely good.
+        A new learning rate holds from the optimizer's next step on.  Raises TypeError or ValueError, and changes nothing, if the
+        metric is no number or infinitely good.
         """
         value = one_number(metric, "metric")
         if value == (-math.inf if self.mode == "min" else math.inf):
@@ -93,7 +94,7 @@ class ReduceOnPlateau:
         if self._bad_steps > self.patience:
             self._cooldown_left, self._bad_steps = self.cooldown, 0
             reduced = self._scale * self.factor
-            # The rate of a schedule depends on the step, which a metric does not tell.
+            # A schedule's rate depends on the step, which this method does not know.
             if callable(self.lr) or self._rate(self.lr, self._scale) - self._rate(self.lr, reduced) > self.eps:
                 self._scale = reduced
 
@@ -111,11 +112,11 @@ class ReduceOnPlateau:
         return self._best
 
     def state_dict(self) -> dict[str, float | int | None]:
-        """What `step` has changed."""
+        """The state: all that `step` changes."""
         return {name: getattr(self, f"_{name}") for name in FIELDS}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes on a `state_dict`; TypeError or ValueError, with nothing changed, where it is not one."""
+        """Restores a `state_dict`.  Raises TypeError or ValueError, and changes nothing, if the argument is none."""
         if not isinstance(state_dict, Mapping) or set(state_dict) != set(FIELDS):
             found = ", ".join(map(str, state_dict)) if isinstance(state_dict, Mapping) else shown(state_dict)
             raise ValueError(f"state_dict: got {found}, expected {', '.join(FIELDS)}")

@@ -1,4 +1,4 @@
-"""What the schedules have in common: checked fields, a warmup, a readable form."""
+"""What all schedules share: checked fields, a warmup, a readable form."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = [
 ]
 
 Check = Callable[[Any, str], Any]
-"""(value, name) -> the value as a schedule keeps it; TypeError or ValueError for one that it cannot be."""
+"""(value, name) -> the value as a schedule keeps it; raises TypeError or ValueError for a wrong value."""
 
 
 def has_state(schedule: Any) -> bool:
-    """Whether a schedule is more than a function of the step."""
+    """Whether a schedule has state, and so is more than a function of the step."""
     return hasattr(schedule, "state_dict") and hasattr(schedule, "load_state_dict")
 
 
@@ -61,7 +61,7 @@ Factor = Annotated[float, number("(0, inf)")]
 Growth = Annotated[float, number("[1, inf)")]
 Steps = Annotated[int, check_count]
 Period = Annotated[int, check_period]
-"""A number of steps that is not 0."""
+"""A number of steps, from 1."""
 OptionalSteps = Annotated[int | None, check_optional]
 Flag = Annotated[bool, check_flag]
 Anneal = Annotated[Literal["cos", "linear"], choice("cos", "linear")]
@@ -69,7 +69,7 @@ Shape = Annotated[Literal["linear", "cosine", "1-sqrt"], choice("linear", "cosin
 
 
 def numbers(values: Any, name: str, check: Check) -> tuple[Any, ...]:
-    """A list or tuple, each entry checked."""
+    """A list or tuple as a tuple, each entry checked."""
     if not isinstance(values, (list, tuple)):
         raise TypeError(f"{name}: got {shown(values)}, expected a list or a tuple")
     return tuple(check(value, f"{name}[{i}]") for i, value in enumerate(values))
@@ -85,16 +85,19 @@ def checks(cls: Any) -> dict[str, Check]:
 class Schedule(ABC):
     """A learning rate as a pure function of the number of completed steps, from 0; usable as `lr=` of every optimizer.
 
-    Immutable, comparable, hashable and picklable; calling it takes a step and returns a float.
+    Schedules are immutable, comparable, hashable and picklable.  Call one with a step for a float.
     """
 
     def __post_init__(self) -> None:
-        cls: Any = type(self)  # whose hash type checkers take for that of its instances
+        cls: Any = type(self)  # type checkers take the class's hash for its instances'
         for name, check in checks(cls).items():
             object.__setattr__(self, name, check(getattr(self, name), name))
 
     def __call__(self, step: float) -> float:
-        """The learning rate of the step after `step` completed ones (a fraction too, for pictures); TypeError, ValueError for what is none."""
+        """The learning rate of the next step after `step` completed steps; a fraction is allowed, for pictures.
+
+        Raises TypeError or ValueError if `step` is no number of steps.
+        """
         if type(step) is not int:
             step = one_number(step, "step")
         if not step >= 0:
@@ -113,9 +116,10 @@ class Schedule(ABC):
 
 @dataclass(frozen=True, repr=False)
 class Warmed(Schedule):
-    """A schedule that may begin with a warmup: `warmup` steps (0: none) over which the rate rises in a line from `warmup_start`, 0 or another rate.
+    """A schedule that may begin with a warmup: over `warmup` steps the rate rises in a straight line from `warmup_start`.
 
-    What counts whole trainings (`steps`, `milestones`, `boundaries`) counts the warmup too; what decays begins when the warmup is over.
+    `steps`, `milestones` and `boundaries` count from the start of the training, warmup included.  Decays begin at the end of the
+    warmup.
     """
 
     _: KW_ONLY
@@ -132,7 +136,7 @@ class Warmed(Schedule):
         """The learning rate `t` steps after the warmup."""
 
     def after_warmup(self, steps: int, name: str = "steps") -> int:
-        """How many of `steps` come after the warmup; ValueError where none does."""
+        """How many of `steps` come after the warmup.  Raises ValueError if none does."""
         if steps <= self.warmup:
             raise ValueError(f"{name}: got {steps}, expected more than the {self.warmup} steps of warmup")
         return steps - self.warmup

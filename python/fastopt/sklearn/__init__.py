@@ -2,11 +2,11 @@
 
 model = fastopt.sklearn.LinearClassifier(optimizer="nadam", learning_rate=1e-2).fit(X, y)
 
-Needs `pip install "fastopt[sklearn]"`: scikit-learn 1.6 or later.  docs/sklearn.md has examples, and how fast they are.
+Needs scikit-learn 1.6 or later: `pip install "fastopt[sklearn]"`.  docs/sklearn.md has examples and measurements.
 """
 
 try:
-    from sklearn.utils.validation import validate_data as _since_1_6  # noqa: F401  # imported to see whether it is there
+    from sklearn.utils.validation import validate_data as _since_1_6  # noqa: F401  # its absence tells an older version
 except ImportError as error:
     raise ImportError('fastopt.sklearn needs scikit-learn 1.6 or later: pip install "fastopt[sklearn]"') from error
 

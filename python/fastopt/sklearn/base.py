@@ -29,10 +29,10 @@ __all__ = ["WHOLE_PATIENCE", "Data", "Estimator"]
 Array = np.ndarray[Any, Any]
 
 WHOLE_PATIENCE = 20
-"""Epochs without improvement that end a training where all rows are one batch: an epoch is a step then."""
+"""Epochs without improvement that end a training whose batch is all rows, so that an epoch is a single step."""
 
 FITTED = ("_trainer", "_multilabel", "_one_output")
-"""What a fit sets beside the attributes whose names end in "_"."""
+"""What a fit sets besides the attributes whose names end in "_"."""
 
 
 class Diverged(ValueError):
@@ -41,7 +41,7 @@ class Diverged(ValueError):
 
 @dataclass(frozen=True)
 class Data:
-    """What a call trains on, and the rows held out with their `y` and weights."""
+    """What a call trains on, and the held-out rows with their `y` and weights."""
 
     X: Any
     target: Array
@@ -50,17 +50,17 @@ class Data:
 
 
 class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Trains a `Network` by any rule of fastopt.  Use the classes: `LinearClassifier` and the others."""
+    """Trains a `Network` with any rule of fastopt.  Use its subclasses, such as `LinearClassifier`."""
 
     _rates: Mapping[str, float]
     _patience: int
     _trainer: Trainer
 
-    # What the classes say of themselves.
+    # What each class says about itself.
 
     @abstractmethod
     def _loss(self) -> Loss:
-        """The loss, of a classifier for its `classes_`."""
+        """The loss; a classifier's fits its `classes_`."""
 
     @abstractmethod
     def _raw(self, X: Any) -> Array:
@@ -68,31 +68,31 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
 
     @abstractmethod
     def _encode(self, y: Array, classes: Any, dtype: np.dtype[Any], *, first: bool) -> Array:
-        """`y` as the loss takes it; sets `classes_` where `first`, and checks them where not."""
+        """`y` as the loss takes it.  Sets `classes_` if `first`, else checks them."""
 
     @abstractmethod
     def _weigh(self, y: Array, weight: Array | None, dtype: np.dtype[Any], *, incremental: bool) -> Array | None:
-        """The weights of the rows with those of their classes."""
+        """The weights of the rows times those of their classes."""
 
     @abstractmethod
     def _network(self, columns: int, target: Array, dtype: np.dtype[Any], seed: Any) -> Network:
-        """A network as the parameters say."""
+        """A network as the parameters describe it."""
 
     @abstractmethod
     def _begin(self, network: Network, target: Array, weight: Array | None) -> None:
-        """Writes to a new network what it is to begin with."""
+        """Writes the first weights and biases to a new network."""
 
     @abstractmethod
     def _batch(self, rows: int) -> int:
-        """The batch size of "auto"."""
+        """The batch size that "auto" means."""
 
     @abstractmethod
     def _arrays(self, network: Network) -> dict[str, Any]:
-        """The public arrays, views of the network's: an array or a new list of them for each name."""
+        """The public arrays, views of the network's: for each name an array or a new list of arrays."""
 
     @abstractmethod
     def _dense(self, y: Any) -> Any:
-        """`y` as an array, where a sparse one can stand for it; TypeError where not."""
+        """`y` as a dense array.  Raises TypeError if `y` is sparse and may not be."""
 
     @abstractmethod
     def _constant_loss(self, target: Array, weight: Array | None) -> float:
@@ -100,21 +100,21 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
 
     @abstractmethod
     def _stratified(self, y: Array) -> Array | None:
-        """What a part held out has the same shares of."""
+        """Values of which the held-out rows get the same shares, or None."""
 
     @abstractmethod
     def _validate(self, X: Any, y: Array, weight: Array | None, network: Network) -> float:
-        """The score of a network's predictions for the rows held out."""
+        """The score of a network's predictions for the held-out rows."""
 
     def _check_parameters(self) -> None:
-        """TypeError or ValueError where a parameter of the class's own is wrong."""
+        """Raises TypeError or ValueError if one of the class's own parameters is wrong."""
 
     @abstractmethod
     def _settings(self, spread: Spread | None, *, whole: bool) -> Settings:
-        """The optimizer for targets so spread; `whole` where a step is to see all rows there are."""
+        """The optimizer for targets of this spread; `whole` if a step sees all rows."""
 
     def _spread(self, data: Data, before: Spread | None) -> Spread | None:
-        """That of the targets, with those of earlier calls, where the rate follows it."""
+        """The spread of the targets, earlier calls included, if the rate follows it."""
         return None
 
     def _intercepts(self) -> bool:
@@ -122,13 +122,13 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         return True
 
     def _unit(self, constant: float) -> float:
-        """The loss that `tol` is a share of, where a constant prediction has this one."""
+        """The loss that `tol` is a share of, given the loss of a constant prediction."""
         return 1.0
 
     # Training.
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool = False, classes: Any = None) -> None:
-        """`fit`, or with `incremental` `partial_fit`; where it raises the estimator is left as it was."""
+        """`fit`, or `partial_fit` with `incremental`.  If a `fit` raises, the estimator stays as it was."""
         before, backup = dict(vars(self)), {}
         curves = [before.get("loss_curve_"), before.get("validation_scores_")]
         lengths = [len(curve or ()) for curve in curves]
@@ -155,7 +155,7 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
     def _prepare(
         self, X: Any, y: Any, sample_weight: Any, loop: Loop, *, incremental: bool, classes: Any
     ) -> tuple[Trainer, Data]:
-        """Checks everything; then a new trainer, or that of the last call with what has been changed since."""
+        """Checks everything, then returns a new trainer, or the last call's with the changes since then."""
         self._check_parameters()
         if incremental and loop.early_stopping:
             raise ValueError("early_stopping: got True, expected False, since partial_fit holds no rows out")
@@ -221,7 +221,7 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         self._show(trainer)
 
     def _continue(self, trainer: Trainer, expected: Network, settings: Settings) -> None:
-        """Takes on parameters that have been changed since, and arrays that have been assigned."""
+        """Takes on parameters that have changed since the last call, and arrays that were assigned."""
         network = trainer.network
         for name in ("sizes", "activation"):
             if getattr(expected, name) != getattr(network, name):
@@ -260,7 +260,7 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         return Data(data.X[train], data.target[train], normalised(weight[train]), (data.X[held], y[held], weight[held]))
 
     def _epochs(self, trainer: Trainer, loop: Loop, most: int, data: Data, batch_size: int) -> int:
-        """Up to so many epochs; returns how many it were."""
+        """Trains for up to `most` epochs and returns how many it took."""
         stops = loop.tol is not None
         constant = self._constant_loss(data.target, data.weight) if stops else np.nan
         unit = 1.0 if loop.early_stopping else self._unit(constant)
@@ -270,7 +270,7 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         if data.held_out is not None:
             if self.validation_scores_ is None:
                 self.validation_scores_, self.best_validation_score_ = [], None
-            else:  # what a warm start goes on from may be the best there will be
+            else:  # the start of a warm start may stay the best
                 self.best_validation_score_ = self._validate(*data.held_out, trainer.published)
                 best, kept = -self.best_validation_score_, trainer.snapshot()
         ended = False
@@ -299,7 +299,7 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             trainer.reduce(loss, score)
             stale = 0 if measure < best - threshold else stale + 1
             best = measure if stale == 0 else best
-            # A loss above the first one is on its way down: steps were too large for a while.
+            # A loss above the first epoch's is still on its way down, after steps that were too large.
             if stops and stale >= patience and loss <= first + threshold:
                 ended = True
                 break
@@ -310,7 +310,7 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         return done
 
     def _warn(self, ended: bool, most: int, first: float, last: float, constant: float) -> None:
-        """A ConvergenceWarning where epochs were too few, or what they led to is worse than no training."""
+        """Gives a ConvergenceWarning if the epochs were too few, or if the result is worse than no training."""
         worse = f"the first epoch's, {first:.4g}" if last > first else None
         if self._intercepts() and last > 1.01 * constant:
             worse = f"that of a constant prediction, {constant:.4g}"
@@ -349,7 +349,7 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             self._link()
 
     def _link(self) -> None:
-        """Makes copies of the public arrays the network's own again, but for those that have been assigned."""
+        """Makes the public arrays, which a copy has separated, views of the network's again.  Assigned arrays stay."""
         for name, live in self._arrays(self._trainer.published).items():
             value = vars(self)[name]
             if isinstance(live, list) and isinstance(value, list) and len(value) == len(live):
@@ -359,7 +359,7 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
 
 
 def assigned_arrays(arrays: Mapping[str, Any], values: Mapping[str, Any]) -> list[tuple[Array, Array]]:
-    """The live arrays in whose place others stand in `values`, with these; TypeError or ValueError where one does not fit."""
+    """Pairs of a live array and the array that `values` has in its place.  Raises TypeError or ValueError if one does not fit."""
     found: list[tuple[Array, Array]] = []
     for name, live in arrays.items():
         several = isinstance(live, list)
@@ -376,7 +376,7 @@ def assigned_arrays(arrays: Mapping[str, Any], values: Mapping[str, Any]) -> lis
             if value.ctypes.data == array.ctypes.data and value.strides == array.strides and value.dtype == array.dtype:
                 continue
             with np.errstate(over="ignore"):
-                copied = value.astype(array.dtype)  # it may be a view of the live array
+                copied = value.astype(array.dtype)  # `value` may be a view of the live array
             if not np.isfinite(copied).all():
                 raise ValueError(f"{label}: got numbers that are not finite in {array.dtype}, expected finite ones")
             found.append((array, copied))

@@ -24,7 +24,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # scikit-learn has no types
-    """An estimator whose outputs are scores of classes: one where there are two classes, else one for each."""
+    """An estimator whose outputs are scores of classes: one output for two classes, else one for each class."""
 
     classes_: Array
     class_weight: Any
@@ -117,9 +117,9 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # scikit-le
         return weights if weight is None else weights * weight
 
     def _given_weights(self, chosen: Any) -> Array:
-        """The weight of each class; 1 where the dict has none for it.
+        """The weight of each class; 1 if the dict does not name the class.
 
-        A dict for every class may have others too, as where a fold lacks one; scikit-learn's rule.
+        By scikit-learn's rule a dict that names every class may name others too, since a fold may lack a class.
         """
         if not isinstance(chosen, Mapping):
             raise TypeError(f"class_weight: got {shown(chosen)}, expected a dict, 'balanced' or None")
@@ -131,7 +131,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # scikit-le
         return np.array([float(chosen.get(name, 1)) for name in names])
 
     def _constant_loss(self, target: Array, weight: Array | None) -> float:
-        """That of outputs of 0, which take no side."""
+        """The loss of outputs of 0, which favour no class."""
         return self._loss().at_zero(self._outputs())
 
     def _stratified(self, y: Array) -> Array | None:
@@ -141,7 +141,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # scikit-le
         return float(accuracy_score(y, self._classes_of(network.forward(X)), sample_weight=weight))
 
     def _classes_of(self, raw: Array) -> Array:
-        """What raw outputs predict."""
+        """The classes that raw outputs predict."""
         if self._multilabel:
             return (raw > 0).astype(int)
         index = (raw[:, 0] > 0).astype(int) if raw.shape[1] == 1 else raw.argmax(axis=1)
@@ -149,23 +149,23 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # scikit-le
         return predicted
 
     def predict(self, X: Any) -> Array:
-        """The class of each row, shape (rows,); with several labels a row 1 or 0 for each, shape (rows, labels)."""
+        """The class of each row, shape (rows,); with several labels a row, 1 or 0 for each label, shape (rows, labels)."""
         return self._classes_of(self._raw(self._checked(X)))
 
     def _probabilities(self, X: Any) -> Array:
-        """By the loss' function of the raw outputs; with two classes a column for each."""
+        """The loss's function of the raw outputs; two classes have a column each."""
         raw = self._scores(X)
         self._loss().output(raw)
         return raw
 
     def _log_probabilities(self, X: Any) -> Array:
-        """The logarithms, finite where the probability is too small for the dtype."""
+        """The logarithms of the probabilities, finite even if a probability is too small for the dtype."""
         raw, loss = self._scores(X), self._loss()
         assert isinstance(loss, (Logistic, Softmax))
         loss.log_output(raw)
         return raw
 
     def _scores(self, X: Any) -> Array:
-        """The raw outputs; with two classes a column for each, since 1 - p is not exact."""
+        """The raw outputs.  Two classes have a column each, since 1 - p is not exact."""
         raw = self._raw(self._checked(X))
         return raw if self._multilabel or raw.shape[1] > 1 else np.hstack([-raw, raw])

@@ -1,4 +1,4 @@
-"""`LinearClassifier` and `LinearRegressor`: linear models of several losses, trained by any rule of fastopt."""
+"""`LinearClassifier` and `LinearRegressor`: linear models with several losses, trained with any rule of fastopt."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ REGRESSOR_LOSSES = ("squared_error", "huber", "epsilon_insensitive")
 
 RATE = 1e-2
 WHOLE_RATE = 5e-2
-"""Where all rows are one batch: without noise larger steps reach the minimum sooner."""
+"""The rate if all rows are one batch: without noise, larger steps reach the minimum sooner."""
 WHOLE_ROWS, BATCHES, LEAST_BATCH, MOST_BATCH = 512, 50, 64, 1024
-"""Fewer rows in a batch are more noise, or more epochs, and slower."""
+"""Smaller batches have more noise or need more epochs, and are slower."""
 PATIENCE = 5
 
 WORDS = {
-    "patience": f"{PATIENCE}, or {WHOLE_PATIENCE} where all rows are one batch",
-    "batch": f"all rows up to {WHOLE_ROWS}, then a {BATCHES}th of them, from {LEAST_BATCH} to {MOST_BATCH:,}",
+    "patience": f"{PATIENCE}, or {WHOLE_PATIENCE} if all rows are one batch",
+    "batch": f"all rows if at most {WHOLE_ROWS}, else a {BATCHES}th of them, from {LEAST_BATCH} to {MOST_BATCH:,}",
 }
 REGRESSION_RATES = {**LINEAR_RATES, "Lion": 1e-3}
-"""With larger steps Lion's momentum goes past the minimum for so long that the training stops there."""
+"""With larger steps Lion's momentum carries it past the minimum for so long that the training stops there."""
 
 
 class Linear(Estimator):
-    """What both linear models have: one layer, which begins at zero."""
+    """What both linear models share: one layer that begins at zero."""
 
     _rates = LINEAR_RATES
     _patience = PATIENCE
@@ -76,14 +76,13 @@ class Linear(Estimator):
     strata=", the same share of each class",
 )
 class LinearClassifier(Classifier, Linear):
-    """A linear classifier that minimises a loss by steps of any rule over mini-batches; small data it takes whole.
+    """A linear classifier that minimises a loss with any rule over mini-batches, or over all rows of small data.
 
-    Parameters
-    ----------
-    loss: "log_loss" (logistic regression; the softmax's cross-entropy where there are more than two classes), or one of the
-        losses of a margin, which has each class against the rest: "hinge" (a linear SVM), "squared_hinge", "modified_huber"
+    Parameters ---------- loss: "log_loss" (logistic regression; with more than two classes the softmax's cross-entropy), or a
+    loss of the margin of each
+        class against the rest: "hinge" (a linear SVM), "squared_hinge", "modified_huber"
     {parameters}
-    fit_intercept: whether there are intercepts
+    fit_intercept: whether to train intercepts
     class_weight: {class: weight} (others have 1), "balanced" (the same sum for each class; not in partial_fit) or None;
         multiplies sample_weight
 
@@ -139,7 +138,7 @@ class LinearClassifier(Classifier, Linear):
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> LinearClassifier:
-        """One epoch over these rows, from where the last call ended; the first takes `classes`, or the classes of its `y`."""
+        """Trains for one epoch over these rows, from where the last call ended; the first takes `classes`, or those in `y`."""
         self._fit(X, y, sample_weight, incremental=True, classes=classes)
         return self
 
@@ -159,7 +158,7 @@ class LinearClassifier(Classifier, Linear):
         return {"coef_": network.weights[0].T, "intercept_": network.biases[0]}
 
     def decision_function(self, X: Any) -> Array:
-        """The score of each class, shape (rows, classes); with two classes that of the second, shape (rows,)."""
+        """The score of each class, shape (rows, classes); for two classes the second's score, shape (rows,)."""
         raw = self._raw(self._checked(X))
         return raw[:, 0] if raw.shape[1] == 1 else raw
 
@@ -172,10 +171,10 @@ class LinearClassifier(Classifier, Linear):
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn has no types
     def predict_proba(self, X: Any) -> Array:
-        """The probability of each class, shape (rows, classes); with "log_loss" and "modified_huber" alone.
+        """The probability of each class, shape (rows, classes); only with "log_loss" and "modified_huber".
 
-        Of "modified_huber", as in Zadrozny & Elkan, Transforming classifier scores into accurate multiclass probability
-        estimates, KDD 2002: (clip(score, -1, 1) + 1) / 2, divided by their sum; where all are 0 they are equal.
+        With "modified_huber" a row's probabilities are (clip(score, -1, 1) + 1) / 2, divided by their sum, or equal if all are 0
+        (Zadrozny & Elkan, Transforming classifier scores into accurate multiclass probability estimates, KDD 2002).
         """
         if self.loss == "log_loss":
             return self._probabilities(X)
@@ -191,7 +190,7 @@ class LinearClassifier(Classifier, Linear):
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn has no types
     def predict_log_proba(self, X: Any) -> Array:
-        """The logarithms of `predict_proba`; of "log_loss" finite for the smallest, of "modified_huber" -inf for 0."""
+        """The logarithms of `predict_proba`.  With "log_loss" all are finite; with "modified_huber" the logarithm of 0 is -inf."""
         if self.loss == "log_loss":
             return self._log_probabilities(X)
         with np.errstate(divide="ignore"):
@@ -201,24 +200,25 @@ class LinearClassifier(Classifier, Linear):
 
 @described(
     **WORDS,
-    rates=f"{rate_words(REGRESSION_RATES, RATE, WHOLE_RATE)};\n    but for SGD's, whose steps grow with the gradient, times the standard deviation of y; SGD's at most\n    1 / (1 + the mean squared norm of the rows)",
+    rates=f"{rate_words(REGRESSION_RATES, RATE, WHOLE_RATE)}.\n    All but SGD's, whose steps grow with the gradient, are "
+    "multiplied by the standard deviation of y.  SGD's is at most\n    1 / (1 + the mean squared norm of the rows)",
     unit=" times the loss of the means of y",
     strata="",
 )
 class LinearRegressor(Regressor, Linear):
-    """A linear regression that minimises a loss by steps of any rule over mini-batches; small data it takes whole.
+    """A linear regression that minimises a loss with any rule over mini-batches, or over all rows of small data.
 
     Parameters
     ----------
-    loss: of the residual, summed over the outputs: "squared_error" (residual**2 / 2), "huber" (the same up to epsilon, then
-        linear: epsilon*|residual| - epsilon**2 / 2), "epsilon_insensitive" (max(0, |residual| - epsilon))
-    epsilon: of the last two losses
+    loss: a function of the residual, summed over the outputs: "squared_error" (residual**2 / 2), "huber" (the same up to epsilon,
+        then epsilon*|residual| - epsilon**2 / 2, which is linear), "epsilon_insensitive" (max(0, |residual| - epsilon))
+    epsilon: the bound in "huber" and "epsilon_insensitive"
     {parameters}
-    fit_intercept: whether there are intercepts; they begin at the means of y
+    fit_intercept: whether to train intercepts, which begin at the means of y
 
     Attributes
     ----------
-    coef_: shape (features,), or (outputs, features) where y has columns; intercept_: shape (1,) or (outputs,); both live
+    coef_: shape (features,), or (outputs, features) if y has columns; intercept_: shape (1,) or (outputs,); both live
     {attributes}
 
     {notes}
@@ -270,7 +270,7 @@ class LinearRegressor(Regressor, Linear):
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearRegressor:
-        """One epoch over these rows, from where the last call ended."""
+        """Trains for one epoch over these rows, from where the last call ended."""
         self._fit(X, y, sample_weight, incremental=True)
         return self
 
@@ -286,7 +286,7 @@ class LinearRegressor(Regressor, Linear):
         ]
 
     def _spread(self, data: Data, before: Spread | None) -> Spread | None:
-        bounded = read_optimizer(self.optimizer)[0].rule.name == "SGD"  # the others' rates need no pass over X
+        bounded = read_optimizer(self.optimizer)[0].rule.name == "SGD"  # only SGD's rate needs a pass over X
         found = Spread.of(data.target, data.weight, data.X if bounded else None)
         return found if before is None else before.added(found)
 

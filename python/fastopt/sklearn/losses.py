@@ -1,9 +1,8 @@
 """Losses of raw outputs: the weighted mean over a batch and its gradient, computed in place.
 
-A loss reads raw outputs of shape (rows, outputs) and leaves the gradient by them in the same array.  What a row's
-target is depends on the loss: of `Softmax` the index of its class; of the margin losses +1 or -1 for each output; of
-`Logistic` 1 or 0 for each output; of the regression losses a number for each output.  The loss of a row is the sum over
-its outputs.
+A loss reads raw outputs of shape (rows, outputs) and overwrites them with its gradient by them.  A row's target depends on the
+loss: for `Softmax` the index of the row's class, for the margin losses +1 or -1 for each output, for `Logistic` 1 or 0 for each
+output, for the regression losses a number for each output.  The loss of a row is the sum over its outputs.
 """
 
 from __future__ import annotations
@@ -34,19 +33,21 @@ class Loss(ABC):
 
     @abstractmethod
     def differentiate(self, raw: Array, target: Array, each: Array | None = None) -> None:
-        """Replaces `raw`, shape (rows, outputs), by the gradient of each row's loss; `each`, shape (rows,), takes the losses."""
+        """Replaces `raw`, shape (rows, outputs), with the gradient of each row's loss, and writes the losses to `each`, shape
+        (rows,).
+        """
 
     def output(self, raw: Array) -> None:  # noqa: B027  # most losses have no other function
-        """Replaces raw outputs by what they predict, such as probabilities."""
+        """Replaces raw outputs with what they predict, such as probabilities."""
 
     def at_zero(self, outputs: int) -> float:
-        """The loss of a row whose raw outputs are all 0, of a loss for which that is the same for every target."""
+        """The loss of a row whose raw outputs are all 0, for losses whose value there is the same for every target."""
         return float(outputs)
 
     def mean_gradient(self, raw: Array, target: Array, sample_weight: Array | None, total: float, each: Array | None) -> float:
-        """Replaces `raw` by the gradient of sum(sample_weight * loss) / total; returns that, or nan without `each`.
+        """Replaces `raw` with the gradient of sum(sample_weight * loss) / total; returns the quotient, or nan without `each`.
 
-        `each`: work space of shape (rows,) that takes the rows' losses before they are weighted.
+        `each`: work space of shape (rows,), which takes the rows' losses without their weights.
         """
         self.differentiate(raw, target, each)
         if sample_weight is not None:
@@ -82,7 +83,7 @@ class Softmax(Loss):
         raw /= sum_outputs(raw)[:, None]
 
     def log_output(self, raw: Array) -> None:
-        """Replaces raw outputs by the logarithms of the probabilities."""
+        """Replaces raw outputs with the logarithms of the probabilities."""
         shift(raw)
         raw -= np.log(sum_outputs(np.exp(raw)))[:, None]
 
@@ -97,7 +98,7 @@ class Logistic(Loss):
         if each is not None:  # log(1 + exp(raw)) - target * raw, without overflow
             losses = np.exp(-np.abs(raw))
             losses += 1
-            np.log(losses, out=losses)  # log1p has no vector instructions; what it adds is below the mean's precision
+            np.log(losses, out=losses)  # log1p has no vector instructions, and its gain is below the mean's precision
             losses += np.maximum(raw, 0)
             losses -= target * raw
             each[...] = sum_outputs(losses)
@@ -106,13 +107,13 @@ class Logistic(Loss):
 
     def output(self, raw: Array) -> None:
         np.negative(raw, out=raw)
-        with np.errstate(over="ignore"):  # 1 / inf is the 0 that is meant
+        with np.errstate(over="ignore"):  # 1 / inf is 0, as it should be
             np.exp(raw, out=raw)
         raw += 1
-        np.divide(1, raw, out=raw)  # small probabilities to their last digit, as (1 + tanh(raw / 2)) / 2 has them not
+        np.divide(1, raw, out=raw)  # exact to the last digit for small probabilities, unlike (1 + tanh(raw / 2)) / 2
 
     def log_output(self, raw: Array) -> None:
-        """Replaces raw outputs by the logarithms of the probabilities."""
+        """Replaces raw outputs with the logarithms of the probabilities."""
         np.negative(raw, out=raw)
         np.logaddexp(0, raw, out=raw)
         np.negative(raw, out=raw)
@@ -122,7 +123,7 @@ class Logistic(Loss):
 
 
 class MarginLoss(Loss):
-    """A loss of target * raw, the target being +1 or -1 for each output."""
+    """A loss of the margin target * raw, where the target is +1 or -1 for each output."""
 
     def differentiate(self, raw: Array, target: Array, each: Array | None = None) -> None:
         raw *= target
@@ -133,7 +134,7 @@ class MarginLoss(Loss):
 
     @abstractmethod
     def by_margin(self, margin: Array, wanted: bool) -> Array | None:
-        """Replaces margins by the derivative of the loss; returns the losses where they are wanted."""
+        """Replaces margins with the derivative of the loss; returns the losses if wanted."""
 
 
 class Hinge(MarginLoss):
@@ -171,7 +172,7 @@ class ModifiedHuber(MarginLoss):
 
 
 class ResidualLoss(Loss):
-    """A loss of raw - target."""
+    """A loss of the residual raw - target."""
 
     def differentiate(self, raw: Array, target: Array, each: Array | None = None) -> None:
         raw -= target
@@ -181,7 +182,7 @@ class ResidualLoss(Loss):
 
     @abstractmethod
     def by_residual(self, residual: Array, wanted: bool) -> Array | None:
-        """Replaces residuals by the derivative of the loss; returns the losses where they are wanted."""
+        """Replaces residuals with the derivative of the loss; returns the losses if wanted."""
 
 
 class SquaredError(ResidualLoss):
@@ -226,7 +227,7 @@ class EpsilonInsensitive(ResidualLoss):
         return f"EpsilonInsensitive({self.epsilon!r})"
 
 
-# Rows are short: NumPy's own reductions over them take ten times as long.
+# Rows are short: NumPy's own reductions over them would take ten times as long.
 
 
 def sum_outputs(values: Array) -> Array:

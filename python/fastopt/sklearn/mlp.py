@@ -1,4 +1,4 @@
-"""`MLPClassifier` and `MLPRegressor`: multi-layer perceptrons, trained by any rule of fastopt."""
+"""`MLPClassifier` and `MLPRegressor`: multi-layer perceptrons, trained with any rule of fastopt."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ Array = np.ndarray[Any, Any]
 
 RATE = 1e-3
 LINEAR_RATE = 1e-2
-"""Without hidden layers."""
+"""The rate without hidden layers."""
 BATCH = 200
 PATIENCE = 10
 
 WORDS = {
-    "patience": f"{PATIENCE}, or {WHOLE_PATIENCE} where all rows are one batch",
-    "batch": f"{BATCH}, or all rows where there are fewer",
+    "patience": f"{PATIENCE}, or {WHOLE_PATIENCE} if all rows are one batch",
+    "batch": f"{BATCH}, or all rows if fewer",
 }
 
 REGRESSION_RATES = {**NETWORK_RATES, "SGD": 3e-3, "Lion": 1e-3}
-"""The gradient of a squared error grows with it: SGD's steps have to be small; and the last layer has to reach the targets."""
+"""SGD needs small steps, since a squared error's gradient grows with the error.  Lion needs large ones to reach the targets."""
 
 
 class Perceptron(Estimator):
-    """What both perceptrons have: hidden layers."""
+    """What both perceptrons share: hidden layers."""
 
     _rates = NETWORK_RATES
     _patience = PATIENCE
@@ -75,7 +75,7 @@ class Perceptron(Estimator):
 
     @property
     def n_layers_(self) -> int:
-        """The number of layers, those of the inputs and the outputs among them."""
+        """The number of layers, inputs and outputs included."""
         return len(self.coefs_) + 1
 
     @property
@@ -86,20 +86,20 @@ class Perceptron(Estimator):
 
 @described(
     **WORDS,
-    rates=f"{rate_words(NETWORK_RATES, RATE)}; without hidden layers {LINEAR_RATE:g} for {RATE:g}",
+    rates=f"{rate_words(NETWORK_RATES, RATE)}; without hidden layers {LINEAR_RATE:g} instead of {RATE:g}",
     unit="",
     strata=", the same share of each class",
 )
 class MLPClassifier(Classifier, Perceptron):
-    """A multi-layer perceptron that minimises the cross-entropy by steps of any rule over mini-batches.
+    """A multi-layer perceptron that minimises the cross-entropy with any rule over mini-batches.
 
-    The output is the softmax where there are more than two classes, else the logistic function; where `y` is an indicator
-    matrix, shape (rows, labels), the logistic function of each label.
+    The output is the logistic function for two classes and the softmax for more.  If `y` is an indicator matrix of shape
+    (rows, labels), each label has a logistic function.
 
     Parameters
     ----------
     hidden_layer_sizes: the number of units of each hidden layer: a tuple, or one number
-    activation: "relu", "tanh", "logistic" or "identity", of the hidden layers
+    activation: the function of the hidden layers: "relu", "tanh", "logistic" or "identity"
     {parameters}
     class_weight: {class: weight} (others have 1), "balanced" (the same sum for each class; not in partial_fit) or None;
         multiplies sample_weight
@@ -157,7 +157,7 @@ class MLPClassifier(Classifier, Perceptron):
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MLPClassifier:
-        """One epoch over these rows, from where the last call ended; the first takes `classes`, or the classes of its `y`."""
+        """Trains for one epoch over these rows, from where the last call ended; the first takes `classes`, or those in `y`."""
         self._fit(X, y, sample_weight, incremental=True, classes=classes)
         return self
 
@@ -177,7 +177,7 @@ class MLPClassifier(Classifier, Perceptron):
         return self._probabilities(X)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """The logarithms of `predict_proba`, finite for the smallest too."""
+        """The logarithms of `predict_proba`, finite even for the smallest probabilities."""
         return self._log_probabilities(X)
 
     def __sklearn_tags__(self) -> Any:
@@ -188,20 +188,20 @@ class MLPClassifier(Classifier, Perceptron):
 
 @described(
     **WORDS,
-    rates=f"{rate_words(REGRESSION_RATES, RATE)}; without hidden layers {LINEAR_RATE:g} for {RATE:g}",
+    rates=f"{rate_words(REGRESSION_RATES, RATE)}; without hidden layers {LINEAR_RATE:g} instead of {RATE:g}",
     unit=" times the loss of the means of y",
     strata="",
 )
 class MLPRegressor(Regressor, Perceptron):
-    """A multi-layer perceptron that minimises half the squared error by steps of any rule over mini-batches.
+    """A multi-layer perceptron that minimises half the squared error with any rule over mini-batches.
 
-    The error is summed over the outputs.  The biases of the last layer begin at the means of `y`; where its scale is far from 1,
-    TransformedTargetRegressor with a StandardScaler brings it there.
+    The error is summed over the outputs.  The last layer's biases begin at the means of `y`.  If the scale of `y` is far from 1,
+    wrap the estimator in a TransformedTargetRegressor with a StandardScaler.
 
     Parameters
     ----------
     hidden_layer_sizes: the number of units of each hidden layer: a tuple, or one number
-    activation: "relu", "tanh", "logistic" or "identity", of the hidden layers
+    activation: the function of the hidden layers: "relu", "tanh", "logistic" or "identity"
     {parameters}
 
     Attributes
@@ -257,7 +257,7 @@ class MLPRegressor(Regressor, Perceptron):
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """One epoch over these rows, from where the last call ended."""
+        """Trains for one epoch over these rows, from where the last call ended."""
         self._fit(X, y, sample_weight, incremental=True)
         return self
 

@@ -28,26 +28,26 @@ OUTPUTS: dict[str, type[Loss]] = {"softmax": Softmax, "logistic": Logistic, "ide
 """The function of the last layer, and the loss that goes with it."""
 
 ROWS = 1024
-"""Rows of a part of `forward`, so that what lies between two layers stays in the cache."""
+"""Rows that `forward` takes at a time, so that the values between two layers stay in the cache."""
 
 
 class Network:
-    """Layers of outputs = activation(inputs @ weight + bias), and a loss of the last.
+    """Layers of outputs = activation(inputs @ weight + bias), with a loss of the last layer's outputs.
 
-    `sizes`: the numbers of inputs, of units of each hidden layer, and of outputs; without hidden layers the model is linear.
-    `activation`: "relu", "tanh", "logistic" or "identity", of the hidden layers.
+    `sizes`: the number of inputs, of units in each hidden layer, and of outputs; without hidden layers the model is linear.
+    `activation`: the function of the hidden layers: "relu", "tanh", "logistic" or "identity".
     `output`: "softmax" (cross-entropy; the target is the index of the class, an integer, shape (rows,)), "logistic"
     (cross-entropy of each output; target 0 or 1, shape (rows, outputs)), "identity" (half the squared error, summed over the
-    outputs; target of shape (rows, outputs)), or any `Loss`.
-    `dtype`: float32 or float64, of the parameters, the inputs and all arithmetic.
-    `seed`: what `numpy.random.default_rng` takes.  Weights begin normal, with the variance 2 / (inputs + outputs) of each layer
-    (Glorot & Bengio, Understanding the difficulty of training deep feedforward neural networks, AISTATS 2010); biases begin at 0.
+    outputs; target of shape (rows, outputs)), or any `Loss`.  `dtype`: float32 or float64, for the parameters, the inputs and all
+    arithmetic.  `seed`: what `numpy.random.default_rng` takes.  The first weights are normal with the variance 2 /
+    (inputs + outputs) of their layer (Glorot & Bengio, Understanding the difficulty of training deep feedforward neural networks,
+    AISTATS 2010); biases begin at 0.
 
-    `params` maps "weight0", "bias0", "weight1", ... to views, of shapes (inputs, outputs) and (outputs,), of the one buffer
-    `flat`: whoever writes into one changes the network.  `gradients` returns views of `flat_grads` in the same way.  Pickle and
+    `params` maps "weight0", "bias0", "weight1", ... to views of the one buffer `flat`, with shapes (inputs, outputs) and
+    (outputs,).  Writing to a view changes the network.  `gradients` returns views of `flat_grads` in the same way.  Pickle and
     `copy.deepcopy` make a separate network with the same values.
 
-    ValueError or TypeError where an argument is not one of these.
+    Raises ValueError or TypeError if an argument is none of these.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class Network:
         target: Array,
         sample_weight: Array | None = None,
     ) -> dict[str, Array]:
-        """The gradient of the mean loss of a batch, or of its mean under the weights, named and shaped like `params`.
+        """The gradient of a batch's mean loss, or of its weighted mean, with the names and shapes of `params`.
 
-        `X`: shape (rows, inputs), of the network's dtype; a SciPy sparse matrix too.  `target`: as `output` says.
-        `sample_weight`: shape (rows,), of the network's dtype, with a sum above 0.  The arrays that are returned are written
-        again by the next call.  TypeError or ValueError where an argument is not that.
+        `X`: shape (rows, inputs), in the network's dtype; may be a SciPy sparse matrix.  `target`: as for `output`.
+        `sample_weight`: shape (rows,), in the network's dtype, with a sum above 0.  The next call overwrites the returned arrays.
+        Raises TypeError or ValueError for other arguments.
         """
         self._check(X)
         total = self._check_target(X.shape[0], target, sample_weight)
@@ -99,14 +99,15 @@ class Network:
         return self._grads
 
     def differentiate(self, X: Any, target: Array, sample_weight: Array | None, total: float, *, loss: bool = True) -> float:
-        """Writes to `flat_grads` the gradient of sum(sample_weight * losses) / total; returns that sum, or nan without `loss`.
+        """Writes the gradient of sum(sample_weight * losses) / total to `flat_grads`; returns the quotient, or nan without
+        `loss`.
 
-        Checks nothing: for loops over many batches.
+        Checks nothing, for the sake of loops over many batches.
         """
         rows = X.shape[0]
         work = self._work.get(rows)
         if work is None:
-            if len(self._work) > 3:  # batches of many sizes: what has been reserved for others is given up
+            if len(self._work) > 3:  # batches of many sizes: drop what earlier sizes reserved
                 self._work.clear()
             work = self._work[rows] = Work(rows, self.sizes, self.activation, self.dtype)
         last = self.depth - 1
@@ -133,10 +134,10 @@ class Network:
         return mean
 
     def forward(self, X: Any, weights: list[Array] | None = None, biases: list[Array] | None = None) -> Array:
-        """The raw outputs: what the last layer gives before softmax or logistic; a new array of shape (rows, outputs).
+        """The raw outputs, before softmax or logistic: a new array of shape (rows, outputs).
 
-        `weights` and `biases` of each layer, where given, are read in place of the network's own.
-        TypeError or ValueError where `X` is not as in `gradients`.
+        `weights` and `biases`, if given, have an array for each layer and replace the network's own.
+        Raises TypeError or ValueError if `X` is not as for `gradients`.
         """
         self._check(X)
         rows = X.shape[0]
@@ -155,18 +156,20 @@ class Network:
         return raw
 
     def predict(self, X: Any) -> Array:
-        """The outputs: probabilities of "softmax" and "logistic", the raw outputs of "identity"; shape (rows, outputs)."""
+        """The outputs, shape (rows, outputs): probabilities for "softmax" and "logistic", raw outputs for "identity"."""
         raw = self.forward(X)
         self.output.output(raw)
         return raw
 
     def loss(self, X: Any, target: Array, sample_weight: Array | None = None) -> float:
-        """The mean loss, or the mean under the weights; of the arguments of `gradients`."""
+        """The mean loss, or the weighted mean; the arguments are those of `gradients`."""
         raw = self.forward(X)
         return self._loss(raw, target, sample_weight, self._check_target(len(raw), target, sample_weight))
 
     def evaluate(self, X: Any, target: Array) -> tuple[float, float]:
-        """The mean loss, and the share of rows whose class gets the largest output; for "softmax" alone (ValueError)."""
+        """The mean loss, and the share of rows whose class has the largest output.  Raises ValueError unless the output is
+        "softmax".
+        """
         if not isinstance(self.output, Softmax):
             raise ValueError(f"evaluate: got a network whose output is {self.output!r}, expected 'softmax'; there is loss()")
         raw = self.forward(X)
@@ -178,7 +181,7 @@ class Network:
         return self.output.mean_gradient(raw, target, sample_weight, total, np.empty(len(raw), self.dtype))
 
     def release(self, rows: int | None = None) -> None:
-        """Gives up the work space of all batches but those of so many rows."""
+        """Drops the work space of all batch sizes but `rows`."""
         for size in [size for size in self._work if size != rows]:
             del self._work[size]
 
@@ -191,7 +194,7 @@ class Network:
             raise ValueError(f"X: got shape {X.shape}, expected (rows, {self.sizes[0]})")
 
     def _check_target(self, rows: int, target: Any, sample_weight: Any) -> float:
-        """The sum of the weights; TypeError or ValueError where the target or they do not fit."""
+        """The sum of the weights.  Raises TypeError or ValueError if target or weights do not fit."""
         if not isinstance(target, np.ndarray):
             raise TypeError(f"target: got {type(target).__name__}, expected an array")
         if target.ndim and len(target) != rows:
@@ -225,21 +228,27 @@ class Network:
         return total
 
     def __reduce__(self) -> Any:
-        return restored, (self.sizes, self.activation, self.output, self.dtype, self.flat)  # views of their own would be separate
+        return restored, (
+            self.sizes,
+            self.activation,
+            self.output,
+            self.dtype,
+            self.flat,
+        )  # pickled views would be separate arrays
 
     def __repr__(self) -> str:
         return f"Network({self.sizes}, activation={self.activation!r}, output={self.output!r}, dtype={self.dtype})"
 
 
 def restored(sizes: tuple[int, ...], activation: str, output: Loss, dtype: np.dtype[Any], flat: FlatBuffer) -> Network:
-    """What a pickle of a network, or a copy, is made by."""
+    """Makes a network from a pickle or for a copy."""
     network = Network(sizes, activation=activation, output=output, dtype=dtype, seed=0)
     network.flat.data[...] = flat.data
     return network
 
 
 class Work:
-    """What one pass over a batch of so many rows writes to."""
+    """The arrays that a pass over a batch of `rows` rows writes to."""
 
     def __init__(self, rows: int, sizes: Sequence[int], activation: str, dtype: np.dtype[Any]) -> None:
         self.values = [np.empty((rows, size), dtype) for size in sizes[1:]]
@@ -250,7 +259,7 @@ class Work:
 
 
 def multiply(left: Any, right: Array, out: Array) -> None:
-    """left @ right; `left` may be sparse."""
+    """Writes left @ right to `out`; `left` may be sparse."""
     if isinstance(left, np.ndarray):
         np.matmul(left, right, out=out)
     else:
@@ -258,7 +267,7 @@ def multiply(left: Any, right: Array, out: Array) -> None:
 
 
 def activate(activation: str, value: Array, mask: Array) -> None:
-    """The activation, in place; `mask` takes what its derivative needs beside the result."""
+    """Applies the activation in place; `mask` takes what the derivative needs besides the result."""
     if activation == "relu":  # twice as fast as np.maximum
         np.greater(value, 0, out=mask)
         value *= mask
@@ -273,7 +282,7 @@ def activate(activation: str, value: Array, mask: Array) -> None:
 
 
 def derive(activation: str, delta: Array, value: Array, mask: Array) -> None:
-    """Multiplies `delta` by the activation's derivative where it gave `value`, which is overwritten."""
+    """Multiplies `delta` by the activation's derivative at the point where it gave `value`; overwrites `value`."""
     if activation == "relu":
         delta *= mask
     elif activation == "tanh":

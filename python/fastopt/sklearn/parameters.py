@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 NAMED = ("momentum", "nesterov", "eps", "amsgrad", "centered", "max_norm", "clip_value", "ema_decay")
-"""Parameters of the estimators that go to the optimizer under their own names; None is the rule's default."""
+"""Parameters that an estimator hands to the optimizer under the same name; None is the rule's default."""
 
 REFUSED = {
     "weight_decay": "the parameter l2 of the estimator",
@@ -44,25 +44,25 @@ REFUSED = {
     "copy_to": "none",
     "maximize": "none: the loss is minimised",
 }
-"""What a configured class must not set, and what sets it instead."""
+"""What a configured class must not set, and what sets that instead."""
 
 LINEAR_RATES = {"SGD": 0.1, "Adagrad": 0.1, "Adadelta": 1.0, "Lion": 3e-3}
 NETWORK_RATES = {"SGD": 0.1, "Adagrad": 1e-2, "Adadelta": 1.0, "Lion": 1e-4}
-"""Learning rates where none is given; the other rules have one in common."""
+"""The rules' learning rates if none is given; the other rules share a rate."""
 
 
 def rate_words(rates: Mapping[str, float], other: float, whole: float | None = None) -> str:
-    """The default rates for a docstring: "1e-2, where all rows are one batch 5e-2; of SGD and Adagrad 0.1, of Lion 3e-3"."""
+    """The default rates for a docstring: "0.01, or 0.05 if all rows are one batch; 0.1 for SGD and Adagrad, 0.003 for Lion"."""
     rules: dict[float, list[str]] = {}
     for rule, rate in rates.items():
         rules.setdefault(rate, []).append(rule)
-    each = ", ".join(f"of {' and '.join(names)} {rate:g}" for rate, names in rules.items())
-    return f"{other:g}, " + ("" if whole is None else f"where all rows are one batch {whole:g}; ") + each
+    each = ", ".join(f"{rate:g} for {' and '.join(names)}" for rate, names in rules.items())
+    return f"{other:g}" + ("" if whole is None else f", or {whole:g} if all rows are one batch") + f"; {each}"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What an optimizer is built from; equal settings are one training's."""
+    """What an optimizer is built from.  A training continues under equal settings."""
 
     optimizer: type[Optimizer]
     lr: Any
@@ -71,28 +71,28 @@ class Settings:
     l2: float
     arguments: Mapping[str, Any] = field(default_factory=dict)
     default_rate: bool = False
-    """Whether `lr` is the estimator's own."""
+    """Whether `lr` is the estimator's default."""
     scale: float = 1.0
-    """What `lr` has been multiplied by for the targets' sake."""
+    """The factor in `lr` that follows the targets' scale."""
 
     @property
     def decoupled(self) -> bool:
-        """Whether l2 decays the weights themselves and is no part of the objective."""
+        """Whether l2 decays the weights themselves instead of entering the objective."""
         default = self.optimizer.rule.defaults["decoupled_weight_decay"]
         return bool(self.arguments.get("decoupled_weight_decay", default))
 
     @property
     def weight_decay(self) -> float:
-        """What the optimizer is given for l2: of decoupled decay, which a step multiplies by lr, without the targets' scale."""
+        """The optimizer's weight decay for l2.  A step multiplies decoupled decay by lr, so the targets' scale is divided out."""
         return self.l2 / self.scale if self.decoupled else self.l2
 
     def same_rule(self, other: Settings) -> bool:
-        """Whether the state of an optimizer of `other` fits."""
+        """Whether an optimizer with these settings can continue the state of one with `other`."""
         return self.optimizer is other.optimizer and dict(self.arguments) == dict(other.arguments)
 
 
 def read_settings(estimator: Any, rates: Mapping[str, float], other_rate: float) -> Settings:
-    """The optimizer that an estimator's parameters name; TypeError or ValueError where they do not fit one another."""
+    """The optimizer that an estimator's parameters name.  Raises TypeError or ValueError if they do not fit together."""
     chosen, arguments = read_optimizer(estimator.optimizer)
     rule = chosen.rule
     known = {h.name for h in (*rule.arguments, *OPTIONS)}
@@ -145,10 +145,10 @@ def read_settings(estimator: Any, rates: Mapping[str, float], other_rate: float)
 
 
 def scaled(settings: Settings, scale: float, curvature: float) -> Settings:
-    """A default rate for targets, and so weights, of another scale than 1, and a squared error of at most that curvature.
+    """Fits a default rate to the scale of the targets, and so of the weights, and to the curvature of the squared error.
 
-    The steps of most rules do not grow with the gradient: their rate has to.  Those of SGD do, and diverge at a rate of
-    2 / curvature; and those of RAdam before it divides by the gradient's size.
+    Most rules' steps do not grow with the gradient, so their rate has to grow.  SGD's steps do grow, and diverge at a rate of
+    2 / curvature; so do RAdam's first steps, before it divides by the gradient's size.
     """
     rule = settings.optimizer.rule.name
     if not settings.default_rate:
@@ -165,7 +165,7 @@ def scaled(settings: Settings, scale: float, curvature: float) -> Settings:
 
 
 def undivided_steps(settings: Settings) -> int | None:
-    """How many first steps of RAdam are not divided by the root of the average squared gradient; None: all.
+    """The number of RAdam's first steps that it does not divide by the root of the average squared gradient; None: all.
 
     rho_t = rho_inf - 2*t*beta2**t / (1 - beta2**t) rises from 1 to rho_inf = 2 / (1 - beta2) - 1 (arXiv:1908.03265).
     """
@@ -181,7 +181,7 @@ def undivided_steps(settings: Settings) -> int | None:
 
 
 def read_optimizer(optimizer: Any) -> tuple[type[Optimizer], dict[str, Any]]:
-    """The class, and what it is configured with."""
+    """The class, and the arguments that a partial has bound."""
     if isinstance(optimizer, str):
         by_name = {name.lower(): name for name in RULES}
         name = by_name.get(optimizer.lower())
@@ -202,7 +202,7 @@ def read_optimizer(optimizer: Any) -> tuple[type[Optimizer], dict[str, Any]]:
 
 
 def own_schedule(lr: Any) -> Any:
-    """What an optimizer is given for `lr`: of a schedule that changes a copy, so that the parameter does not."""
+    """`lr` for an optimizer: a copy of a schedule with state, so that the estimator's parameter does not change."""
     return copy.deepcopy(lr) if isinstance(lr, ReduceOnPlateau) else lr
 
 
@@ -224,7 +224,7 @@ class Loop:
 
 
 def read_loop(estimator: Any) -> Loop:
-    """An estimator's parameters of the loop; TypeError or ValueError where one is wrong."""
+    """The loop's numbers from an estimator's parameters.  Raises TypeError or ValueError if one is wrong."""
     batch_size = estimator.batch_size
     tol, patience = plain(estimator.tol), estimator.n_iter_no_change
     return Loop(
@@ -235,14 +235,14 @@ def read_loop(estimator: Any) -> Loop:
         tol=None if tol is None else check_number(tol, "tol", "[0, inf)", "a real number or None"),
         n_iter_no_change=None if patience is None else check_whole(patience, "n_iter_no_change", "None or "),
         validation_fraction=check_number(plain(estimator.validation_fraction), "validation_fraction", "(0, 1)"),
-        # scikit-learn's own take 0 and 1 for verbose too.
+        # scikit-learn's own estimators take 0 and 1 for verbose too.
         verbose=bool(estimator.verbose) if estimator.verbose in (0, 1) else check_flag(estimator.verbose, "verbose"),
         **{name: check_flag(getattr(estimator, name), name) for name in ("shuffle", "early_stopping", "warm_start")},
     )
 
 
 def plain(value: Any) -> Any:
-    """A NumPy scalar, as searches over parameters give them, as Python's."""
+    """A NumPy scalar, such as a parameter search sets, as Python's type; any other value as it is."""
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -1,4 +1,4 @@
-"""Numbers to predict: what `LinearRegressor` and `MLPRegressor` share."""
+"""Targets that are numbers: what `LinearRegressor` and `MLPRegressor` share."""
 
 from __future__ import annotations
 
@@ -59,6 +59,6 @@ class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-lear
         return float(r2_score(y, network.forward(X).reshape(y.shape), sample_weight=weight))
 
     def predict(self, X: Any) -> Array:
-        """The predicted values: shape (rows,), or (rows, outputs) where `y` had columns."""
+        """The predicted values: shape (rows,), or (rows, outputs) if `y` had columns."""
         raw = self._raw(self._checked(X))
         return raw[:, 0] if self._one_output else raw

@@ -1,4 +1,4 @@
-"""`Trainer`: a network, its optimizer and its random numbers; it trains by epochs and goes on after being pickled."""
+"""`Trainer`: a network, its optimizer and its random numbers; trains by epochs and continues after a pickle."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ Array = np.ndarray[Any, Any]
 
 
 class Trainer:
-    """Trains `network`; what predicts is `published`, the same network or, with `ema_decay`, one of its averages.
+    """Trains `network`.  Predictions come from `published`: the same network or, with `ema_decay`, a network of averages.
 
-    The objective is mean loss + l1*|w|_1 + l2/2*|w|_2**2 over the weights; biases have no penalty, and stay as they are where
-    `biases` is False.
+    The objective is mean loss + l1*|w|_1 + l2/2*|w|_2**2 over the weights.  Biases have no penalty, and do not change if `biases`
+    is False.
     """
 
     def __init__(self, network: Network, settings: Settings, rng: np.random.Generator, *, biases: bool = True) -> None:
         self.network = network
         self.rng = rng
         self.spread: Spread | None = None
-        """Of the targets so far, where the rate follows it."""
+        """The spread of the targets so far, if the rate follows it."""
         self.split_seed: int | None = None
-        """Of the part held out, so that each fit of a warm start holds out the same rows of the same data."""
+        """Chooses the held-out rows, so that each fit of a warm start holds out the same rows of the same data."""
         self.best_loss = math.inf
         self.build(settings, biases)
 
     def build(self, settings: Settings, biases: bool) -> None:
-        """A new optimizer, of no steps; TypeError or ValueError, with nothing changed, where a hyperparameter is wrong."""
+        """Makes a new optimizer.  Raises TypeError or ValueError, and changes nothing, if a hyperparameter is wrong."""
         network = self.network
         groups: list[dict[str, Any]] = [{"params": network.weights, "weight_decay": settings.weight_decay, "l1": settings.l1}]
         grads = network.gradient_list[0::2]
@@ -57,7 +57,7 @@ class Trainer:
         self.published: Network = network if optimizer.ema_params is None else copy.deepcopy(network)
 
     def adopt(self, settings: Settings, *, biases: bool) -> None:
-        """Goes on under other settings; the optimizer's state is kept where the rule and its hyperparameters are the same."""
+        """Continues under other settings.  The optimizer keeps its state if the rule and its hyperparameters are the same."""
         before = self.settings
         if biases != self.biases or not settings.same_rule(before):
             without = self.biases and not biases
@@ -74,7 +74,7 @@ class Trainer:
         self.optimizer.groups[0].update(weight_decay=settings.weight_decay, l1=settings.l1)
 
     def averages(self) -> list[tuple[Array, Array, Array]]:
-        """Of each parameter that is averaged what trains, its average, and where that is published."""
+        """For each averaged parameter: the array that trains, its average, and the array that publishes the average."""
         if self.published is self.network:
             return []
         network, published = self.network, self.published
@@ -83,7 +83,7 @@ class Trainer:
         return list(zip(trained, self.optimizer.ema_params, shown, strict=True))
 
     def take_published(self) -> None:
-        """Goes on from what has been written to `published`: the weights that train and their averages become that."""
+        """Continues from values written to `published`: copies them to the weights that train and to the averages."""
         for param, average, shown in self.averages():
             if not np.array_equal(average.astype(shown.dtype, copy=False), shown):
                 param[...] = average[...] = shown
@@ -93,7 +93,7 @@ class Trainer:
         self.optimizer.reset_masters()
 
     def snapshot(self) -> tuple[Array, Array]:
-        """The weights that train, and those that predict, for `restore`."""
+        """Copies of the weights that train and of those that predict, for `restore`."""
         trained = self.network.flat.data.copy()
         return trained, trained if self.published is self.network else self.published.flat.data.copy()
 
@@ -104,7 +104,7 @@ class Trainer:
         self.optimizer.reset_masters()
 
     def penalty(self) -> float:
-        """What the weights add to the objective: l1*|w|_1 + l2/2*|w|_2**2, the latter not where the decay is decoupled."""
+        """The weights' share of the objective: l1*|w|_1 + l2/2*|w|_2**2, without the second term if the decay is decoupled."""
         l1, l2 = self.settings.l1, 0.0 if self.settings.decoupled else self.settings.l2
         value = 0.0
         for weight in self.network.weights:
@@ -116,13 +116,13 @@ class Trainer:
         return value
 
     def epoch(self, X: Any, target: Array, weight: Array | None, batch_size: int, *, shuffle: bool) -> float:
-        """One pass over the rows, a step for each batch; the objective, in the mean over the batches as they came.
+        """Passes over the rows once, with a step for each batch; returns the objective, as the mean over the batches.
 
-        A batch of all rows is not shuffled, and nothing is copied.  The penalty is that before the step, where there are
-        several steps the mean of those before the first and after the last.
+        A batch of all rows is neither shuffled nor copied.  The penalty is that before a single step, or the mean of before the
+        first and after the last of several steps.
         """
         rows = X.shape[0]
-        with np.errstate(all="ignore"):  # the caller looks at the loss
+        with np.errstate(all="ignore"):  # the caller checks the loss
             penalty = self.penalty()
             if batch_size >= rows:
                 loss = self.network.differentiate(X, target, weight, rows)
@@ -133,11 +133,11 @@ class Trainer:
             return loss + (penalty + self.penalty()) / 2
 
     def stepper(self) -> Callable[[], None]:
-        """What does a step."""
+        """The function that makes a step."""
         return self.optimizer.step if self.published is self.network else self._averaging_step
 
     def _averaging_step(self) -> None:
-        """A step whose average is the bias-corrected one, as if it were divided by 1 - decay**t: the first is the parameter."""
+        """Makes a step with a bias-corrected average, as if divided by 1 - decay**t; the first average is the parameter."""
         decay = self.optimizer.options["ema_decay"]
         faded = decay ** (self.optimizer.steps + 1)
         if faded < 2**-60:
@@ -171,7 +171,7 @@ class Trainer:
             if count < batch_size:
                 inputs, targets = None if inputs is None else inputs[:count], targets[:count]
                 weights = None if weights is None else weights[:count]
-            # "clip" alone writes to `out` directly; the indices are right.
+            # Only "clip" writes directly to `out`; no index needs clipping.
             given = X[batch] if inputs is None else X.take(batch, axis=0, out=inputs, mode="clip")
             target.take(batch, axis=0, out=targets, mode="clip")
             if weight is not None:
@@ -181,12 +181,12 @@ class Trainer:
         return total
 
     def publish(self) -> None:
-        """Brings `published` up to date."""
+        """Copies the averages to `published`."""
         for _, average, shown in self.averages():
             shown[...] = average
 
     def reduce(self, loss: float, score: float | None) -> None:
-        """Tells a `ReduceOnPlateau` of an epoch: of mode "min" the training's loss, of mode "max" the validation's score."""
+        """Gives a `ReduceOnPlateau` an epoch's metric: the training's loss (mode "min") or the validation's score ("max")."""
         if isinstance(self.lr, ReduceOnPlateau):
             self.lr.step(loss if self.lr.mode == "min" else score)
 

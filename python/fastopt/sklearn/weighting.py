@@ -1,4 +1,4 @@
-"""Weights of rows, and what they make of targets: means and standard deviations, of one call or of several."""
+"""Weights of rows, and weighted means and standard deviations of targets, over one call or several."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = np.ndarray[Any, Any]
 
 
 def checked_weight(sample_weight: Any, X: Any) -> Array | None:
-    """Weights of the rows of `X`, of its dtype; ValueError where they are not that."""
+    """Weights of the rows of `X`, in its dtype.  Raises ValueError if they are not."""
     if sample_weight is None:
         return None
     rows = X.shape[0]
@@ -29,7 +29,7 @@ def checked_weight(sample_weight: Any, X: Any) -> Array | None:
 
 
 def normalised(weight: Array | None) -> Array | None:
-    """Weights whose mean is 1, so that the sum over a batch, divided by its rows, is on average the weighted mean over all."""
+    """Weights with mean 1, so that a batch's weighted sum over its number of rows is on average the weighted mean over all rows."""
     if weight is None:
         return None
     total = weight.sum(dtype=np.float64)
@@ -38,12 +38,12 @@ def normalised(weight: Array | None) -> Array | None:
     wide = weight.astype(np.float64, copy=False)
     with np.errstate(over="ignore"):
         factor = len(weight) / total
-    scaled: Array = wide * factor if np.isfinite(factor) else wide / total * len(weight)  # the first rounds once
+    scaled: Array = wide * factor if np.isfinite(factor) else wide / total * len(weight)  # the product rounds once
     return scaled.astype(weight.dtype)
 
 
 def means(target: Array, weight: Array | None) -> Array:
-    """The mean of each column, shape (outputs,), in float64; of equal targets exactly their value."""
+    """The mean of each column, shape (outputs,), in float64; equal targets have exactly their value as the mean."""
     if weight is not None and not weight.any():
         weight = None
     found: Array = np.average(target.astype(np.float64, copy=False), axis=0, weights=weight)
@@ -52,7 +52,7 @@ def means(target: Array, weight: Array | None) -> Array:
 
 @dataclass(frozen=True)
 class Spread:
-    """The number, means and summed squared deviations of targets, which those of further calls can be added to.
+    """The number, means and summed squared deviations of targets.  Those of further calls can be added.
 
     Chan, Golub & LeVeque, Updating formulae and a pairwise algorithm for computing sample variances, 1982.
     """
@@ -61,7 +61,7 @@ class Spread:
     mean: Array
     squares: Array
     curvature: float = 1.0
-    """The largest mean squared norm of a call's rows, that of the intercept's 1 with it: the squared error curves no more."""
+    """The largest mean squared norm of a call's rows, with the intercept's 1: a bound on the squared error's curvature."""
 
     @classmethod
     def of(cls, target: Array, weight: Array | None, X: Any = None) -> Spread:
@@ -84,7 +84,7 @@ class Spread:
 
     @property
     def scale(self) -> float:
-        """The standard deviation, its square in the mean over the columns; of equal targets their size, and 1 of zeros."""
+        """The root of the columns' mean variance.  Equal targets have their size as the scale, zeros 1."""
         deviation = float(np.sqrt((self.squares / (self.total or 1.0)).mean()))
         return deviation or float(np.abs(self.mean).max()) or 1.0
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .._storage.formats import STORAGE
+from .._storage.formats import FORMAT_ARGUMENTS
 from ..faces import parameter
 from ..rules import OPTIONS, Rule
 
@@ -42,7 +42,7 @@ def class_signature(rule: Rule) -> inspect.Signature:
     positional, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     first = BY_POSITION.get(rule.name, ())
     unset = {**FLAGS, "maximize": False}
-    stages = [parameter(h, by_name) for h in rule.options + rule.stages if h.name not in first]
+    stages = [parameter(h, by_name) for h in rule.keyword_only + rule.stages if h.name not in first]
     options = [parameter(option, by_name) for option in OPTIONS]
     return inspect.Signature(
         [inspect.Parameter("params", positional)]
@@ -51,7 +51,7 @@ def class_signature(rule: Rule) -> inspect.Signature:
         + [inspect.Parameter(name, by_name, default=unset[name]) for name in flags_of(rule) if name not in first]
         + stages
         + [option.replace(default=NORM_EPS) if option.name == "norm_eps" else option for option in options]
-        + [parameter(each, by_name) for each in STORAGE]
+        + [parameter(each, by_name) for each in FORMAT_ARGUMENTS]
         + [inspect.Parameter("copy_to", by_name, default=None)]
     )
 

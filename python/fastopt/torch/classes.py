@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from .._storage.formats import STORAGE
+from .._storage.formats import FORMAT_ARGUMENTS
 from ..faces import described
 from ..rules import OPTIONS, RULES, Rule
 from .arguments import class_signature, flags_of
@@ -24,7 +24,7 @@ def docstring(rule: Rule) -> str:
     lines += [described(h) for h in rule.arguments]
     lines.append(f"  {', '.join(flags_of(rule))}: torch's; every step is one call for all tensors, and can be captured on a GPU;")
     lines.append("    differentiable=True is refused")
-    lines += [described(each) for each in OPTIONS + STORAGE]
+    lines += [described(each) for each in OPTIONS + FORMAT_ARGUMENTS]
     lines.append(
         "  copy_to: a tensor or None for each parameter, which takes a copy of the new parameter, rounded to nearest even"
     )
