@@ -1,46 +1,143 @@
-"""The project's chores: `nox -s tests`, `nox -s lint`, `nox -s cuda`, `nox -s frameworks`, `nox -s budgets`, `nox -s demo`,
-`nox -s bench`."""
+"""The project's chores, one session each: what must hold before a change lands, and what people ask for.
+
+`nox -s ci` is the whole of what must hold: the other sessions, nothing twice.  At the end, nox prints how long each part took.
+"""
+
+import atexit
+import functools
+import os
+import tempfile
+import time
+from pathlib import Path
 
 import nox
 
 nox.options.sessions = ["lint", "tests"]
 nox.options.default_venv_backend = "venv"
 
+ROOT = Path(__file__).resolve().parent
+PYTEST = ("pytest", "--numprocesses=logical", "--dist=worksteal")
+LINTERS = (
+    ("mypy",),
+    ("python", "-m", "mypy.stubtest", "fastopt._core", "--allowlist", "tools/stubtest-allowlist.txt"),
+    ("pre-commit", "run", "--all-files", "--show-diff-on-failure"),
+)
+
+# ---- How long each part takes ----------------------------------------------------------------------------------------
+
+begun = float(os.environ.get("FASTOPT_CI_BEGUN", time.time()))
+ends = {"before nox": time.time()}
+
+
+def done(part: str) -> None:
+    """Notes that a part, which began where the one before ended, is over."""
+    ends[part] = time.time()
+
+
+@atexit.register
+def show_times() -> None:
+    """Prints a line for each part."""
+    if len(ends) == 1:
+        return
+    starts = (begun, *ends.values())
+    for (part, end), start in zip(ends.items(), starts, strict=False):
+        print(f"{end - start:6.0f} s  {part}")
+    print(f"{time.time() - begun:6.0f} s  in all")
+
+
+# ---- What the sessions install ---------------------------------------------------------------------------------------
+
+
+@functools.cache
+def folder() -> Path:
+    """A folder of this run of nox."""
+    made = tempfile.TemporaryDirectory(prefix="fastopt-nox-")
+    atexit.register(made.cleanup)
+    return Path(made.name)
+
+
+def wheel(session: nox.Session) -> Path:
+    """The wheel of this checkout, built once in a run of nox; beside it `log`, the compiler's words, and `seconds`."""
+    if not (folder() / "log").exists():
+        start = time.monotonic()
+        command = ("python", "-m", "pip", "wheel", "--verbose", "--no-deps", f"--wheel-dir={folder()}", str(ROOT))
+        log = session.run(*command, f"-Cbuild-dir={folder()}/build", silent=True)
+        (folder() / "seconds").write_text(f"{time.monotonic() - start:.1f}")
+        (folder() / "log").write_text(str(log))
+        done("wheel")
+    (built,) = folder().glob("*.whl")
+    return built
+
+
+def install(session: nox.Session, extras: str = "", *more: str) -> None:
+    """Installs the wheel with these extras, and more packages."""
+    session.install(f"fastopt[{extras}] @ {wheel(session).as_uri()}", *more)
+    done(f"{session.name}: installation")
+
+
+# ---- What must hold --------------------------------------------------------------------------------------------------
+
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Installs fastopt with everything its tests need, and runs them."""
     session.install("torch==2.13.0")  # first, so that nothing else chooses another build of it
-    session.install(".[test]")
-    session.run("pytest", *session.posargs)
+    install(session, "test")
+    session.run(*PYTEST, *session.posargs)
+    done("tests")
+
+
+@nox.session(venv_backend="none", requires=["tests"])
+def isa(session: nox.Session) -> None:
+    """Runs the tests of the CPU's kernels under every other instruction set that this machine has, in the environment of `tests`."""
+    programs = ROOT / ".nox" / "tests" / "bin"
+    code = "import fastopt; isa = fastopt.show_config('dicts')['isa']; print(*isa['available'][1:])"
+    names = session.run(f"{programs}/python", "-c", code, silent=True, external=True)
+    for name in str(names).split():
+        session.run(f"{programs}/{PYTEST[0]}", *PYTEST[1:], "-m", "kernel", env={"FASTOPT_ISA": name}, external=True)
+        done(f"isa: {name}")
 
 
 @nox.session
-def cuda(session: nox.Session) -> None:
-    """Compiles every kernel for CUDA that arguments can ask for; needs no GPU."""
-    session.install("torch==2.13.0")  # as above
-    session.install(".[test]")
-    session.run("pytest", "-m", "exhaustive", "tests/cuda/test_compile.py", *session.posargs)
-
-
-@nox.session
-def frameworks(session: nox.Session) -> None:
-    """Compares the forms that the tests take for Keras' and optax' with Keras and optax themselves."""
-    session.install("keras==3.15.1", "optax==0.2.8", "jax==0.10.2")
-    session.run("python", "-m", "tests.rules.check_frameworks")
+def lint(session: nox.Session) -> None:
+    """Checks formatting, static types and the stub of the extension; and that the compiler warned of nothing."""
+    install(session, "cli,checkpoints", "mypy==2.4.1", "nox", "pre-commit")
+    for command in LINTERS:
+        session.run(*command)
+    if warnings := [line for line in (folder() / "log").read_text().splitlines() if "warning:" in line]:
+        session.error("\n".join(warnings))
+    done("lint")
 
 
 @nox.session
 def budgets(session: nox.Session) -> None:
-    """What the build, the extension and the import cost, against their budgets."""
-    session.install(".")
-    session.run("python", "tools/budgets.py")
+    """Compares what the build, the extension and the import cost with their budgets."""
+    install(session)
+    session.run("python", "tools/budgets.py", str(wheel(session)), (folder() / "seconds").read_text())
+    done("budgets")
+
+
+@nox.session(venv_backend="none", requires=["tests", "isa", "lint", "budgets"])
+def ci(session: nox.Session) -> None:
+    """The whole of what must hold before a change lands: first the README's test command, then the rest."""
+    session.log("all that must hold does")
+
+
+# ---- What people ask for ---------------------------------------------------------------------------------------------
+
+
+@nox.session
+def cuda(session: nox.Session) -> None:
+    """Compiles every kernel for CUDA that arguments can ask for, where `tests` compiles them pairwise; needs no GPU."""
+    session.install("torch==2.13.0")  # first, as above
+    install(session, "test")
+    session.run("pytest", "-m", "exhaustive", "tests/cuda/test_compile.py", *session.posargs)
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
     """Trains a classifier with each rule, then measures the rules quickly."""
-    session.install(".[cli]")
+    install(session, "cli")
     session.run("fastopt", "compare")
     session.run("fastopt", "bench", "--quick")
 
@@ -49,17 +146,5 @@ def demo(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measures everything against torch, as the table in bench/results."""
     session.install("torch==2.13.0")
-    session.install(".[cli]")
+    install(session, "cli")
     session.run("fastopt", "bench", *session.posargs)
-
-
-@nox.session
-def lint(session: nox.Session) -> None:
-    """Formatting, static types, the stub of the extension, and what follows from the table of rules."""
-    session.install("torch==2.13.0")  # first, as above; the stub of fastopt.torch is made with it
-    session.install("pre-commit", "mypy==2.4.1", "nox")
-    session.install(".[cli,checkpoints]", env={"CMAKE_ARGS": "-DFASTOPT_WARNINGS_AS_ERRORS=ON"})
-    session.run("mypy")
-    session.run("python", "-m", "mypy.stubtest", "fastopt._core", "--allowlist", "tools/stubtest-allowlist.txt")
-    session.run("python", "tools/generate.py", "--check")
-    session.run("pre-commit", "run", "--all-files", "--show-diff-on-failure")

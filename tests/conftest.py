@@ -10,9 +10,15 @@ import pytest
 import fastopt
 from fastopt import _core
 from fastopt._cuda import compiler
+from tests.support import made
 from tests.support.devices import device_fixture
 
 __all__ = ["device_fixture"]  # the fixture `device` of all tests
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):  # not in each worker of pytest-xdist
+        made.remove_unused()
 
 
 @pytest.fixture(autouse=True)

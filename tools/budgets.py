@@ -1,19 +1,15 @@
-"""What fastopt costs before it has made a step: builds a wheel from this checkout and fails where a budget is exceeded.
+"""What fastopt costs before it has made a step; fails where a budget is exceeded: `python tools/budgets.py WHEEL SECONDS`.
 
-The build's is for two processors, the download of its requirements included; the import's is beyond NumPy, of the fastopt
-that is installed.
+SECONDS is what the build of the wheel took, for two processors, the download of its requirements included.  The import is that
+of the fastopt that is installed, beyond NumPy's.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import zipfile
-from pathlib import Path
-from time import perf_counter
 
-ROOT = Path(__file__).resolve().parent.parent
 BUILD_SECONDS = 120.0
 EXTENSION_MEGABYTES = 6.0
 IMPORT_SECONDS = 0.1
@@ -21,31 +17,24 @@ IMPORT_SECONDS = 0.1
 IMPORT = "import time, numpy; start = time.perf_counter(); import fastopt; print(time.perf_counter() - start)"
 
 
-def build() -> tuple[float, float]:
-    """Seconds to build a wheel, and megabytes of the extension in it."""
-    with tempfile.TemporaryDirectory() as folder:
-        start = perf_counter()
-        build_dir = f"-Cbuild-dir={folder}/build"  # nothing left over from another build
-        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", build_dir, "-w", folder, str(ROOT)]
-        subprocess.run(command, check=True)
-        seconds = perf_counter() - start
-        (wheel,) = Path(folder).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            (size,) = [entry.file_size for entry in archive.infolist() if entry.filename.endswith(".so")]
-    return seconds, size / 1e6
+def extension(wheel: str) -> float:
+    """Megabytes of the extension in a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        (size,) = [entry.file_size for entry in archive.infolist() if entry.filename.endswith(".so")]
+    return size / 1e6
 
 
 def importing() -> float:
-    """Seconds to import fastopt where NumPy has been imported: the median of new interpreters."""
+    """Seconds to import fastopt after NumPy: the median of new interpreters."""
     runs = [subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True) for _ in range(7)]
     return sorted(float(run.stdout) for run in runs)[3]
 
 
-def main() -> int:
-    build_seconds, megabytes = build()
+def main(wheel: str, build_seconds: str) -> int:
+    """The number of budgets that are exceeded."""
     rows = [
-        ("build of a wheel", build_seconds, BUILD_SECONDS, "s"),
-        ("extension", megabytes, EXTENSION_MEGABYTES, "MB"),
+        ("build of a wheel", float(build_seconds), BUILD_SECONDS, "s"),
+        ("extension", extension(wheel), EXTENSION_MEGABYTES, "MB"),
         ("import beyond NumPy", importing(), IMPORT_SECONDS, "s"),
     ]
     for name, found, budget, unit in rows:
@@ -54,4 +43,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

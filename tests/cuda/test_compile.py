@@ -21,7 +21,7 @@ from fastopt._cuda.kernels import WRITE, GradientKernel, StepKernel
 from fastopt._storage.formats import FORMATS, state_format
 from fastopt.cli.warmup import gradient_kernels
 from fastopt.rules import RULES
-from tests.support.helpers import run_python
+from tests.support.processes import run_python
 
 ARCHS = ("sm_75", "sm_80", "sm_90", "sm_100", "sm_120")
 STEP_KERNELS = list(kernels.step_kernels())

@@ -13,8 +13,9 @@ import pytest
 import fastopt
 from fastopt._arrays import driver
 from fastopt._arrays.driver import CudaError
+from tests.support.arrays import gradients
 from tests.support.devices import Both, Claim
-from tests.support.helpers import gradients, run_python
+from tests.support.processes import run_python
 
 N = 6
 

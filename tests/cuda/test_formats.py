@@ -12,11 +12,10 @@ import pytest
 
 from fastopt._storage.stored import Stored
 from fastopt.rules import RULES
-from tests.support.cuda_launches import kernel_of
+from tests.support.arrays import Array, gradients, hostile
+from tests.support.cases import arguments_with_state
 from tests.support.devices import Both, assert_same
 from tests.support.formats import DTYPES, MASTERS, NARROW, random_params
-from tests.support.helpers import Array, arguments_with_state, gradients, hostile
-from tests.support.kernels_on_host import ahead
 
 LENGTHS = (1, 255, 257, 2600)
 PARAMS = [("float32", None), *itertools.product(("bfloat16", "float16"), MASTERS)]
@@ -27,20 +26,6 @@ SEED = 2**63 + 12345
 def grad_dtype(dtype: str, master: str | None) -> str:
     """One for each way of keeping the parameters."""
     return NARROW[-PARAMS.index((dtype, master)) % 3]
-
-
-def wanted() -> Iterator[Any]:
-    """The kernels of the tests below, in their order."""
-    for (dtype, master), state_dtype in itertools.product(PARAMS, (None, "bfloat16", "8bit")):
-        yield kernel_of("AdamW", ADAMW, dtype, grad_dtype(dtype, master), master, state_dtype)
-    for rule in RULES:
-        yield kernel_of(rule, arguments_with_state(rule), "float32", "float32", None, "8bit")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiling() -> Iterator[None]:
-    with ahead(wanted()):
-        yield
 
 
 def steps_of(params: list[Array], dtype: str, rng: np.random.Generator, steps: int = 2) -> Iterator[list[Array]]:

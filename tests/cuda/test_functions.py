@@ -11,8 +11,9 @@ import pytest
 
 import fastopt
 from fastopt.rules import RULES
+from tests.support.arrays import Array, gradients, hostile
+from tests.support.cases import arguments_with_state
 from tests.support.devices import Claim, assert_same
-from tests.support.helpers import Array, arguments_with_state, gradients, hostile
 
 LENGTHS = (1000, 1, 0, 257)
 WIDE = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)

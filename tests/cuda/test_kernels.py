@@ -21,21 +21,13 @@ from fastopt._cuda.kernels import WRITE
 from fastopt.gradients import read
 from fastopt.optimizer import engine_of
 from fastopt.rules import RULES
+from tests.support.arrays import Array, gradients, hostile
+from tests.support.cases import KERNEL_CASES, Arguments, arguments_with_state, case_id, stage_arguments
+from tests.support.comparing import same_bits
 from tests.support.cuda_launches import GRIDS, Mirror, assert_at_rest, assert_pairs, gradient_launch, kernel_of, on_device
 from tests.support.emulated_cuda import EmulatedDriver, array
 from tests.support.formats import DTYPES, NARROW, random_params
-from tests.support.helpers import (
-    KERNEL_CASES,
-    Arguments,
-    Array,
-    arguments_with_state,
-    case_id,
-    gradients,
-    hostile,
-    same_bits,
-    stage_arguments,
-)
-from tests.support.kernels_on_host import COMPILER, ahead, flags, folder, include_folder
+from tests.support.kernels_on_host import COMPILER, flags, include_folder
 
 pytestmark = [
     pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"{COMPILER} is not installed"),
@@ -48,21 +40,6 @@ ADAMW = arguments_with_state("AdamW") | {"amsgrad": False}
 PARAMS = [("float32", None), *itertools.product(("bfloat16", "float16"), (None, "24bit", "32bit", "float32", "stochastic"))]
 STATES = [(rule, state_dtype) for rule in RULES for state_dtype in ("bfloat16", "8bit")]
 ORDERS = pytest.mark.parametrize("order", [0, 1], ids=["ascending", "descending"])
-
-
-def wanted() -> Iterator[Any]:
-    """The kernels of the tests below, in their order."""
-    for dtype in ("float32", "float64"):
-        yield from (kernel_of(rule, arguments, dtype, dtype) for rule, arguments in KERNEL_CASES)
-    for (dtype, master), state_dtype, grad in itertools.product(PARAMS, (None, "bfloat16", "8bit"), NARROW):
-        if (PARAMS.index((dtype, master)) + NARROW.index(grad)) % 3 != 2:
-            yield kernel_of("AdamW", ADAMW, dtype, grad, master, state_dtype)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiling() -> Iterator[None]:
-    with ahead(wanted()):
-        yield
 
 
 @pytest.fixture
@@ -269,7 +246,7 @@ def test_layouts() -> None:
             place, size = f"__builtin_offsetof({name}, {member})", f"sizeof(static_cast<{name}*>(nullptr)->{member})"
             lines.append(f'static_assert({place} == {offset} && {size} == {kind.itemsize}, "{name}.{field}");')
     source = f'#include "cuda/kernels.h"\nnamespace fastopt::cuda {{\n{chr(10).join(lines)}\n}}\n'
-    options = f"-I{include_folder(folder())} -include device_on_host.h -fsyntax-only -x c++ -"
+    options = f"-I{include_folder()} -include device_on_host.h -fsyntax-only -x c++ -"
     command = [COMPILER, *flags(), *options.split()]
     done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import ml_dtypes
@@ -13,34 +12,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from fastopt._cuda.kernels import GRADIENTS, GradientKernel
+from fastopt._cuda.kernels import GRADIENTS
 from fastopt.rules import RULES
-from tests.engine.test_whole_step import OPTIONS
-from tests.support.cuda_launches import kernel_of
+from tests.support.arrays import Array, gradients
+from tests.support.cases import OPTIONS, Arguments, case_id, combinations, stage_arguments
 from tests.support.devices import Both, assert_same
 from tests.support.formats import CASES
-from tests.support.helpers import Arguments, Array, case_id, combinations, gradients, stage_arguments
-from tests.support.kernels_on_host import ahead
 
 SHAPES = ((7, 37), (), (0,), (257,), (2600,))
 DTYPES = ("float32", "float64")
 WIDE: dict[str, Any] = {"float32": np.float32, "float64": np.float64, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
-
-
-def wanted() -> Iterator[Any]:
-    """The kernels of the tests below, in their order."""
-    for (rule, arguments), dtype in itertools.product(CASES, DTYPES):
-        yield kernel_of(rule, arguments, dtype, dtype)
-    for dtype in DTYPES:
-        for grad in GRADIENTS[dtype]:
-            yield kernel_of("AdamW", {}, dtype, grad)
-            yield GradientKernel("Sweep", dtype, "" if grad == dtype else grad)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiling() -> Iterator[None]:
-    with ahead(wanted()):
-        yield
 
 
 def arrays(dtype: Any, rng: np.random.Generator, shapes: tuple[tuple[int, ...], ...] = SHAPES) -> list[Array]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.arrays import Array, gradients
 from tests.support.devices import Both, Claim, assert_same
-from tests.support.helpers import Array, gradients
 
 LENGTHS = (3000, 257, 0)
 STORAGE: dict[str, dict[str, Any]] = {"plain": {}, "8bit": {"state_dtype": "8bit"}}

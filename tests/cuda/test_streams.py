@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import fastopt
+from tests.support.arrays import Array, gradients
 from tests.support.devices import Both, Claim
-from tests.support.helpers import Array, gradients
 
 LENGTHS = (3000, 1, 0, 257)
 

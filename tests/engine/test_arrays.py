@@ -13,7 +13,8 @@ import torch
 
 import fastopt
 from fastopt.rules import RULES
-from tests.support.helpers import Array, assert_same_bits, gradients
+from tests.support.arrays import Array, gradients
+from tests.support.comparing import assert_same_bits
 
 ALL_RULES = pytest.mark.parametrize("rule", RULES)
 CLASSES: dict[str, Any] = {name: getattr(fastopt, name) for name in RULES}

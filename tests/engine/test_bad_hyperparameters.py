@@ -12,7 +12,7 @@ import pytest
 
 import fastopt
 from fastopt.rules import RULES, Hyperparameter
-from tests.support.helpers import digest
+from tests.support.comparing import digest
 from tests.support.scenes import N, Scene
 
 ALL_RULES = pytest.mark.parametrize("rule", RULES)

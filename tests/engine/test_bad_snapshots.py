@@ -11,7 +11,8 @@ import pytest
 
 import fastopt
 from fastopt.rules import RULES
-from tests.support.helpers import arguments_with_state, digest
+from tests.support.cases import arguments_with_state
+from tests.support.comparing import digest
 from tests.support.scenes import BAD_GRADIENTS, N, Scene, read_only
 
 ALL_RULES = pytest.mark.parametrize("rule", RULES)

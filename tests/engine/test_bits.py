@@ -14,7 +14,9 @@ import pytest
 import fastopt
 from fastopt import _core
 from fastopt.rules import RULES
-from tests.support.helpers import DTYPES, ISAS, KERNEL_CASES, Array, assert_same_bits
+from tests.support.arrays import Array
+from tests.support.cases import DTYPES, ISAS, KERNEL_CASES
+from tests.support.comparing import assert_same_bits
 from tests.support.problems import ALL_CASES, ALL_DTYPES, PARALLEL, Poisoned, make_problem, subnormal, yardstick
 
 WIDTHS = (1, 2, 4, 8, 16, 32)

@@ -24,8 +24,10 @@ import fastopt
 from fastopt._engine import checkpoints
 from fastopt._engine.checkpoints import Target, reading
 from fastopt.rules import RULES
+from tests.support.arrays import gradients
+from tests.support.cases import DTYPES, Arguments, arguments_with_state
 from tests.support.checkpoints import ANY_FOLDER, SCALARS, SHAPES, built, everything, params_of, stepped
-from tests.support.helpers import DTYPES, Arguments, arguments_with_state, assert_same_bits, gradients
+from tests.support.comparing import assert_same_bits
 
 ALL_RULES = pytest.mark.parametrize("rule", RULES)
 

@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 import fastopt
 from fastopt._arrays.memory import HUGE_BUFFER, HUGE_PAGE
 from fastopt.flat import BLOCK, FlatBuffer, flatten
-from tests.support.helpers import DTYPES, KERNEL_CASES, Arguments, Array, assert_same_bits, case_id, digest, gradients
+from tests.support.arrays import Array, gradients
+from tests.support.cases import DTYPES, KERNEL_CASES, Arguments, case_id
+from tests.support.comparing import assert_same_bits, digest
 from tests.support.scenes import BAD_ARRAYS, N
 
 SHAPES = [(3, 5), (), (0, 3), (BLOCK,), (2, BLOCK + 1), (1,)]

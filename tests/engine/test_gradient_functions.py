@@ -13,7 +13,9 @@ import torch
 
 import fastopt
 from fastopt import _core
-from tests.support.helpers import DTYPES, ISAS, Array, assert_same_bits, digest, gradients, hostile
+from tests.support.arrays import Array, gradients, hostile
+from tests.support.cases import DTYPES, ISAS
+from tests.support.comparing import assert_same_bits, digest
 from tests.support.scenes import BAD_ARRAYS, N, read_only
 
 SIZES = (0, 1, 5, 255, 256, 257, 1000, 70_001)

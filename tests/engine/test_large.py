@@ -15,7 +15,8 @@ import fastopt
 from fastopt import _core
 from fastopt._engine.plans import write_group
 from fastopt.flat import BLOCK
-from tests.support.helpers import Array, assert_same_bits, gradients
+from tests.support.arrays import Array, gradients
+from tests.support.comparing import assert_same_bits
 
 N = 2**31 + 70_001
 PERIOD = 1_000_003

@@ -11,7 +11,9 @@ import torch
 import fastopt
 from fastopt import _core
 from fastopt.rules import RULES
-from tests.support.helpers import DTYPES, ISAS, Array, assert_close, assert_same_bits, gradients, same_bits
+from tests.support.arrays import Array, gradients
+from tests.support.cases import DTYPES, ISAS
+from tests.support.comparing import assert_close, assert_same_bits, same_bits
 
 EPS = 1e-6
 """torch's, which is no argument of clip_grad_norm_."""

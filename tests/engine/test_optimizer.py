@@ -11,7 +11,9 @@ import pytest
 
 import fastopt
 from fastopt.rules import RULES
-from tests.support.helpers import DTYPES, Array, arguments_with_state, assert_same_bits, gradients
+from tests.support.arrays import Array, gradients
+from tests.support.cases import DTYPES, arguments_with_state
+from tests.support.comparing import assert_same_bits
 
 ALL_RULES = pytest.mark.parametrize("rule", RULES)
 CLASSES: dict[str, Callable[..., Any]] = {name: getattr(fastopt, name) for name in RULES}

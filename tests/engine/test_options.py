@@ -15,7 +15,9 @@ import pytest
 
 import fastopt
 from fastopt.rules import OPTIONS, RULES
-from tests.support.helpers import DTYPES, Array, arguments_with_state, assert_same_bits, digest, gradients
+from tests.support.arrays import Array, gradients
+from tests.support.cases import DTYPES, arguments_with_state
+from tests.support.comparing import assert_same_bits, digest
 from tests.support.scenes import CudaArray, N, Scene, misaligned, read_only
 
 ALL_RULES = pytest.mark.parametrize("rule", RULES)

@@ -16,7 +16,9 @@ import pytest
 
 import fastopt
 from fastopt.rules import RULES
-from tests.support.helpers import Array, arguments_with_state, assert_same_bits, gradients
+from tests.support.arrays import Array, gradients
+from tests.support.cases import arguments_with_state
+from tests.support.comparing import assert_same_bits
 from tests.support.problems import ALL_CASES, ALL_DTYPES, PARALLEL
 from tests.support.scenes import BAD_ARRAYS, N, Scene, read_only
 

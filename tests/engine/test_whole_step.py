@@ -15,31 +15,12 @@ import fastopt
 from fastopt import _core
 from fastopt.rules import RULES
 from tests.support import reference
-from tests.support.helpers import (
-    DTYPES,
-    ISAS,
-    Array,
-    History,
-    assert_close,
-    assert_same_bits,
-    combinations,
-    digest,
-    gradients,
-    same_bits,
-    stage_arguments,
-)
+from tests.support.arrays import Array, gradients
+from tests.support.cases import DTYPES, ISAS, OPTIONS, combinations, stage_arguments
+from tests.support.comparing import History, assert_close, assert_same_bits, digest, same_bits
 
 COPIES: dict[str, Any] = {"float32": np.float32, "float64": np.float64, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 ULPS = {np.float32: 60.0, np.float64: 8000.0}
-OPTIONS: dict[str, tuple[Any, ...]] = {
-    "grad_scale": (1.0, 1 / 1024, -3.7),
-    "skip_nonfinite": (False, True),
-    "clip_value": (None, 0.3),
-    "max_norm": (None, 0.5, 1e6),
-    "norm_eps": (0.0, 1e-6, 0.5),
-    "ema_decay": (None, 0.9),
-    "zero_grad": (False, True),
-}
 
 
 class Reference:

@@ -9,7 +9,7 @@ import pytest
 
 import fastopt
 from fastopt.rules import RULES
-from tests.support.helpers import Array
+from tests.support.arrays import Array
 from tests.support.objectives import bowl
 
 scipy_optimize = pytest.importorskip("scipy.optimize", reason="SciPy is not installed")

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import fastopt
-from tests.support.helpers import Array, digest, run_python
+from tests.support.arrays import Array
+from tests.support.comparing import digest
 from tests.support.objectives import bowl
+from tests.support.processes import run_python
 
 scipy_optimize = pytest.importorskip("scipy.optimize", reason="SciPy is not installed")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import fastopt
 from fastopt.rules import RULES
-from tests.support.helpers import Array
+from tests.support.arrays import Array
 from tests.support.objectives import FUNCTIONS, SETTINGS, beale, bowl, himmelblau, rosenbrock
 
 scipy_optimize = pytest.importorskip("scipy.optimize", reason="SciPy is not installed")

@@ -16,7 +16,7 @@ import pytest
 import fastopt
 import fastopt.scipy
 from fastopt.rules import OPTIONS, RULES
-from tests.support.helpers import Array
+from tests.support.arrays import Array
 from tests.support.objectives import FUNCTIONS, SETTINGS, beale, bowl, rosenbrock
 
 so = pytest.importorskip("scipy.optimize", reason="SciPy is not installed")

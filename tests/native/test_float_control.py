@@ -16,7 +16,9 @@ import torch
 import fastopt
 from fastopt import _core
 from fastopt.rules import RULES
-from tests.support.helpers import ISAS, Array, assert_same_bits
+from tests.support.arrays import Array
+from tests.support.cases import ISAS
+from tests.support.comparing import assert_same_bits
 from tests.support.problems import ALL_CASES, ALL_DTYPES, PARALLEL, make_problem, subnormal, yardstick
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fastopt import _core
-from tests.support.helpers import ISAS, run_python
+from tests.support.cases import ISAS
+from tests.support.processes import run_python
 
 RUN_ONE_STEP = """
 import numpy as np, fastopt

@@ -24,9 +24,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def replay(folder: Path) -> list[str]:
+def replay() -> list[str]:
     """The command of the driver under the emulator."""
-    binary = build_driver.build("replay", folder, compiler=COMPILER, target="aarch64", flags=["-static"])
+    binary = build_driver.build("replay", compiler=COMPILER, target="aarch64", flags=["-static"])
     assert EMULATOR
     return [EMULATOR, str(binary)]
 

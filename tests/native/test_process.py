@@ -14,7 +14,10 @@ import pytest
 import fastopt
 from fastopt import _core
 from fastopt.rules import RULES
-from tests.support.helpers import ISAS, Array, assert_same_bits, gradients, run_python
+from tests.support.arrays import Array, gradients
+from tests.support.cases import ISAS
+from tests.support.comparing import assert_same_bits
+from tests.support.processes import run_python
 
 
 def in_threads(count: int, work: Any) -> None:

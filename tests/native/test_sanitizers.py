@@ -29,7 +29,7 @@ def build(driver: str, folder: Path, flags: tuple[str, ...] = ()) -> Path:
     if not build_driver.links(COMPILER, folder, flags):
         pytest.skip(f"{COMPILER} has no runtime for {' '.join(flags)}, or it does not start here")
     assert TARGET
-    return build_driver.build(driver, folder, compiler=COMPILER, target=TARGET, flags=flags)
+    return build_driver.build(driver, compiler=COMPILER, target=TARGET, flags=flags)
 
 
 @pytest.fixture(scope="session")

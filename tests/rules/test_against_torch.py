@@ -19,7 +19,9 @@ import torch
 
 import fastopt
 from fastopt.rules import RULES
-from tests.support.helpers import DTYPES, History, assert_close, assert_same_bits, gradients, label
+from tests.support.arrays import gradients
+from tests.support.cases import DTYPES, label
+from tests.support.comparing import History, assert_close, assert_same_bits
 
 STEPS = 100
 ULPS = {np.float32: 15.0, np.float64: 1000.0}

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from fastopt.rules import RULES, Form
-from tests.rules.test_formulas import compare
 from tests.support import reference_forms as frameworks
 from tests.support import reference_textbooks as textbooks
-from tests.support.helpers import DTYPES, Array
+from tests.support.arrays import Array
+from tests.support.cases import DTYPES
+from tests.support.side_by_side import compare
 
 Witness = tuple[Callable[..., Array], dict[str, Any]]
 

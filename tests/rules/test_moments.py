@@ -9,7 +9,8 @@ import pytest
 
 import fastopt
 from fastopt.rules import RULES
-from tests.support.helpers import DTYPES, assert_same_bits
+from tests.support.cases import DTYPES
+from tests.support.comparing import assert_same_bits
 
 WITHOUT_MEMORY: dict[str, dict[str, Any]] = {
     "Adam": {"betas": (0.0, 0.0)},

@@ -20,7 +20,7 @@ from fastopt._storage.formats import FORMAT_ARGUMENTS
 from fastopt.rules import OPTIONS, RULES, STAGES, Rule
 from fastopt.rules.checks import ends
 from fastopt.rules.expressions import power
-from tests.support.helpers import combinations, label, stage_arguments
+from tests.support.cases import combinations, label, stage_arguments
 
 CSRC = Path(__file__).parents[2] / "csrc"
 STEP_NUMBERS = (*range(1, 11), 1000, 10**6, 2**40)

@@ -12,7 +12,7 @@ import pytest
 
 import fastopt
 from fastopt.schedules import ReduceOnPlateau, cosine
-from tests.support.helpers import Array
+from tests.support.arrays import Array
 
 
 def train(optimizer: fastopt.Optimizer, plateau: ReduceOnPlateau, metrics: list[float], rng: np.random.Generator) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import fastopt
 from fastopt import schedules
 from fastopt.rules import RULES
-from tests.support.helpers import Array
+from tests.support.arrays import Array
 
 EXAMPLES: dict[str, Callable[..., Any]] = {
     "constant": lambda **k: schedules.constant(0.3, **k),

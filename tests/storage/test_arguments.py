@@ -12,7 +12,8 @@ import pytest
 
 import fastopt
 from fastopt.rules import RULES
-from tests.support.helpers import Array, arguments_with_state
+from tests.support.arrays import Array
+from tests.support.cases import arguments_with_state
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 N = 700

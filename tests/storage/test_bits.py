@@ -15,51 +15,14 @@ import pytest
 
 from fastopt import _core
 from tests.support import reference_formats as reference
-from tests.support.helpers import ISAS, Array, assert_same_bits, hostile
+from tests.support.arrays import Array, hostile
+from tests.support.cases import ISAS
+from tests.support.comparing import assert_same_bits
+from tests.support.encoding import ALL_FORMATS, ALL_NOISES, NOISES, Noise, allowed, empty, encode, mantissas
 
-Noise = tuple[int, int, int, int] | None
-
-NOISES: tuple[Noise, ...] = (
-    None,
-    (0, 1, 0, 0),
-    (1, 2, 1, 77),
-    (2**63 + 12345, 1000, 2, 2**32 - 100),
-    (2**64 - 1, 2**32 - 1, 3, 2**40 + 3),
-    (7, 2**31 + 5, -1, 255),
-    (11, 3, 4, 0),
-    (2**40, 2**20, 5, 100),
-)
-"""Seed, step, stream, offset of the first element: all streams, and an offset at which its low half wraps."""
 LENGTHS = (0, 1, 255, 256, 257, 1000, 4099)
-SMALLEST_HALF, HALF_TO_INF = 0x38800000, 0x477FF000
-"""2^-14, from which float16 is normal, and 65520, from which it is Inf."""
-ALL_FORMATS = pytest.mark.parametrize("name", reference.FORMATS)
 ROUNDED = pytest.mark.parametrize("name", [name for name in reference.FORMATS if not name.endswith("float32")])
-ALL_NOISES = pytest.mark.parametrize("noise", NOISES, ids=str)
 EVERY_16_BITS = np.arange(1 << 16, dtype=np.uint16)
-
-
-def allowed(name: str, values: Array) -> Array:
-    """`values` as the format takes them: without signs where it has none, except that a NaN may have one."""
-    if name.endswith("non-negative"):
-        values = np.where(np.isnan(values), values, np.abs(values))
-    return np.ascontiguousarray(values, np.float32)
-
-
-def empty(name: str, n: int) -> tuple[Array, Array | None]:
-    """Data and extra for `n` elements, full of what must be overwritten."""
-    data, extra, span = reference.FORMATS[name]
-
-    def full(length: int, dtype: Any) -> Array:
-        return np.full(length * np.dtype(dtype).itemsize, 0x5A, np.uint8).view(dtype)
-
-    return full(n, data), None if extra is None else full(-(-n // span), extra)
-
-
-def encode(name: str, values: Array, noise: Noise = None) -> tuple[Array, Array | None]:
-    data, extra = empty(name, len(values))
-    _core.encode(name, values, data, extra, noise)
-    return data, extra
 
 
 def words(n: int, noise: Noise) -> Array | None:
@@ -199,10 +162,6 @@ def test_to_nearest_is_that_of_the_types(isa: str, name: str, rng: np.random.Gen
     assert_encoded(name, values, encode(name, values), (expected, None))
 
 
-MANTISSAS = np.ascontiguousarray(np.arange(1 << 23, dtype=np.uint32).reshape(256, -1).T).ravel()
-"""In an order in which a block goes through the whole octave."""
-
-
 @lru_cache(maxsize=1)
 def mantissa_words() -> Array:
     return reference.noise_words(1 << 23, 2**63 + 99, 1234567, 2, 2**32 - 5)
@@ -214,7 +173,7 @@ def test_every_mantissa(name: str, exponent: int) -> None:
     """With noise, at exponents normal in both types, and every fifth where they are denormal in float32 and in float16."""
     if exponent == 107 and not name.startswith("float16"):
         exponent = 254
-    bits = MANTISSAS[:: 1 if exponent == 127 else 5] | np.uint32(exponent << 23)
+    bits = mantissas()[:: 1 if exponent == 127 else 5] | np.uint32(exponent << 23)
     if not name.endswith("non-negative"):
         bits[::3] |= np.uint32(0x80000000)
     check(name, bits.view(np.float32), (2**63 + 99, 1234567, 2, 2**32 - 5), mantissa_words()[: len(bits)])
@@ -222,12 +181,12 @@ def test_every_mantissa(name: str, exponent: int) -> None:
 
 @ROUNDED
 def test_every_fifth_mantissa_to_nearest(name: str) -> None:
-    check(name, (MANTISSAS[::5] | np.uint32(0x3E000000)).view(np.float32), None)
+    check(name, (mantissas()[::5] | np.uint32(0x3E000000)).view(np.float32), None)
 
 
 @pytest.mark.parametrize("exponent", [0, 1, 112, 127, 254, 255])
 def test_a_pair_of_bfloat16_is_every_float32(exponent: int) -> None:
-    values = (MANTISSAS | np.uint32(exponent << 23)).view(np.float32)
+    values = (mantissas() | np.uint32(exponent << 23)).view(np.float32)
     for signed in (values, -values):
         data, extra = encode("bfloat16 32bit", signed, (5, 6, 4, 7))
         assert_same_bits([_core.decode("bfloat16 32bit", data, extra)], [signed])
@@ -235,7 +194,7 @@ def test_a_pair_of_bfloat16_is_every_float32(exponent: int) -> None:
 
 @pytest.mark.parametrize("exponent", [113, 114, 127, 142])
 def test_a_pair_of_float16_is_every_float32_that_is_normal_there(exponent: int) -> None:
-    bits = MANTISSAS | np.uint32(exponent << 23)
+    bits = mantissas() | np.uint32(exponent << 23)
     values = bits.view(np.float32)
     for signed in (values, -values):
         data, extra = encode("float16 32bit", signed, (5, 6, 4, 7))

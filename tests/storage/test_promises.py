@@ -10,9 +10,10 @@ import pytest
 
 import fastopt
 from fastopt import _core
-from tests.storage.test_bits import ALL_FORMATS, ALL_NOISES, HALF_TO_INF, MANTISSAS, NOISES, Noise, allowed, encode
 from tests.support import reference_formats as reference
-from tests.support.helpers import Array, assert_same_bits
+from tests.support.arrays import Array
+from tests.support.comparing import assert_same_bits
+from tests.support.encoding import ALL_FORMATS, ALL_NOISES, HALF_TO_INF, NOISES, Noise, allowed, encode, mantissas
 
 STOCHASTIC = pytest.mark.parametrize(
     "name", [name for name in reference.FORMATS if not name.endswith(("float32", "bfloat16 32bit"))]
@@ -173,7 +174,7 @@ def test_the_parameter_is_the_master_to_nearest(name: str) -> None:
     """Within half of the visible parameter's last place, for every mantissa, and the master within a unit of the value."""
     fraction = 10 if name.startswith("float16") else 7
     for exponent in (113, 127, 141) if name.startswith("float16") else (1, 127, 253):
-        bits = MANTISSAS | np.uint32(exponent << 23)
+        bits = mantissas() | np.uint32(exponent << 23)
         values = bits[bits < HALF_TO_INF].view(np.float32) if name.startswith("float16") else bits.view(np.float32)
         last_place = np.float32(2.0 ** (exponent - 127 - fraction))
         data, extra = encode(name, values, NOISES[3])

@@ -11,6 +11,9 @@ import pytest
 import fastopt
 from fastopt import _core
 from fastopt.rules import RULES
+from tests.support.arrays import Array, gradients, hostile
+from tests.support.cases import ISAS, Arguments, arguments_with_state, case_id, stage_arguments
+from tests.support.comparing import assert_same_bits, digest
 from tests.support.formats import (
     CASES,
     DTYPES,
@@ -28,18 +31,6 @@ from tests.support.formats import (
     slots_of,
     step_and_compare,
     storages,
-)
-from tests.support.helpers import (
-    ISAS,
-    Arguments,
-    Array,
-    arguments_with_state,
-    assert_same_bits,
-    case_id,
-    digest,
-    gradients,
-    hostile,
-    stage_arguments,
 )
 
 LENGTHS = (1, 255, 257, 1000)

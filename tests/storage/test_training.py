@@ -13,7 +13,8 @@ import pytest
 import fastopt
 from fastopt.cli.datasets import load
 from fastopt.rules import RULES
-from tests.support.helpers import Array, arguments_with_state
+from tests.support.arrays import Array
+from tests.support.cases import arguments_with_state
 
 COMPRESSED = pytest.mark.parametrize("state_dtype", ["bfloat16", "8bit"])
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

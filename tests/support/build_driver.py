@@ -1,4 +1,4 @@
-"""Builds the native drivers of `tests/support/drivers` against the kernels, and runs them.
+"""Builds the native drivers of `tests/support/drivers` against the kernels, once each, and runs them.
 
 The drivers link the library's own sources, not the extension: so they run under an emulator, and under
 sanitizers that cannot be loaded into a Python process.
@@ -6,12 +6,15 @@ sanitizers that cannot be loaded into a Python process.
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from tests.support import made
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-pthread", "-Wall", "-Wextra")
@@ -30,36 +33,46 @@ class BuildError(RuntimeError):
     """A compiler's own words."""
 
 
-def build(driver: str, folder: Path, *, compiler: str = "g++", target: str = "x86_64", flags: Sequence[str] = ()) -> Path:
+def build(driver: str, *, compiler: str = "g++", target: str = "x86_64", flags: Sequence[str] = ()) -> Path:
     """Compiles `tests/support/drivers/<driver>.cpp` with the kernels of every instruction set of `target`; returns the binary's path.
 
     `flags` come last for compiling and for linking.  Raises BuildError with what the compiler said where it fails.
     """
-    generated = folder / "generated"
+    content = made.digest(made.version(compiler), target, *FLAGS, *flags, *map(str, KERNELS[target].items()), *texts())
+    return made.once(f"{driver}-{target}", content, lambda path: compile_driver(driver, path, compiler, target, flags))
+
+
+@functools.cache
+def texts() -> list[str]:
+    """All that a driver is made of."""
+    folders = {"include": "*.h", "csrc": "**/*.*", "python/fastopt/rules": "*.py", "tests/support/drivers": "*.*"}
+    paths = [path for folder, pattern in folders.items() for path in sorted((ROOT / folder).glob(pattern))]
+    return [f"{path.relative_to(ROOT)}\0{path.read_text()}" for path in paths if path.suffix in (".h", ".cpp", ".py")]
+
+
+def compile_driver(driver: str, binary: Path, compiler: str, target: str, flags: Sequence[str]) -> None:
+    generated = binary.parent / "generated"
     run([sys.executable, str(ROOT / "csrc" / "generate.py"), str(generated)])
     cpu = ROOT / "csrc" / "cpu"
-    jobs = [(ROOT / "tests" / "support" / "drivers" / f"{driver}.cpp", "driver", ())]
-    jobs += [(cpu / f"{name}.cpp", Path(name).name, ()) for name in SOURCES]
-    jobs += [
+    jobs = [
         (cpu / "loops" / "kernels.cpp", f"kernels_{isa}", (f"-DFASTOPT_ISA={isa}", *own)) for isa, own in KERNELS[target].items()
     ]
-
+    jobs += [(ROOT / "tests" / "support" / "drivers" / f"{driver}.cpp", "driver", ())]
+    jobs += [(cpu / f"{name}.cpp", Path(name).name, ()) for name in SOURCES]
     includes = [f"-I{path}" for path in (ROOT / "include", ROOT / "csrc", generated)]
 
     def compile_one(job: tuple[Path, str, tuple[str, ...]]) -> str:
         source, name, own = job
-        made = str(folder / f"{name}.o")
-        run([compiler, *FLAGS, *own, *flags, *includes, "-c", str(source), "-o", made])
-        return made
+        compiled = str(binary.parent / f"{name}.o")
+        run([compiler, *FLAGS, *own, *flags, *includes, "-c", str(source), "-o", compiled])
+        return compiled
 
     with ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(compile_one, jobs))
-    binary = folder / driver
     run([compiler, "-pthread", *objects, *flags, "-o", str(binary)])
-    return binary
 
 
-def run(command: Sequence[str], environment: dict[str, str] | None = None, limit: float = 120) -> str:
+def run(command: Sequence[str], environment: dict[str, str] | None = None, limit: float = 300) -> str:
     """The command's output; BuildError with its words where it fails."""
     variables = {**os.environ, **(environment or {})}
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit, env=variables, check=False)

@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 import fastopt
-from tests.support.helpers import Array, arguments_with_state, digest, gradients
+from tests.support.arrays import Array, gradients
+from tests.support.cases import arguments_with_state
+from tests.support.comparing import digest
 
 SHAPES = ((3, 4), (), (0, 5), (17,))
 

@@ -17,8 +17,9 @@ from fastopt._engine.options import StepOptions
 from fastopt._storage.formats import param_format
 from fastopt.optimizer import engine_of
 from fastopt.rules import RULES
+from tests.support.arrays import Array
+from tests.support.comparing import same_bits
 from tests.support.emulated_cuda import EmulatedArray, EmulatedDriver, array
-from tests.support.helpers import Array, same_bits
 
 __all__ = ["GRIDS", "Mirror", "assert_at_rest", "assert_pairs", "gradient_launch", "kernel_of", "on_device"]
 

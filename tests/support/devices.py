@@ -15,8 +15,8 @@ import pytest
 import fastopt
 from fastopt._arrays.driver import CudaError, Driver, use
 from fastopt._storage.stored import Stored
+from tests.support.arrays import Array
 from tests.support.emulated_cuda import EmulatedArray, EmulatedDriver
-from tests.support.helpers import Array
 from tests.support.kernels_on_host import COMPILER, can_build
 
 __all__ = ["Both", "Claim", "assert_same", "device_fixture", "flat"]

@@ -14,7 +14,8 @@ import fastopt
 from fastopt import _core
 from fastopt.rules import RULES
 from tests.support import reference, reference_formats
-from tests.support.helpers import KERNEL_CASES, Arguments, Array, gradients
+from tests.support.arrays import Array, gradients
+from tests.support.cases import KERNEL_CASES, Arguments
 
 DTYPES: dict[str, Any] = {"float32": np.float32, "float64": np.float64, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 NARROW = ("float32", "bfloat16", "float16")

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ctypes
 import functools
-import hashlib
-import os
 import platform
 import shutil
 import subprocess
-import tempfile
 import threading
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from fastopt._cuda.kernels import headers
+from tests.support import made
 
-__all__ = ["COMPILER", "Library", "ahead", "build", "can_build", "flags", "folder", "include_folder"]
+__all__ = ["COMPILER", "Library", "build", "can_build", "flags", "include_folder"]
 
 COMPILER = "g++"
 SHIM = Path(__file__).resolve().parent / "drivers" / "device_on_host.h"
@@ -42,87 +36,51 @@ def flags() -> tuple[str, ...]:
 
 
 @functools.cache
-def folder() -> Path:
-    """Where this session keeps what it compiles: FASTOPT_EMULATION_CACHE, which stays, or a folder that is removed at the end."""
-    kept = os.environ.get("FASTOPT_EMULATION_CACHE")
-    if kept:
-        Path(kept).mkdir(parents=True, exist_ok=True)
-        return Path(kept)
-    made = tempfile.mkdtemp(prefix="fastopt-emulated-")
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
-    return Path(made)
-
-
-@functools.cache
 def texts() -> dict[str, str]:
     """The headers, without NVRTC's stand-in for the C library's."""
     return {name: text for name, text in headers().items() if name != "stdint.h"} | {SHIM.name: SHIM.read_text()}
 
 
 @functools.cache
-def version() -> str:
-    return subprocess.run([COMPILER, "--version"], capture_output=True, text=True, check=True).stdout
+def include_folder() -> Path:
+    """A folder that has the headers under their names."""
 
+    def write(path: Path) -> None:
+        for name, text in texts().items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text(text)
 
-def digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-
-
-@functools.cache
-def include_folder(parent: Path) -> Path:
-    """A folder in `parent` that has the headers under their names."""
-    known = texts()
-    final = parent / f"headers-{digest(*known, *known.values())}"
-    if not final.exists():
-        made = Path(tempfile.mkdtemp(dir=parent))
-        for name, text in known.items():
-            (made / name).parent.mkdir(parents=True, exist_ok=True)
-            (made / name).write_text(text)
-        try:
-            made.rename(final)
-        except OSError:  # another process was first
-            shutil.rmtree(made)
-    return final
+    return made.once("headers", made.digest(*texts(), *texts().values()), write)
 
 
 _libraries: dict[str, Library] = {}
-_building: dict[str, threading.Lock] = {}
 _lock = threading.Lock()
 
 
-def build(source: str, name: str, parent: Path | None = None) -> Library:
-    """The kernel of `source`, compiled for the host into `parent` once and loaded; RuntimeError with the compiler's words.
+def build(source: str, name: str) -> Library:
+    """The kernel of `source`, compiled for the host once and loaded; RuntimeError with the compiler's words.
 
     Its `run_kernel(blocks, threads, parameters)` returns None, or what the kernel did that a GPU would not bear.
     """
-    parent = parent or folder()
-    whole = f'#include "{SHIM.name}"\n{source}\nEMULATED_ENTRY\n'
-    key = digest(str(parent), version(), *flags(), *texts().values(), whole)
     with _lock:
-        mine = _building.setdefault(key, threading.Lock())
-    with mine:
-        if key not in _libraries:
-            _libraries[key] = load(compiled(whole, f"{name.replace('+', '_')}-{key}", parent))
-        return _libraries[key]
+        if source not in _libraries:
+            whole = f'#include "{SHIM.name}"\n{source}\nEMULATED_ENTRY\n'
+            content = made.digest(made.version(COMPILER), *flags(), *texts(), *texts().values(), whole)
+            _libraries[source] = load(made.once(name.replace("+", "_"), content, lambda path: compile_kernel(whole, name, path)))
+        return _libraries[source]
 
 
-def compiled(source: str, stem: str, parent: Path) -> Path:
-    library = parent / f"{stem}.so"
-    if library.exists():
-        return library
-    with tempfile.TemporaryDirectory(dir=parent) as scratch:
-        unit, made, shared = (str(Path(scratch) / f"kernel.{suffix}") for suffix in ("cpp", "o", "so"))
-        Path(unit).write_text(source)
-        # In two steps, since with the sanitizer's option the linker would look for its library.
-        for command in (
-            [COMPILER, *flags(), f"-I{include_folder(parent)}", "-c", unit, "-o", made],
-            [COMPILER, "-shared", "-nostartfiles", "-Wl,-z,defs", made, "-o", shared, "-lm"],
-        ):
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-            if done.returncode != 0:
-                raise RuntimeError(f"{COMPILER} refuses {stem}:\n{done.stdout}{done.stderr}")
-        Path(shared).rename(library)
-    return library
+def compile_kernel(source: str, name: str, library: Path) -> None:
+    unit, compiled = library.with_suffix(".cpp"), library.with_suffix(".o")
+    unit.write_text(source)
+    # In two steps, since with the sanitizer's option the linker would look for its library.
+    for command in (
+        [COMPILER, *flags(), f"-I{include_folder()}", "-c", str(unit), "-o", str(compiled)],
+        [COMPILER, "-shared", "-nostartfiles", "-Wl,-z,defs", str(compiled), "-o", str(library), "-lm"],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"{COMPILER} refuses {name}:\n{done.stdout}{done.stderr}")
 
 
 class Library(ctypes.CDLL):
@@ -144,18 +102,3 @@ def load(path: Path) -> Library:
 def can_build() -> bool:
     """Whether this machine runs kernels on the host."""
     return shutil.which(COMPILER) is not None and platform.system() == "Linux"
-
-
-@contextlib.contextmanager
-def ahead(kernels: Iterable[Any]) -> Iterator[None]:
-    """Compiles them while the tests before theirs run; but not in one of several processes, where each has its own."""
-    if "PYTEST_XDIST_WORKER" in os.environ or not can_build():
-        yield
-        return
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for kernel in {each.name: each for each in kernels}.values():
-            pool.submit(build, kernel.source, kernel.name)
-        try:
-            yield
-        finally:
-            pool.shutdown(cancel_futures=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastopt import schedules
-from tests.support.helpers import Array
+from tests.support.arrays import Array
 
 __all__ = ["FUNCTIONS", "SETTINGS", "Function", "beale", "bowl", "himmelblau", "rosenbrock"]
 

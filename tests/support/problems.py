@@ -12,7 +12,8 @@ import pytest
 import fastopt
 from fastopt import _core
 from fastopt.rules import RULES
-from tests.support.helpers import DTYPES, KERNEL_CASES, Array, case_id, gradients, hostile
+from tests.support.arrays import Array, gradients, hostile
+from tests.support.cases import DTYPES, KERNEL_CASES, case_id
 
 PARALLEL = 24 * 1024
 """Elements from which a step runs on several threads."""

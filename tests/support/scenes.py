@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import fastopt
-from tests.support.helpers import Array, arguments_with_state, digest
+from tests.support.arrays import Array
+from tests.support.cases import arguments_with_state
+from tests.support.comparing import digest
 
 N = 6
 

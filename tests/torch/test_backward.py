@@ -15,7 +15,7 @@ import torch
 import fastopt.torch
 from fastopt.rules import RULES
 from fastopt.torch import fused_in_backward
-from tests.support.helpers import arguments_with_state
+from tests.support.cases import arguments_with_state
 from tests.support.torch_checkpoints import bits, everything, through_a_file
 from tests.support.torch_programs import one_thread
 

@@ -15,7 +15,7 @@ import fastopt
 import fastopt.torch
 from fastopt.rules import RULES
 from fastopt.torch.coded import Coded
-from tests.support.helpers import arguments_with_state
+from tests.support.cases import arguments_with_state
 from tests.support.torch_checkpoints import bits, built, everything, parameters, params_of, run, through_a_file, twins
 from tests.support.torch_programs import TORCH_RULES, one_thread
 

@@ -12,7 +12,8 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimi
 
 import fastopt.torch
 from fastopt.rules import RULES
-from tests.support.helpers import History, arguments_with_state, assert_close
+from tests.support.cases import arguments_with_state
+from tests.support.comparing import History, assert_close
 from tests.support.torch_checkpoints import bits, built, everything, groups, parameters, params_of, run, through_a_file, twins
 from tests.support.torch_programs import FUSED, TORCH_RULES, assert_same, default_dtype, one_thread, state_of
 

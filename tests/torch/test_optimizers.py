@@ -14,8 +14,9 @@ import torch
 import fastopt.torch
 from fastopt.rules import RULES
 from fastopt.torch.coded import Coded
+from tests.support.cases import arguments_with_state, label
+from tests.support.comparing import History, assert_close
 from tests.support.formats import MASTERS, STATE_DTYPES
-from tests.support.helpers import History, arguments_with_state, assert_close, label
 from tests.support.torch_programs import (
     ARGUMENTS,
     FUSED,

@@ -1,12 +1,8 @@
-"""What the tests share: argument combinations out of the table, hostile data, placed arrays, comparisons."""
+"""Arguments for tests, out of the table of rules: valid combinations, stages, a case for each variant."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,11 +11,19 @@ import numpy as np
 from fastopt import _core
 from fastopt.rules import RULES, Hyperparameter, Rule
 
-Array = np.ndarray[Any, Any]
 Arguments = dict[str, Any]
 
 DTYPES = (np.float32, np.float64)
 ISAS = tuple(name for name in _core.isa_compiled() if _core.isa_available(name))
+OPTIONS: dict[str, tuple[Any, ...]] = {
+    "grad_scale": (1.0, 1 / 1024, -3.7),
+    "skip_nonfinite": (False, True),
+    "clip_value": (None, 0.3),
+    "max_norm": (None, 0.5, 1e6),
+    "norm_eps": (0.0, 1e-6, 0.5),
+    "ema_decay": (None, 0.9),
+    "zero_grad": (False, True),
+}
 
 
 def random_number(h: Hyperparameter, rng: np.random.Generator) -> Any:
@@ -125,84 +129,3 @@ KERNEL_CASES = kernel_cases()
 
 def case_id(case: tuple[str, Arguments]) -> str:
     return f"{case[0]}-{label(case[1])}"
-
-
-def gradients(shape: int | tuple[int, ...], dtype: Any, rng: np.random.Generator, scale: Any = 1.0) -> Array:
-    """Random, of either sign, and never zero."""
-    magnitude = rng.uniform(0.5, 2.0, shape) * scale
-    return np.asarray(magnitude * rng.choice([-1.0, 1.0], shape), dtype)
-
-
-def hostile(n: int, dtype: Any, rng: np.random.Generator) -> Array:
-    """Values over the whole range of the type: most ordinary, among them denormals, NaN, Inf, zeros of both signs, huge."""
-    info = np.finfo(dtype)
-    ordinary = rng.standard_normal(n) * 10.0 ** rng.uniform(-6, 6, n)
-    values = ordinary.astype(dtype)
-    tiny = (float(info.tiny) * rng.uniform(-1, 1, n)).astype(dtype)
-    root = (float(info.tiny) ** 0.5 * rng.uniform(-4, 4, n)).astype(dtype)  # squares and quotients are denormal
-    kind = rng.integers(0, 24, n)
-    for number, replacement in enumerate((tiny, tiny, root, root)):
-        values = np.where(kind == number, replacement, values)
-    specials = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, info.max, -info.max, info.smallest_subnormal, -info.tiny], dtype)
-    return np.where((kind == 4) | (kind == 5), specials[rng.integers(0, len(specials), n)], values).astype(dtype)
-
-
-def same_bits(a: Array, b: Array) -> bool:
-    """The same bytes, where a NaN equals any NaN."""
-    assert a.dtype == b.dtype
-    assert a.shape == b.shape
-    unsigned = np.uint32 if a.dtype == np.float32 else np.uint64
-    return bool(np.all((a.view(unsigned) == b.view(unsigned)) | (np.isnan(a) & np.isnan(b))))
-
-
-def differences(a: Array, b: Array) -> str:
-    unsigned = np.uint32 if a.dtype == np.float32 else np.uint64
-    bad = np.flatnonzero((a.view(unsigned) != b.view(unsigned)) & ~(np.isnan(a) & np.isnan(b)))
-    return f"{bad.size} of {a.size} differ, first at {bad[:3]}: {a.ravel()[bad[:3]]} {b.ravel()[bad[:3]]}"
-
-
-def assert_same_bits(actual: list[Array], expected: list[Array], where: Any = "") -> None:
-    assert len(actual) == len(expected)
-    for i, (a, b) in enumerate(zip(actual, expected, strict=True)):
-        assert same_bits(a, b), f"{where} array {i}: {differences(a, b)}"
-
-
-def assert_close(actual: Array, expected: Array, scale: Array, ulps: float, where: Any = "") -> None:
-    """Within `ulps` units in the last place of `scale`, in the type of `actual`."""
-    error = np.abs(np.asarray(actual, np.float64) - np.asarray(expected, np.float64)) / (
-        np.asarray(scale, np.float64) * np.finfo(actual.dtype).eps
-    )
-    worst = float(error.max(initial=0.0))
-    assert worst <= ulps, f"{where}: {worst:.1f} ulps of its scale at {int(error.argmax())}, expected at most {ulps}"
-
-
-class History:
-    """What an error of a few roundings a step is measured against: the largest value that each element passed through,
-    and for a parameter also the way it went, since each update is rounded relative to itself."""
-
-    def __init__(self) -> None:
-        self.scales: dict[str, Array] = {}
-        self.last: Array | None = None
-
-    def see(self, p: Array, state: Mapping[str, Array]) -> None:
-        for name, value in state.items():
-            self.scales[name] = np.maximum(self.scales.get(name, np.zeros_like(value)), np.abs(value))
-        way = self.scales.get("params", np.abs(p)) if self.last is None else self.scales["params"] + np.abs(p - self.last)
-        self.scales["params"] = np.maximum(way, np.abs(p))
-        self.last = p
-
-
-def digest(*arrays: Any) -> str:
-    """A hash of the arrays' bytes."""
-    total = hashlib.sha256()
-    for array in arrays:
-        total.update(np.asarray(array).tobytes())
-    return total.hexdigest()
-
-
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs `code` in a new interpreter whose environment has no other of fastopt's variables."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("FASTOPT_")}
-    return subprocess.run(
-        [sys.executable, "-c", code], env=clean | environment, capture_output=True, check=False, text=True, timeout=120
-    )
