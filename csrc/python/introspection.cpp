@@ -27,9 +27,10 @@ py::dict rules() {
     const fastopt_rule& rule = *fastopt_rule_at(i);
     py::dict variants;
     for (int32_t v = 0; v < rule.variant_count; ++v) {
-      std::vector<std::string> slots;
-      for (int32_t k = 0; k < rule.variants[v].slot_count; ++k) slots.push_back(rule.slots[rule.variants[v].slots[k]]);
-      variants[rule.variants[v].name] = slots;
+      const fastopt_variant& variant = rule.variants[v];
+      std::vector<std::string> slots(variant.slot_count);
+      for (int32_t k = 0; k < variant.slot_count; ++k) slots[k] = rule.slots[variant.slots[k]];
+      variants[variant.name] = slots;
     }
     py::dict entry;
     entry["hyperparameters"] = names(rule.hyperparameters, rule.hyperparameter_count);

@@ -163,8 +163,7 @@ bool Plan::disjoint() {
   };
   if (std::equal(tensors_.begin(), tensors_.end(), disjoint_.begin(), disjoint_.end(), same)) return true;
   intervals_.clear();
-  for (size_t i = 0; i < tensors_.size(); ++i) {
-    const fastopt_tensor& tensor = tensors_[i];
+  for (const fastopt_tensor& tensor : tensors_) {
     if (tensor.grad && tensor.length) intervals_.push_back(memory(tensor.grad, tensor.length * grad_size(tensor)));
   }
   std::sort(intervals_.begin(), intervals_.end());

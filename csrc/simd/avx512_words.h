@@ -62,7 +62,7 @@ FASTOPT_INLINE F32 from_half(U32 a) { return {_mm512_cvtph_ps(_mm512_cvtepi32_ep
 FASTOPT_INLINE U32 to_half(F32 a) { return {_mm512_cvtepu16_epi32(_mm512_cvtps_ph(a.x, _MM_FROUND_TO_NEAREST_INT))}; }
 // The low bytes or halves of each word, of `a[0]` first.
 FASTOPT_INLINE void store_low(const U32 (&a)[4], uint8_t* to) {
-  for (int k = 0; k < 4; ++k) {
+  for (int64_t k = 0; k < 4; ++k) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 16 * k), _mm512_cvtepi32_epi8(a[k].x));
   }
 }

@@ -102,7 +102,7 @@ Measurement measure(const Line& line, const fastopt_options& options) {
         }
       }
     });
-    const std::lock_guard<std::mutex> lock(mutex);
+    const std::scoped_lock lock(mutex);
     total.add(sum);
     all_finite = all_finite && finite;
   });

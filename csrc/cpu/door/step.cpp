@@ -18,7 +18,7 @@ namespace {
 
 // Elements beyond which no cache holds a copy until somebody reads it: it then goes straight to memory, which spares
 // reading the lines that it replaces (4% of a whole step at 1e8).
-constexpr int64_t kCached = 8 * 1024 * 1024;
+constexpr int64_t kCached = int64_t{8} << 20;
 
 // The scalars of one group at one step number and running scalars; tensors that agree in these share them.
 struct Row {

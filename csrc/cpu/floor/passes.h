@@ -64,16 +64,16 @@ template <class V> void floor_read(const Piece& piece) {
 // For arrays in formats: bytes read and, if `written`, written back, each vector in the place of the one before it.
 inline float touch_pass(void* data, int64_t bytes, bool written) {
   using V = Vec<float>;
-  constexpr int64_t size = sizeof(float);
+  constexpr int64_t size = sizeof(float), kWidth = V::width;
   const auto skipped = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(data) % size);  // bytes before the first float
   auto* floats = reinterpret_cast<float*>(static_cast<char*>(data) + skipped);
   const int64_t length = (bytes - skipped) / size;
   V sums[4] = {V::broadcast(0), V::broadcast(0), V::broadcast(0), V::broadcast(0)};
-  for (int64_t at = 0; at + 4 * V::width <= length; at += 4 * V::width) {
-    for (int k = 0; k < 4; ++k) {
-      const V own = V::load(floats + at + k * V::width);
+  for (int64_t at = 0; at + 4 * kWidth <= length; at += 4 * kWidth) {
+    for (int64_t k = 0; k < 4; ++k) {
+      const V own = V::load(floats + at + k * kWidth);
       if (written) {
-        sums[k].store(floats + at + k * V::width);
+        sums[k].store(floats + at + k * kWidth);
         sums[k] = own;
       } else {
         sums[k] = sums[k] + own;

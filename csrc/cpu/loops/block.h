@@ -109,8 +109,8 @@ template <class Variant, StageLevel kLevel, class P, class G, template <bool> cl
   // Pointers at the first element of a block.
   struct Block {
     void *param, *extra, *grad, *ema, *copy;
-    void* state[FASTOPT_MAX_SLOTS];
-    void* state_extra[FASTOPT_MAX_SLOTS];
+    void* state[kSlots + 1];
+    void* state_extra[kSlots + 1];
   };
 
   __attribute__((noinline)) void run_block(const Block& block, uint32_t start) const {

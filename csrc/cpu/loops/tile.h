@@ -67,7 +67,7 @@ template <class Variant, class V, StageLevel kLevel> struct TileLoop {
   // of the time where the caches hold the arrays; a piece of a few vectors is sooner done without looking.
   static int64_t head(const T* param, int64_t length) {
     constexpr int64_t bytes = V::width * sizeof(T);
-    const int64_t past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(param) % bytes);
+    const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(param) % bytes);
     return past == 0 || length < 32 * V::width ? 0 : (bytes - past) / static_cast<int64_t>(sizeof(T));
   }
 

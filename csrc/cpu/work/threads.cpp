@@ -122,7 +122,7 @@ class Pool {
       if (!helper.asleep.load()) continue;
       helper.placement.avoid(current_processor());
       {
-        std::lock_guard lock(helper.mutex);
+        const std::scoped_lock lock(helper.mutex);
       }
       helper.bell.notify_one();
     }
@@ -163,7 +163,7 @@ class Pool {
       self->inside.store(false);
       if (waiting_.load()) {
         {
-          std::lock_guard lock(mutex_);
+          const std::scoped_lock lock(mutex_);
         }
         done_.notify_one();
       }
@@ -177,7 +177,7 @@ class Pool {
   alignas(kLine) std::atomic<bool> busy_{false};
   // Only whoever set busy_ touches these.
   std::vector<std::unique_ptr<Helper>> helpers_;
-  Clock::time_point last_{};
+  Clock::time_point last_;
 };
 
 std::atomic<Pool*> pool{nullptr};
