@@ -55,11 +55,13 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Formatting, static types, the stub of the extension, and what follows from the table of rules."""
+    """Formatting, static types, the stub of the extension, what follows from the table of rules, headers and sources of C++."""
     session.install("torch==2.13.0")  # first, as above; the stub of fastopt.torch is made with it
-    session.install("pre-commit", "mypy==2.4.1", "nox")
+    session.install("pre-commit", "mypy==2.4.1", "nox", "clang-tidy==23.1.4", "cmake", "pybind11>=3,<4")
     session.install(".[cli,checkpoints]", env={"CMAKE_ARGS": "-DFASTOPT_WARNINGS_AS_ERRORS=ON"})
     session.run("mypy")
     session.run("python", "-m", "mypy.stubtest", "fastopt._core", "--allowlist", "tests/stubtest-allowlist.txt")
     session.run("python", "tools/generate.py", "--check")
+    session.run("python", "tools/check_headers.py")
+    session.run("python", "tools/tidy.py")
     session.run("pre-commit", "run", "--all-files", "--show-diff-on-failure")

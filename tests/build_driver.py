@@ -12,11 +12,16 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 ROOT = Path(__file__).resolve().parent.parent
+DRIVERS = ROOT / "tests" / "drivers"
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-pthread", "-Wall", "-Wextra")
 SOURCES = (
-    *(f"door/{name}" for name in ("formats", "isa", "measure", "rule_table", "status", "step")),
+    *(
+        f"door/{name}"
+        for name in ("factors", "formats", "given", "isa", "measure", "rows", "rule_table", "status", "step", "sums")
+    ),
     "floor/floor",
     *(f"work/{name}" for name in ("line", "processors", "threads")),
 )
@@ -26,6 +31,10 @@ KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
+Job: TypeAlias = tuple[Path, str, tuple[str, ...]]
+"""A source, the name of its object, and options of its own."""
+
+
 class BuildError(RuntimeError):
     """A compiler's own words."""
 
@@ -33,28 +42,52 @@ class BuildError(RuntimeError):
 def build(driver: str, folder: Path, *, compiler: str = "g++", target: str = "x86_64", flags: Sequence[str] = ()) -> Path:
     """Compiles `tests/drivers/<driver>.cpp` with the kernels of every instruction set of `target`; returns the binary's path.
 
-    `flags` come last for compiling and for linking.  Raises BuildError with what the compiler said where it fails.
+    `flags` come last for compiling and for linking.  Raises BuildError with what the compiler said if it fails.
     """
-    generated = folder / "generated"
-    run([sys.executable, str(ROOT / "csrc" / "generate.py"), str(generated)])
+    binary = folder / driver
+    jobs = [(DRIVERS / f"{driver}.cpp", "driver", ()), *library_jobs(target)]
+    objects = compile_all(jobs, folder, generate(folder), compiler, flags)
+    run([compiler, "-pthread", *objects, *flags, "-o", str(binary)])
+    return binary
+
+
+def build_library(folder: Path, rows: Sequence[Path], *, target: str, flags: Sequence[str] = ()) -> Path:
+    """The C library, shared, with the rules of `rows` beside the product's; their headers are in `tests/drivers/rules`."""
+    library = folder / "libfastopt.so"
+    objects = compile_all(library_jobs(target), folder, generate(folder, rows), "g++", (*flags, f"-I{DRIVERS}"))
+    run(["g++", "-pthread", "-shared", *objects, *flags, "-o", str(library)])
+    return library
+
+
+def generate(folder: Path, rows: Sequence[Path] = ()) -> Path:
+    """What the build generates, in a folder of that name."""
+    run([sys.executable, str(ROOT / "csrc" / "generate.py"), str(folder / "generated"), *map(str, rows)])
+    return folder / "generated"
+
+
+def library_jobs(target: str) -> list[Job]:
     cpu = ROOT / "csrc" / "cpu"
-    jobs = [(ROOT / "tests" / "drivers" / f"{driver}.cpp", "driver", ())]
-    jobs += [(cpu / f"{name}.cpp", Path(name).name, ()) for name in SOURCES]
-    jobs += [(cpu / "loops" / "kernels.cpp", f"kernels_{isa}", (f"-DFASTOPT_ISA={isa}", *own)) for isa, own in KERNELS[target].items()]
+    kernels = [
+        (cpu / "loops" / "kernels.cpp", f"kernels_{isa}", (f"-DFASTOPT_ISA={isa}", *own)) for isa, own in KERNELS[target].items()
+    ]
+    return [*kernels, *((cpu / f"{name}.cpp", Path(name).name, ()) for name in SOURCES)]
 
-    includes = [f"-I{path}" for path in (ROOT / "include", ROOT / "csrc", generated)]
 
-    def compile_one(job: tuple[Path, str, tuple[str, ...]]) -> str:
+def compile_all(jobs: Sequence[Job], folder: Path, generated: Path, compiler: str, flags: Sequence[str]) -> list[str]:
+    """The objects."""
+
+    def compile_one(job: Job) -> str:
         source, name, own = job
         made = str(folder / f"{name}.o")
-        run([compiler, *FLAGS, *own, *flags, *includes, "-c", str(source), "-o", made])
+        run([compiler, *FLAGS, *own, *flags, *includes(generated), "-c", str(source), "-o", made], limit=600)
         return made
 
     with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(compile_one, jobs))
-    binary = folder / driver
-    run([compiler, "-pthread", *objects, *flags, "-o", str(binary)])
-    return binary
+        return list(pool.map(compile_one, jobs))
+
+
+def includes(generated: Path) -> list[str]:
+    return [f"-I{path}" for path in (ROOT / "include", ROOT / "csrc", generated)]
 
 
 def run(command: Sequence[str], environment: dict[str, str] | None = None, limit: float = 120) -> str:

@@ -81,7 +81,7 @@ std::optional<std::string> isa_last_run() {
   return name ? std::optional<std::string>(name) : std::nullopt;
 }
 
-// Seconds of a processor's cycle, now: a chain of operations of one cycle each, by a clock; 0 where that is not known
+// Seconds of a processor's cycle, now: a chain of operations of one cycle each, by a clock; 0 if that is not known
 // here.
 double cycle_seconds() {
 #if defined(__x86_64__) || defined(__aarch64__)
@@ -108,7 +108,7 @@ double cycle_seconds() {
 #endif
 }
 
-// What there is room for, by which Python lays out the structures of a step on a GPU.
+// The limits of the structures, by which Python lays out a step on a GPU.
 py::dict limits() {
   py::dict result;
   result["slots"] = FASTOPT_MAX_SLOTS;

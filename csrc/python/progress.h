@@ -33,7 +33,7 @@ class SharedProgress {
     if (row.count.data) {
       const double count = row.count.get();
       if (!is_count(count)) return false;
-      // A float32 stays behind from 2^24 on, where the tensor's own goes on counting.
+      // A float32 stays behind from 2^24 on, while the tensor's own goes on counting.
       if (row.count.rounded(static_cast<double>(tensor.steps)) != count) tensor.steps = static_cast<int64_t>(count);
     }
     for (size_t k = 0; k < FASTOPT_MAX_RUNNING; ++k) {

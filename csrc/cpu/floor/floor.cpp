@@ -8,6 +8,7 @@
 #include "fastopt.h"
 
 #include "cpu/door/formats.h"
+#include "cpu/door/given.h"
 #include "cpu/door/isa.h"
 #include "cpu/door/measure.h"
 #include "cpu/floor/kernels.h"
@@ -61,7 +62,7 @@ void run_part(void* context, int64_t index) {
   job.reads ? floor.read[tensor.dtype](piece) : floor.pass[job.staged][tensor.dtype](piece, job.slots);
 }
 
-// One array of a tensor whose arrays lie in formats.
+// One array in a format.
 struct Span {
   char* data;
   int64_t size, per;  // bytes of `per` elements
@@ -133,7 +134,7 @@ fastopt_status check_format(int32_t index, const void* extra) {
   return format && format->extra_size > 0 && !extra ? FASTOPT_NULL_POINTER : FASTOPT_OK;
 }
 
-fastopt_status check(const fastopt_tensor& tensor, int32_t slot_count, const fastopt_options& options) {
+fastopt_status check_floor(const fastopt_tensor& tensor, int32_t slot_count, const fastopt_options& options) {
   if (tensor.dtype != FASTOPT_FLOAT32 && tensor.dtype != FASTOPT_FLOAT64) return FASTOPT_BAD_DTYPE;
   if (tensor.length < 0) return FASTOPT_BAD_LENGTH;
   if (slot_count < 0 || slot_count > FASTOPT_MAX_SLOTS) return FASTOPT_BAD_RULE;
@@ -159,14 +160,20 @@ bool has_formats(const fastopt_tensor& tensor, int32_t slot_count) {
 }  // namespace
 }  // namespace fastopt
 
-extern "C" fastopt_status fastopt_floor(const fastopt_tensor* tensor, int32_t slot_count,
-                                        const fastopt_options* options) {
-  const fastopt_status status = fastopt::check(*tensor, slot_count, *options);
-  if (status != FASTOPT_OK || tensor->length == 0) return status;
-  if (fastopt::has_formats(*tensor, slot_count)) {
-    fastopt::floor_in_formats(*tensor, slot_count);
+extern "C" fastopt_status fastopt_floor(const fastopt_plan* plan, int64_t tensor, int32_t slot_count,
+                                        const fastopt_options* options) try {
+  fastopt::Given given;
+  if (const fastopt_status status = given.take(*plan, *options)) return status;
+  if (tensor < 0 || tensor >= given.plan.tensor_count) return FASTOPT_BAD_RANGE;
+  const fastopt_tensor& one = given.plan.tensors[tensor];
+  const fastopt_status status = fastopt::check_floor(one, slot_count, given.options);
+  if (status != FASTOPT_OK || one.length == 0) return status;
+  if (fastopt::has_formats(one, slot_count)) {
+    fastopt::floor_in_formats(one, slot_count);
   } else {
-    fastopt::floor_of(*tensor, slot_count, *options);
+    fastopt::floor_of(one, slot_count, given.options);
   }
   return FASTOPT_OK;
+} catch (...) {
+  return FASTOPT_NO_MEMORY;
 }

@@ -81,6 +81,9 @@ class Rule:
     """Pairs (expression, words): what must hold between arguments."""
     running: tuple[Running, ...] = ()
     """Those of the scalars that go on from their own last value."""
+    factor: str = ""
+    """An expression for what multiplies a tensor's step, by `param_norm` and `direction_norm`, the norms of the whole tensor's parameter
+    and direction; it may use the hyperparameters and the scalars.  "" for none."""
 
     @functools.cached_property
     def arguments(self) -> tuple[Hyperparameter, ...]:
