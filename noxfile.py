@@ -20,8 +20,12 @@ PYTEST = ("pytest", "--numprocesses=logical", "--dist=worksteal")
 LINTERS = (
     ("mypy",),
     ("python", "-m", "mypy.stubtest", "fastopt._core", "--allowlist", "tools/stubtest-allowlist.txt"),
+    ("lint-imports",),
+    ("python", "tools/check_headers.py"),
+    ("python", "tools/tidy.py"),
     ("pre-commit", "run", "--all-files", "--show-diff-on-failure"),
 )
+LINT_PACKAGES = ("clang-tidy==23.1.4", "cmake", "import-linter==2.17", "mypy==2.4.1", "nox", "pre-commit", "pybind11>=3,<4")
 
 # ---- How long each part takes ----------------------------------------------------------------------------------------
 
@@ -100,8 +104,8 @@ def isa(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Checks formatting, static types and the stub of the extension; and that the compiler warned of nothing."""
-    install(session, "cli,checkpoints", "mypy==2.4.1", "nox", "pre-commit")
+    """Checks formatting, static types, the stub of the extension, the floors, headers and sources of C++; the compiler warned of nothing."""
+    install(session, "cli,checkpoints", *LINT_PACKAGES)
     for command in LINTERS:
         session.run(*command)
     if warnings := [line for line in (folder() / "log").read_text().splitlines() if "warning:" in line]:

@@ -40,7 +40,7 @@ def arithmetics(rules: dict[str, Any]) -> list[Any]:
     first: dict[str, Any] = {}
     for rule in rules.values():
         known = first.setdefault(rule.arithmetic, rule)
-        seen = ("own", "scalars", "variants", "slots", "running")
+        seen = ("own", "scalars", "variants", "slots", "running", "factor")
         assert all(getattr(rule, name) == getattr(known, name) for name in seen), f"{rule.name} and {known.name} differ"
     return list(first.values())
 
@@ -62,9 +62,10 @@ def rules_header(rules: list[Any]) -> str:
     out = [BANNER + "#pragma once", *[f'#include "rules/{rule.arithmetic}.h"' for rule in rules]]
     out += ["\nnamespace fastopt::FASTOPT_ISA {\n"]
     for rule in rules:
-        names = list(rule.scalars)
+        names = [*rule.scalars, *(["factor"] if rule.factor else [])]
         fill = ", ".join(f"{name}(V::broadcast(d[{i}]))" for i, name in enumerate(names))
         out.append(f"template <class V> struct Scalars<{rule.arithmetic}, V> {{\n  V {', '.join(names)};")
+        out.append(f"  static constexpr bool has_factor = {str(bool(rule.factor)).lower()};")
         out.append(f"  FASTOPT_INLINE explicit Scalars(const double* d) : {fill} {{}}\n}};\n")
     out += ["}  // namespace fastopt::FASTOPT_ISA\n"]
     entries = [f"X({r.arithmetic}, {v.name}, {len(v.slots)}, {mask(r, v)})" for r in rules for v in r.variants]
@@ -122,6 +123,14 @@ def derivation(rule: Any) -> str:
     return "\n".join([head, *known(rule), *carried, *derived, *carried_on, "}"])
 
 
+def factor(rule: Any) -> str:
+    """The function that gives a tensor's factor from its norms, for a rule that has one."""
+    scalars = [f"  [[maybe_unused]] const double {name} = scalars[{i}];" for i, name in enumerate(rule.scalars)]
+    arguments = "const fastopt_group& group, const double* scalars, double param_norm, double direction_norm"
+    head = f"static double factor_{rule.arithmetic}({arguments}) {{"
+    return "\n".join([head, *known(rule), *scalars, f"  return {cpp(rule.factor, rule)};", "}"])
+
+
 def known(rule: Any) -> list[str]:
     """Locals for the hyperparameters."""
     parts = [part for h in rule.own for part in h.scalars]
@@ -156,8 +165,9 @@ def table_header(rules: list[Any]) -> str:
             lists.strings("scalars", rule.scalars),
             lists.add("variants", "fastopt_variant", variants),
         ]
-        out += [*lists.declarations, choice(rule), ""]
-        rows.append(f"  {{{{{', '.join(info)}}}, derive_{a}, variant_{a}, {first}}},")
+        out += [*lists.declarations, choice(rule), *([factor(rule)] if rule.factor else []), ""]
+        its_factor = f"factor_{a}" if rule.factor else "nullptr"
+        rows.append(f"  {{{{{', '.join(info)}}}, derive_{a}, variant_{a}, {its_factor}, {first}}},")
         first += len(rule.variants)
         counts = {"slots": slots, "running": rule.carried, "hyperparameters": hyperparameters, "scalars": rule.scalars}
         out += [limit(a, what, len(names)) for what, names in counts.items()] + [""]

@@ -32,8 +32,15 @@ int main(void) {
   tensor.length = N;
   tensor.dtype = FASTOPT_FLOAT32;
 
-  const fastopt_plan plan = {&tensor, 1, &group, 1};
-  const fastopt_options options = {.grad_scale = 1.0}; /* the other stages are off */
+  /* Each structure carries its size, so that this program works with later versions of the library. */
+  const fastopt_plan plan = {.size = sizeof plan,
+                             .tensors = &tensor,
+                             .tensor_count = 1,
+                             .tensor_size = sizeof tensor,
+                             .groups = &group,
+                             .group_count = 1,
+                             .group_size = sizeof group};
+  const fastopt_options options = {.size = sizeof options, .grad_scale = 1.0}; /* the other stages are off */
   for (int step = 0; step < STEPS; ++step) {
     for (int i = 0; i < N; ++i) g[i] = 2 * (p[i] - 3);
     const fastopt_status status = fastopt_step(&plan, &options, NULL);

@@ -5,6 +5,9 @@
  * contiguous elements of one dtype in native byte order, aligned to the element, and may not overlap.
  * Every function may be called from any thread; two steps at once may not share an array.
  *
+ * Structures that callers fill carry their size, by the fastopt.h that the caller was compiled with, so that they can
+ * grow at their ends: what a shorter one lacks is 0, and a longer one than this library knows is refused.
+ *
  * The bits of a result depend on the inputs alone: not on the instruction set, the number of threads, the
  * alignment, or how a tensor is cut into parts.  (A NaN equals any NaN.)
  */
@@ -39,15 +42,17 @@ typedef enum {
   FASTOPT_BAD_RULE,     /* fastopt_group.rule is no index of a rule */
   FASTOPT_BAD_GROUP,    /* fastopt_tensor.group is no row of the plan */
   FASTOPT_BAD_DTYPE,    /* fastopt_tensor.dtype is none of fastopt_dtype */
-  FASTOPT_BAD_FORMAT,   /* a format that there is not, or that its array cannot have */
+  FASTOPT_BAD_FORMAT,   /* a format that does not exist, or that its array cannot have */
   FASTOPT_BAD_LENGTH,   /* a negative length, offset, or count of steps */
   FASTOPT_NULL_POINTER, /* a parameter, state array or running scalar that the rule's variant needs is missing */
   FASTOPT_BAD_RANGE,    /* a part that does not lie within its tensor, or an offset or part that cuts a block */
   FASTOPT_BAD_OPTION,   /* one of fastopt_options is out of its range */
-  FASTOPT_NEEDS_ALL,    /* a part of a step with a stage that needs all gradients: max_norm, skip_nonfinite */
+  FASTOPT_NEEDS_ALL,    /* a part of a step that needs all gradients: max_norm, skip_nonfinite, a rule with a factor */
   FASTOPT_NO_MEMORY,    /* too little memory for the step's bookkeeping */
   FASTOPT_BAD_ISA,      /* this machine cannot run that instruction set */
-  FASTOPT_BAD_THREADS   /* a number of threads below 1 or above 4096 */
+  FASTOPT_BAD_THREADS,  /* a number of threads below 1 or above 4096 */
+  FASTOPT_BAD_SIZE,     /* a structure's size is not set, or less than any fastopt.h has had */
+  FASTOPT_NEWER         /* a structure is longer than this library knows: its fastopt.h is newer */
 } fastopt_status;
 
 /* What a status means, in English. */
@@ -87,11 +92,11 @@ typedef struct {
 
 int32_t fastopt_rule_count(void);
 const fastopt_rule* fastopt_rule_at(int32_t index); /* NULL past the end */
-int32_t fastopt_find_rule(const char* name);        /* -1 where there is none */
+int32_t fastopt_find_rule(const char* name);        /* -1 if no rule or format has it */
 
 /* ---- Storage formats -------------------------------------------------------------------------------- */
 
-/* How elements lie in memory, where not as the arithmetic has them (docs/formats.md has the bits).  Format 0 is the
+/* How elements lie in memory, if not as the arithmetic has them (docs/formats.md has the bits).  Format 0 is the
  * arithmetic's own and has no row. */
 typedef struct {
   const char* name;
@@ -101,7 +106,7 @@ typedef struct {
 } fastopt_format;
 
 const fastopt_format* fastopt_format_at(int32_t index); /* NULL for 0 and past the end */
-int32_t fastopt_find_format(const char* name);          /* -1 where there is none */
+int32_t fastopt_find_format(const char* name);          /* -1 if no rule or format has it */
 
 #define FASTOPT_PARAMETER_STREAM (-1)
 
@@ -113,7 +118,7 @@ typedef struct {
   int32_t stream; /* the index of a slot, or FASTOPT_PARAMETER_STREAM */
 } fastopt_noise;
 
-/* float32 values from and to a format, as a step has them; to nearest where `noise` is NULL. */
+/* Convert float32 values from and to a format, as a step does; encoding rounds to nearest if `noise` is NULL. */
 fastopt_status fastopt_decode(int32_t format, const void* data, const void* extra, int64_t length, float* values);
 fastopt_status fastopt_encode(int32_t format, const float* values, int64_t length, const fastopt_noise* noise,
                               void* data, void* extra);
@@ -139,53 +144,59 @@ typedef struct {
   void* param_extra;              /* what the formats below have beside the elements */
   void* state_extra[FASTOPT_MAX_SLOTS];
   void* ema;      /* average of the parameter, of `dtype`; NULL for none */
-  void* copy;     /* takes the new parameter, rounded to copy_dtype (of float64 by way of float32); NULL for none */
+  void* copy;     /* takes the new parameter, rounded to copy_dtype (float64 via float32); NULL for none */
   int64_t length; /* elements */
-  int64_t offset; /* global index of the first element, where the arrays are a piece of a longer vector */
+  int64_t offset; /* global index of the first element, if the arrays are a piece of a longer vector */
   int64_t steps;  /* completed steps; fastopt_step and fastopt_count raise it */
   double running[FASTOPT_MAX_RUNNING]; /* scalars that the rule carries on with the count; before the first step any */
   int32_t dtype;                       /* of the arithmetic: float32, or float64, which takes a format for grad alone */
   int32_t param_format;                /* indices of fastopt_format_at; 0: of `dtype` */
   int32_t grad_format;
-  int32_t state_format[FASTOPT_MAX_SLOTS]; /* all 0, or all of one kind; 8bit wants an offset in whole blocks */
+  int32_t state_format[FASTOPT_MAX_SLOTS]; /* all 0, or all of one kind; 8bit needs an offset in whole blocks */
   int32_t stochastic;                      /* 1: param_format rounds stochastically, as state does; 0: to nearest */
   int32_t copy_dtype;
   int32_t group; /* row of fastopt_plan.groups */
 } fastopt_tensor;
 
 typedef struct {
+  uint64_t size; /* sizeof(fastopt_plan) */
   fastopt_tensor* tensors;
   int64_t tensor_count;
+  uint64_t tensor_size; /* sizeof(fastopt_tensor): from each to the next */
   const fastopt_group* groups;
   int64_t group_count;
-  uint64_t seed; /* of stochastic rounding */
+  uint64_t group_size; /* sizeof(fastopt_group) */
+  uint64_t seed;       /* of stochastic rounding */
 } fastopt_plan;
 
 /* What holds for one step of all tensors.  The norm is that of all gradients together. */
 typedef struct {
+  uint64_t size;          /* sizeof(fastopt_options) */
   double grad_scale;      /* multiplies every gradient first: 1 for none */
   double clip_value;      /* then holds every element within [-clip_value, clip_value]: 0 for none */
   double max_norm;        /* then scales a finite norm above it down to it, but see norm_eps: 0 for none */
   double ema_decay;       /* ema = ema_decay*ema + (1 - ema_decay)*param, at a tensor's first step ema = param; below 0:
                              averages are left alone */
-  int32_t skip_nonfinite; /* where a scaled gradient holds Inf or NaN, nothing is written but zero_grad's zeros */
+  int32_t skip_nonfinite; /* if a scaled gradient holds Inf or NaN, nothing is written but zero_grad's zeros */
   int32_t zero_grad;      /* gradients end as zeros */
   double norm_eps; /* above 0, max_norm's factor is torch's: max_norm/(norm + norm_eps), also of a norm that is not
-                      finite, where that is not above 1 */
+                      finite, if that is not above 1 */
 } fastopt_options;
 
 /* What a step or a sweep saw. */
 typedef struct {
-  double grad_norm; /* after grad_scale and clip_value, before max_norm; -1 where no stage asked for it */
-  int32_t finite;   /* 0 where a stage looked and found Inf or NaN in a scaled gradient */
-  int32_t skipped;  /* 1 where the step was skipped */
+  uint64_t size;    /* sizeof(fastopt_report), set by the caller */
+  double grad_norm; /* after grad_scale and clip_value, before max_norm; -1 if no stage asked for it */
+  int32_t finite;   /* 0 if a stage looked and found Inf or NaN in a scaled gradient */
+  int32_t skipped;  /* 1 if the step was skipped */
 } fastopt_report;
 
-/* Which variant of its rule a group takes, and so which state arrays; -1 for a bad group. */
+/* Which variant of its rule a group takes, and so which state arrays; -1 for a bad group.  This and fastopt_derive look
+ * at rule, lr and hyperparameters alone. */
 int32_t fastopt_variant_of(const fastopt_group* group);
 
 /* The scalars that step number t (from 1) of a group derives, in float64, from the running ones before it, which go on
- * to their next values.  `running` may be NULL where the rule has none.  For tests and for others' kernels. */
+ * to their next values.  `running` may be NULL if the rule has none.  For tests and for others' kernels. */
 fastopt_status fastopt_derive(const fastopt_group* group, int64_t t, double* running, double* scalars);
 
 /* One step of every tensor that has a gradient, then counts it.  On an error nothing was written.  `report` may be
@@ -199,30 +210,29 @@ fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options
                                  int64_t begin, int64_t end);
 fastopt_status fastopt_count(const fastopt_plan* plan, int64_t tensor);
 
-/* The sweep alone: norm and finiteness of the gradients, after grad_scale and clip_value.  Of each tensor only grad,
- * its format, length and dtype are looked at.  The sum over blocks is exact, so that the order of tensors does not
- * matter. */
-fastopt_status fastopt_measure(const fastopt_tensor* tensors, int64_t count, const fastopt_options* options,
-                               fastopt_report* report);
+/* The sweep alone: norm and finiteness of the gradients, after grad_scale and clip_value.  It looks at the plan's
+ * tensors alone, and there at grad, its format, length and dtype.  The sum over blocks is exact, so that the order of
+ * tensors does not matter. */
+fastopt_status fastopt_measure(const fastopt_plan* plan, const fastopt_options* options, fastopt_report* report);
 
 /* Applies grad_scale, clip_value and max_norm to the gradients in place; measures them before only for max_norm and
- * skip_nonfinite, which leaves all as it was where one is not finite. */
-fastopt_status fastopt_clip(const fastopt_tensor* tensors, int64_t count, const fastopt_options* options,
-                            fastopt_report* report);
+ * skip_nonfinite, which leaves all as it was if one is not finite. */
+fastopt_status fastopt_clip(const fastopt_plan* plan, const fastopt_options* options, fastopt_report* report);
 
-/* The floor: reads and writes what a step with the first `slot_count` state arrays and these options would, on the same
- * threads, and computes nothing worth the name.  It overwrites what it is given; the yardstick of benchmarks.  Formats
- * are arrays of bytes to it; with them it takes no stage. */
-fastopt_status fastopt_floor(const fastopt_tensor* tensor, int32_t slot_count, const fastopt_options* options);
+/* The floor: reads and writes what a step of one tensor with the first `slot_count` state arrays and these options
+ * would, on the same threads, and computes nothing worth the name.  It overwrites what it is given; the yardstick of
+ * benchmarks.  Formats are arrays of bytes to it; with them it takes no stage. */
+fastopt_status fastopt_floor(const fastopt_plan* plan, int64_t tensor, int32_t slot_count,
+                             const fastopt_options* options);
 
 /* ---- Instruction sets and threads ------------------------------------------------------------------- */
 
 /* Instruction sets compiled in, best first: "avx512", "avx2", "neon", "scalar"; NULL past the end. */
 const char* fastopt_isa_at(int32_t index);
-int32_t fastopt_isa_available(const char* name); /* 1 where it is compiled in and this machine runs it */
+int32_t fastopt_isa_available(const char* name); /* 1 if it is compiled in and this machine runs it */
 const char* fastopt_isa(void);                   /* the one that steps use; best available unless set */
 fastopt_status fastopt_set_isa(const char* name);
-/* The instruction set that the last step's kernel was compiled for, by its own word; NULL before any step. */
+/* The instruction set of the last kernel that ran, by the word that it was compiled with; NULL before any step. */
 const char* fastopt_isa_last_run(void);
 
 int32_t fastopt_num_threads(void); /* set, else the processors of the affinity mask within the container's quota */

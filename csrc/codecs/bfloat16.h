@@ -16,7 +16,7 @@ template <bool kNonNegative> struct Bfloat16 {
   using Extra = None;
   static constexpr bool kRounds = true;  // has a rounding to nearest of its own
 
-  // The lowest bit that is kept, where `value` is not 0: a second moment that became 0 would be divided by.
+  // The lowest bit that is kept, if `value` is not 0: a second moment that became 0 would be a divisor.
   static FASTOPT_INLINE U32 alive(F32 value, U32 lowest) { return where_nonzero(bits_of(value), lowest); }
 
   static FASTOPT_INLINE F32 decode(const uint16_t* from, const None*) { return floats_of(U32::load(from) << 16); }

@@ -8,10 +8,10 @@ namespace fastopt::FASTOPT_ISA {
 
 constexpr uint32_t kInf = 0x7F800000, kLargest = 0x7F7FFFFF, kSign = 0x80000000, kNaN = 0x7FC00000;
 
-// Of a format that has nothing beside its elements.
+// The Extra of a format that has nothing beside its elements.
 struct None {};
-template <class Extra> constexpr bool kIsNone = false;
-template <> constexpr bool kIsNone<None> = true;
+template <class Extra> inline constexpr bool kIsNone = false;
+template <> inline constexpr bool kIsNone<None> = true;
 
 // What elements from `at` on have beside them.
 template <class Extra> FASTOPT_INLINE Extra* beside(Extra* extra, int64_t at) { return extra + at; }

@@ -44,8 +44,8 @@ template <bool kNonNegative> struct Block8 {
     }
   };
 
-  // The extremes of a block's magnitudes; a non-negative one that is negative is taken for a huge one, which is looked
-  // at closely.
+  // The extremes of a block's magnitudes.  A negative value in a non-negative slot counts as huge and takes the slow
+  // path.
   struct Extremes {
     U32 least = U32::broadcast(~0U), most = U32::broadcast(0);
 
@@ -78,7 +78,7 @@ template <bool kNonNegative> struct Block8 {
     return lanes[0];
   }
 
-  // A whole block of values, of which these are the extremes.
+  // Encodes a whole block of values with these extremes.
   static __attribute__((noinline)) void encode(const float* from, const Extremes& extremes, const uint32_t* words,
                                                uint32_t turn, uint8_t* to, uint32_t* extra) {
     const uint32_t most = lane(extremes.most, true);
@@ -89,7 +89,7 @@ template <bool kNonNegative> struct Block8 {
     const Map map = most == 0 ? Map(0) : Map(least, most, false);
     *extra = map.word();
     const U32 base = U32::broadcast(map.base);
-    // Where all codes come out from 1 on there is nothing to hold up.
+    // If all codes come out from 1 on, no value needs to be held up.
     if (!has_zeros && (least >> map.shift) > map.base) {
       encode_codes(from, words, turn, map.shift, to, [&](U32, U32 kept) { return kept - base; });
     } else {
@@ -118,7 +118,7 @@ template <bool kNonNegative> struct Block8 {
   }
 
   static uint32_t least_nonzero(const float* from) {
-    U32 most = U32::broadcast(0);  // of the negated, where zero stays the least
+    U32 most = U32::broadcast(0);  // of the negated, of which zero stays the least
     for (int i = 0; i < kBlock; i += U32::width) most = max(most, U32::broadcast(0) - size_of(F32::load(from + i)));
     return 0 - lane(most, true);
   }
@@ -126,7 +126,7 @@ template <bool kNonNegative> struct Block8 {
   // What decides on a block's map, gathered one element at a time.
   struct Survey {
     uint32_t least = ~0U, most = 0;  // of the finite magnitudes but for zeros
-    bool special = false;            // there is Inf or NaN
+    bool special = false;            // has Inf or NaN
 
     FASTOPT_INLINE void add(uint32_t bits) {
       const uint32_t size = bits & ~kSign;
@@ -139,7 +139,7 @@ template <bool kNonNegative> struct Block8 {
     FASTOPT_INLINE Map map() const { return most == 0 ? Map(special ? 8 : 0) : Map(least, most, special); }
   };
 
-  // The code of a value, whatever it is.
+  // The code of any value.
   static FASTOPT_INLINE uint8_t code_of(uint32_t bits, uint32_t word, const Map& map) {
     const uint32_t size = bits & ~kSign, inf = (map.special ? kTop - 2 : kTop) + 1;
     const uint32_t lowest = map.base + (kNonNegative && size != 0);
@@ -151,7 +151,7 @@ template <bool kNonNegative> struct Block8 {
     return static_cast<uint8_t>(has_sign ? code | (bits >> 24 & 0x80) : code);
   }
 
-  // Where Inf, NaN, or a value that might round up to Inf is among them: rare, so one at a time.
+  // For a block with Inf, NaN, or a value that might round up to Inf: rare, so one element at a time.
   static void encode_huge(const float* from, const uint32_t* words, uint32_t turn, uint8_t* to, uint32_t* extra) {
     Survey survey;
     for (int i = 0; i < kBlock; ++i) survey.add(float_bits(from[i]));

@@ -1,5 +1,5 @@
-// The formats of copies: V -> memory of another type, rounded to nearest even; of float64 by way of float32, as torch
-// and NumPy's ml_dtypes do it.
+// Writes copies: V to memory of another type, rounded to nearest even; float64 goes via float32, as in torch and
+// NumPy's ml_dtypes.
 #pragma once
 #include <stdint.h>
 
@@ -13,7 +13,7 @@ FASTOPT_INLINE int64_t copy_size(int32_t dtype) {
   return dtype == FASTOPT_FLOAT64 ? 8 : dtype == FASTOPT_FLOAT32 ? 4 : 2;
 }
 
-// Of one element, by way of a vector.
+// The 16 bits of one element, made by a whole vector.
 template <bool kBfloat16> FASTOPT_INLINE uint16_t half_of(float value) {
   const F32 all = F32::broadcast(value);
   uint32_t words[U32::width];

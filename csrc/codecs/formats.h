@@ -1,4 +1,4 @@
-// The rows of all storage formats but the arithmetic's own, which is number 0.
+// The rows of all storage formats; number 0, the arithmetic's own, has none.
 #pragma once
 
 #define FASTOPT_FORMATS(X)                                                                     \

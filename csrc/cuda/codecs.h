@@ -1,4 +1,4 @@
-// The storage formats as tiles have them.
+// The codecs over tiles.
 #pragma once
 #include <stdint.h>
 
@@ -95,7 +95,7 @@ template <class V, class Codec, int kEach> struct SlotTile {
   }
 };
 
-// One that is encoded when all of it is known.  Its padding is in memory too.
+// A tile that is encoded when the whole block is known.  Its padding is in memory too.
 template <bool kNonNegative, int kEach> struct SlotTile<F32, Block8<kNonNegative>, kEach> {
   static_assert(kEach * kLanes == kBlock);
   using Codec = Block8<kNonNegative>;

@@ -1,4 +1,4 @@
-// All that a kernel for CUDA is made of.  python/fastopt/_cuda/kernels.py adds the lines that choose one.
+// Everything that a kernel for CUDA consists of.  python/fastopt/_cuda/kernels.py adds the lines that choose one.
 #pragma once
 #include "cuda/device.h"
 #include "cuda/step.h"
@@ -11,7 +11,7 @@
 #include "derived.h"  // generated, as is rules.h
 #include "rules.h"
 
-// From Blackwell on the compiler takes a dozen registers more for the same.
+// For Blackwell and later the compiler needs a dozen registers more for the same code.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
 #define FASTOPT_RESIDENT(BLOCKS) ((BLOCKS) > 2 ? (BLOCKS) - 1 : (BLOCKS))
 #else

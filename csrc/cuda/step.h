@@ -17,13 +17,13 @@
 
 namespace fastopt::cuda {
 
-// Of one that lies on the device.
+// A learning rate that lies on the device.
 FASTOPT_INLINE double lr_of(const Group& group) {
   return group.lr_is_double ? *static_cast<const double*>(group.lr)
                             : static_cast<double>(*static_cast<const float*>(group.lr));
 }
 
-// By all threads of the block.
+// Copies words; called by all threads of the block.
 template <class T> FASTOPT_INLINE void copy_words(const T& from, T& to) {
   constexpr unsigned kWords = sizeof(T) / sizeof(uint32_t);
   for (unsigned i = threadIdx.x; i < kWords; i += blockDim.x) {
@@ -70,7 +70,7 @@ template <class V, class Rule, int kEach, int kSlot> struct SlotTiles<V, Rule, k
   FASTOPT_INLINE void put(const fastopt_tensor&, int64_t, Window, const TileNoise&, int64_t, Exchange&) {}
 };
 
-// T: of the arithmetic.
+// T is the arithmetic's type.
 template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoop {
   using V = Vec<T>;
   using P = CodecOf<T, kParamFormat>;
@@ -78,6 +78,7 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
   using ParamData = typename P::Data;
   using ParamExtra = typename P::Extra;
   using GradData = typename G::Data;
+  static_assert(!Rule::template ScalarsOf<V>::has_factor, "no kernel on a GPU measures a tensor's norms yet");
   static constexpr int kRun = kRunOf<V>;
   static constexpr bool kIsDouble = sizeof(T) == sizeof(double);
   // Elements of a lane at once: a block's, so that enough bytes are under way; of float64 half of them have as many.
@@ -174,7 +175,7 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
     if (options.zero_grad) put_zeros(place, at, window, exchange);
   }
 
-  // By all threads of the block.
+  // Makes `place` that of a tensor; called by all threads of the block.
   static FASTOPT_INLINE void enter(const Launch& launch, int64_t index, Place& place) {
     __syncthreads();  // nobody reads the last one any more
     copy_words(launch.tensors[index], place.tensor);

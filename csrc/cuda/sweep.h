@@ -1,4 +1,4 @@
-// The read-only sweep of gradients before the update: their norm, and whether all is finite; and what stays of it where
+// The read-only sweep of gradients before the update: their norm, and whether all is finite; and what stays of it if
 // gradients are only to be clipped.  The sums are the CPU's: over blocks on 32 lanes, and of the blocks exactly.
 #pragma once
 #include <stdint.h>
@@ -32,7 +32,7 @@ FASTOPT_INLINE void add_exactly(uint64_t* limbs, const SumTerm& term) {
   }
 }
 
-// By all threads of the last block: what the measurement found, and nothing of it left for the next.
+// Writes what the measurement found and clears it for the next; called by all threads of the last block.
 FASTOPT_INLINE void conclude(const Launch& launch, uint64_t* limbs) {
   Control& control = *launch.control;
   for (int i = static_cast<int>(threadIdx.x); i < kSumLimbs; i += static_cast<int>(blockDim.x)) {

@@ -21,27 +21,27 @@ struct Control {
   int32_t finite;
   int32_t skipped;  // the step that is under way
   int64_t completed, skipped_steps;
-  // Of the measurement that is under way.
+  // What the measurement that is under way has found so far:
   uint32_t infinite, nan;  // sums of squares
   uint32_t not_finite;     // gradients
   uint32_t done;           // thread blocks that have ended
   uint64_t limbs[kSumLimbs];
 };
 
-// Of one launch, over the tensors that need the same kernel.  They lie in one line of tiles of FASTOPT_BLOCK elements,
+// One launch, over the tensors that need the same kernel.  They lie in one line of tiles of FASTOPT_BLOCK elements,
 // each from a multiple of kLongest tiles on.
 struct Launch {
   fastopt_tensor* tensors;     // of the plan, all but the gradients
-  const int32_t* indices;      // among them, of those of the launch; nullptr where that is all
-  void* const* grads;          // or, of a single tensor, nullptr for
-  void* grad;                  // this.  A gradient of nullptr: the tensor and its count stay as they are
+  const int32_t* indices;      // of the launch's tensors in the plan; nullptr if it has all
+  void* const* grads;          // a pointer for each tensor; or nullptr, and for a single tensor
+  void* grad;                  // this one.  Without a gradient a tensor and its count stay as they are
   const int64_t* first_tiles;  // of each tensor of the launch, and the end of the last
   const Group* groups;
   Control* control;
   int64_t tensor_count;  // of the launch
   int64_t begin_tile, end_tile;
-  int64_t span;        // tiles that a block of threads takes in a row, a multiple of its warps; 0: as many
-  int64_t begin, end;  // elements of each tensor: of a part alone
+  int64_t span;        // tiles that a block of threads takes in a row, a multiple of its warps; 0: one a warp
+  int64_t begin, end;  // elements of each tensor, for a part of a step
   uint64_t seed;
   fastopt_options options;
   int32_t measured;  // a sweep came before

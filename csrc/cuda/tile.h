@@ -1,4 +1,4 @@
-// One tile of one array: between memory, in accesses of 16 bytes wherever the array begins, and the lanes of a warp.
+// Moves one tile of one array between memory, in accesses of 16 bytes wherever the array begins, and a warp's lanes.
 #pragma once
 #include <stdint.h>
 
@@ -28,11 +28,11 @@ struct Window {
   FASTOPT_INLINE bool holds(int length) const { return begin <= 0 && end >= length; }
 };
 
-// Which element of a tile is a lane's k-th, where neighbours come in runs of `kRun`.
+// Which element of a tile is a lane's k-th, if neighbours come in runs of `kRun`.
 template <int kRun> FASTOPT_INLINE int element(int k) { return (k / kRun * kLanes + lane()) * kRun + k % kRun; }
 
 // Elements of type D, `kEach` in each lane.  A whole tile at a multiple of 16 bytes goes straight into the lanes'
-// registers where a run is a vector; anything else goes by way of the exchange, and between that and memory in whole
+// registers if a run is a vector; anything else goes through the exchange, and between that and memory in whole
 // vectors too, but for the bytes before the first and behind the last.
 template <class D, int kRun, int kEach> class Tile {
  public:
@@ -188,7 +188,7 @@ template <class D, int kRun, int kEach> class Tile {
   bool fast_;
 };
 
-// Of what is not there.
+// The tile of an array that a format lacks.
 template <int kRun, int kEach> class Tile<None, kRun, kEach> {
  public:
   None values[kEach];

@@ -15,7 +15,7 @@ namespace py = pybind11;
 class ArrayView {
  public:
   // Whether `object` is an ndarray and of no subclass, which may mean more than its memory says (a masked array);
-  // nothing else may be asked where it is not.
+  // nothing else may be asked if it is not.
   static bool is_array(PyObject* object) {
     return reinterpret_cast<PyObject*>(Py_TYPE(object)) ==
            reinterpret_cast<PyObject*>(py::detail::npy_api::get().PyArray_Type_);
@@ -67,7 +67,7 @@ class ArrayView {
     return true;
   }
 
-  // Of the same shape, with elements in the same order in memory.
+  // Whether both have the same shape, and their elements the same order in memory.
   bool same_layout(const ArrayView& other) const {
     if (!same_shape(other)) return false;
     if ((contiguous() && other.contiguous()) || length() == 0) return true;
@@ -104,7 +104,7 @@ class ArrayView {
   // NumPy's numbers of types.
   static constexpr int kUnsignedShort = 4, kVoid = 20, kHalf = 23, kFirstUserType = 256;
 
-  // One field of that name, which is a uint16 in native order.
+  // Whether the dtype is a structure of one field `bfloat16`, a uint16 in native order.
   bool is_named_bfloat16() const {
     const auto* descriptor = py::detail::array_descriptor2_proxy(array_.descr);
     PyObject* const names = descriptor->names;

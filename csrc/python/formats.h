@@ -1,4 +1,4 @@
-// The storage formats for Python: their rows, and values from and to them.
+// Storage formats for Python: their rows, decoding and encoding.
 #pragma once
 #include <pybind11/pybind11.h>
 

@@ -4,7 +4,7 @@
 
 namespace fastopt::python {
 
-// Of a tensor's dtype for gradients of another, which holds them all; -1 where it does not, or where there is none.
+// The format of gradients of dtype `grad` for a tensor of `dtype`; 0 if they are of one dtype, -1 if no format has it.
 inline int32_t grad_format_of(int32_t dtype, int32_t grad) {
   static const int32_t bfloat16 = fastopt_find_format("bfloat16"), float16 = fastopt_find_format("float16"),
                        float32 = fastopt_find_format("float32");

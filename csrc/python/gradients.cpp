@@ -28,11 +28,13 @@ py::tuple run(const std::vector<py::object>& arrays, const fastopt_options& opti
     if (dtype < 0) tensor.dtype = dtype;
     tensors.push_back(tensor);
   }
-  fastopt_report report;
+  const fastopt_plan plan = plan_of(tensors.data(), tensors.size(), nullptr, 0, 0);
+  fastopt_report report{};
+  report.size = sizeof report;
   fastopt_status status;
   {
     const ReleasedGil release;
-    status = sweep(tensors.data(), static_cast<int64_t>(tensors.size()), &options, &report);
+    status = sweep(&plan, &options, &report);
   }
   raise_on(status);
   return py::make_tuple(report.grad_norm, report.finite != 0);

@@ -27,9 +27,10 @@ py::dict rules() {
     const fastopt_rule& rule = *fastopt_rule_at(i);
     py::dict variants;
     for (int32_t v = 0; v < rule.variant_count; ++v) {
-      std::vector<std::string> slots;
-      for (int32_t k = 0; k < rule.variants[v].slot_count; ++k) slots.push_back(rule.slots[rule.variants[v].slots[k]]);
-      variants[rule.variants[v].name] = slots;
+      const fastopt_variant& variant = rule.variants[v];
+      std::vector<std::string> slots(variant.slot_count);
+      for (int32_t k = 0; k < variant.slot_count; ++k) slots[k] = rule.slots[variant.slots[k]];
+      variants[variant.name] = slots;
     }
     py::dict entry;
     entry["hyperparameters"] = names(rule.hyperparameters, rule.hyperparameter_count);
@@ -80,7 +81,7 @@ std::optional<std::string> isa_last_run() {
   return name ? std::optional<std::string>(name) : std::nullopt;
 }
 
-// Seconds of a processor's cycle, now: a chain of operations of one cycle each, by a clock; 0 where that is not known
+// Seconds of a processor's cycle, now: a chain of operations of one cycle each, by a clock; 0 if that is not known
 // here.
 double cycle_seconds() {
 #if defined(__x86_64__) || defined(__aarch64__)
@@ -107,7 +108,7 @@ double cycle_seconds() {
 #endif
 }
 
-// What there is room for, by which Python lays out the structures of a step on a GPU.
+// The limits of the structures, by which Python lays out a step on a GPU.
 py::dict limits() {
   py::dict result;
   result["slots"] = FASTOPT_MAX_SLOTS;

@@ -10,10 +10,12 @@ void register_options(py::module_& module) {
   py::class_<fastopt_options>(module, "Options", "The stages that hold for all tensors of a step; 0 is none.")
       .def(py::init([](double grad_scale, double clip_value, double max_norm, double ema_decay, bool skip_nonfinite,
                        bool zero_grad, double norm_eps) {
-             return fastopt_options{grad_scale, clip_value, max_norm, ema_decay, skip_nonfinite, zero_grad, norm_eps};
+             return fastopt_options{sizeof(fastopt_options), grad_scale, clip_value, max_norm, ema_decay,
+                                    skip_nonfinite,          zero_grad,  norm_eps};
            }),
            py::arg("grad_scale"), py::arg("clip_value"), py::arg("max_norm"), py::arg("ema_decay"),
            py::arg("skip_nonfinite"), py::arg("zero_grad"), py::arg("norm_eps") = 0.0)
+      .def_readonly("size", &fastopt_options::size)
       .def_readonly("grad_scale", &fastopt_options::grad_scale)
       .def_readonly("clip_value", &fastopt_options::clip_value)
       .def_readonly("max_norm", &fastopt_options::max_norm)

@@ -52,10 +52,10 @@ Plan::Plan(const std::string& rule, const py::list& tensors, int64_t groups, uin
     tensor.length = like.length();
     if (tensor.group < 0 || tensor.group >= groups) throw py::value_error("no such group");
     if (tensor.dtype != FASTOPT_FLOAT32 && tensor.dtype != FASTOPT_FLOAT64) throw py::value_error("no such dtype");
-    tensor.param = take_coded(row["param"], like, tensor.dtype, tensor.param_extra, tensor.param_format);
+    tensor.param = take_in_format(row["param"], like, tensor.dtype, tensor.param_extra, tensor.param_format);
     for (size_t k = 0; k < slots; ++k) {
       if (state[k].is_none()) continue;
-      tensor.state[k] = take_coded(state[k], like, tensor.dtype, tensor.state_extra[k], tensor.state_format[k]);
+      tensor.state[k] = take_in_format(state[k], like, tensor.dtype, tensor.state_extra[k], tensor.state_format[k]);
     }
     tensor.ema = take_array(row["ema"], like, ArrayView::size_of(tensor.dtype));
     tensor.copy = take_array(row["copy"], like, ArrayView::size_of(tensor.copy_dtype));
@@ -83,7 +83,7 @@ void* Plan::take_array(const py::object& object, const ArrayView& like, int64_t 
   return view.data();
 }
 
-// The same of what a format has beside `length` elements.
+// The memory of what a format has beside `length` elements, which the plan keeps too.
 void* Plan::take_extra(const py::object& object, int64_t length, const fastopt_format* format) {
   const int64_t bytes = (length + format->extra_span - 1) / format->extra_span * format->extra_size;
   if (!ArrayView::is_array(object.ptr())) throw py::type_error("expected ndarrays");
@@ -96,7 +96,8 @@ void* Plan::take_extra(const py::object& object, int64_t length, const fastopt_f
   return view.data();
 }
 
-void* Plan::take_coded(const py::object& entry, const ArrayView& like, int32_t dtype, void*& extra, int32_t& format) {
+void* Plan::take_in_format(const py::object& entry, const ArrayView& like, int32_t dtype, void*& extra,
+                           int32_t& format) {
   const auto [data, beside, index] = py::cast<std::tuple<py::object, py::object, int32_t>>(entry);
   const fastopt_format* row = fastopt_format_at(index);
   if (index != 0 && !row) throw py::value_error("no such format");
@@ -114,7 +115,7 @@ Plan::Interval Plan::memory(void* data, int64_t bytes) {
 
 bool Plan::meet(const Interval& a, const Interval& b) { return b.begin < a.end; }
 
-// With the GIL held.  Whoever has the mutex may be waiting for the GIL, and while the interpreter ends waits for ever:
+// Called with the GIL held.  Whoever has the mutex may be waiting for the GIL, and while the interpreter ends waits for ever:
 // this waits for neither while it has the other.
 std::unique_lock<std::recursive_mutex> Plan::lock() {
   if (forks_ != fork_count()) after_fork();
@@ -226,8 +227,7 @@ bool Plan::disjoint() {
   };
   if (std::equal(tensors_.begin(), tensors_.end(), disjoint_.begin(), disjoint_.end(), same)) return true;
   intervals_.clear();
-  for (size_t i = 0; i < tensors_.size(); ++i) {
-    const fastopt_tensor& tensor = tensors_[i];
+  for (const fastopt_tensor& tensor : tensors_) {
     if (tensor.grad && tensor.length) intervals_.push_back(memory(tensor.grad, tensor.length * grad_size(tensor)));
   }
   std::sort(intervals_.begin(), intervals_.end());
@@ -280,10 +280,7 @@ bool Plan::bound_are_writable() const {
                      [](const py::object& grad) { return grad.is_none() || ArrayView(grad.ptr()).writable(); });
 }
 
-fastopt_plan Plan::plan() {
-  return {tensors_.data(), static_cast<int64_t>(tensors_.size()), groups_.data(), static_cast<int64_t>(groups_.size()),
-          seed_};
-}
+fastopt_plan Plan::plan() { return plan_of(tensors_.data(), tensors_.size(), groups_.data(), groups_.size(), seed_); }
 
 bool Plan::step(const py::object& grads, const fastopt_options& options) {
   std::vector<py::object> held;  // as in bind()
@@ -385,7 +382,7 @@ void Plan::set_progress(const std::vector<Progress>& progress) {
     tensors_[i].steps = steps;
     std::copy(running.begin(), running.end(), tensors_[i].running);
   }
-  report_ = {-1, 1, 0};
+  report_ = kUnseen;
   torn_ = false;
 }
 
@@ -452,7 +449,8 @@ void Plan::floor(const fastopt_options& options) {
         tensor.state_extra[count] = tensor.state_extra[k];
         tensor.state_format[count++] = tensor.state_format[k];
       }
-      if (tensor.grad) status = fastopt_floor(&tensor, count, &options);
+      const fastopt_plan one = plan_of(&tensor, 1, nullptr, 0, 0);
+      if (tensor.grad) status = fastopt_floor(&one, 0, count, &options);
     }
     guard.unlock();  // before waiting for the GIL
   }

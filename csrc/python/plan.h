@@ -20,6 +20,14 @@ namespace fastopt::python {
 // The exception for a status that is not FASTOPT_OK.
 void raise_on(fastopt_status status);
 
+// Rows as the C functions take them.
+inline fastopt_plan plan_of(fastopt_tensor* tensors, size_t tensor_count, const fastopt_group* groups,
+                            size_t group_count, uint64_t seed) {
+  return {sizeof(fastopt_plan),   tensors, static_cast<int64_t>(tensor_count),
+          sizeof(fastopt_tensor), groups,  static_cast<int64_t>(group_count),
+          sizeof(fastopt_group),  seed};
+}
+
 class Plan {
  public:
   // Rows for tensors, dicts of: "param" and each of "state" (None, or an entry for each slot of the rule) as (array,
@@ -45,8 +53,7 @@ class Plan {
   // Gradients that require grad are taken for their values from now on, as torch's optimizers do.
   void ignore_history() { strict_ = false; }
 
-  // One step.  False where `grads` are not what the plan expects: nothing was done then, and it is for Python to say
-  // why.
+  // Takes one step.  False if `grads` are not what the plan expects: nothing was done then, and Python says why.
   bool step(const py::object& grads, const fastopt_options& options);
 
   // The part of a step over elements [begin, end) of one tensor, whose gradient has the parameter's shape or is that
@@ -55,14 +62,14 @@ class Plan {
   void count(size_t index);  // of a tensor
   void end();                // of the step
 
-  // Of the last step: the norm of its gradients, None where no stage asked for it.
+  // The norm of the last step's gradients; None if no stage asked for it.
   std::optional<double> grad_norm();
 
   // Completed steps of each tensor with the running scalars of the rule, and completed steps of the plan as a whole.
   using Progress = std::pair<int64_t, std::vector<double>>;
   Progress progress_of(size_t index);
   void set_progress(const std::vector<Progress>& progress);
-  // From now on they live in these arrays: a step begins with what it finds there.
+  // Keeps counts and running scalars in these arrays from now on: a step begins with what it finds there.
   void share_progress(const SharedProgress::Arrays& arrays);
   int64_t completed();
   void set_completed(int64_t steps);
@@ -88,7 +95,7 @@ class Plan {
   bool bound_hold();
   void* take_array(const py::object& object, const ArrayView& like, int64_t element_size);
   void* take_extra(const py::object& object, int64_t length, const fastopt_format* format);
-  void* take_coded(const py::object& entry, const ArrayView& like, int32_t dtype, void*& extra, int32_t& format);
+  void* take_in_format(const py::object& entry, const ArrayView& like, int32_t dtype, void*& extra, int32_t& format);
   int32_t running_count() const;
   bool take(const py::object& grads, std::vector<py::object>& held, bool written);
   bool take_one(size_t index, PyObject* grad, bool written);
@@ -112,7 +119,8 @@ class Plan {
   int64_t completed_ = 0, skipped_ = 0;
   uint64_t seed_;
   bool strict_ = true;
-  fastopt_report report_{-1, 1, 0};
+  static constexpr fastopt_report kUnseen{sizeof(fastopt_report), -1, 1, 0};
+  fastopt_report report_ = kUnseen;
   std::vector<fastopt_group> groups_;
   std::vector<py::object> arrays_;  // what the pointers point into
   std::vector<py::object> params_;  // of these, the parameter of each tensor

@@ -32,8 +32,8 @@ class SharedProgress {
     const Row& row = rows_[index];
     if (row.count.data) {
       const double count = row.count.get();
-      if (!(count >= 0 && count < 9007199254740992.0 && floor(count) == count)) return false;
-      // A float32 stays behind from 2^24 on, where the tensor's own goes on counting.
+      if (!is_count(count)) return false;
+      // A float32 stays behind from 2^24 on, while the tensor's own goes on counting.
       if (row.count.rounded(static_cast<double>(tensor.steps)) != count) tensor.steps = static_cast<int64_t>(count);
     }
     for (size_t k = 0; k < FASTOPT_MAX_RUNNING; ++k) {
@@ -51,6 +51,8 @@ class SharedProgress {
   }
 
  private:
+  static bool is_count(double value) { return value >= 0 && value < 9007199254740992.0 && floor(value) == value; }
+
   struct Scalar {
     void* data = nullptr;
     bool is_double = false;

@@ -72,7 +72,7 @@ class Watch {
 
   static void look_into(PyObject* dict) {
     const char* const keys = reinterpret_cast<const char*>(reinterpret_cast<PyDictObject*>(dict)->ma_keys);
-    for (int line = 0; line < 4; ++line) __builtin_prefetch(keys + 64 * line);
+    for (int line = 0; line < 4; ++line) __builtin_prefetch(keys + 64L * line);
   }
 
   // Fetches what the walk will read soon, if it finds what it found before: objects of a big model are not in the
@@ -86,7 +86,7 @@ class Watch {
   static uintptr_t layout_of(const dlpack::Tensor& tensor) {
     uint64_t hash = (uint64_t{tensor.code} << 8 | tensor.bits) << 8 | static_cast<uint32_t>(tensor.dimensions);
     const auto add = [&hash](int64_t value) {
-      hash = (hash ^ static_cast<uint64_t>(value)) * 0x9E3779B97F4A7C15u + (hash >> 29);
+      hash = (hash ^ static_cast<uint64_t>(value)) * 0x9E3779B97F4A7C15U + (hash >> 29);
     };
     for (int32_t i = 0; i < tensor.dimensions; ++i) {
       add(tensor.shape[i]);

@@ -31,7 +31,7 @@ struct ExchangeApi {
   uint32_t major, minor;
   ExchangeApi* previous;
   void *allocate, *from_object, *to_object;
-  int (*tensor_from_object)(void* object, Tensor* out);  // lends; null where there is none
+  int (*tensor_from_object)(void* object, Tensor* out);  // lends; null if the type has none
   void* current_stream;
 };
 
@@ -40,7 +40,7 @@ struct ExchangeApi {
 // Reads tensors; remembers the interface of the last type, as most have one.
 class TensorReader {
  public:
-  // False where `object` gives no memory that way; of a tensor without memory of its own the interface gives null.
+  // False if `object` gives no memory that way; the interface gives null for a tensor without memory of its own.
   bool read(PyObject* object, dlpack::Tensor& tensor) {
     if (Py_TYPE(object) != type_) look_up(Py_TYPE(object));
     if (!api_) return false;
@@ -112,7 +112,7 @@ class TensorReader {
 // A gradient that came as a tensor on the CPU.
 class TensorView {
  public:
-  // False where it is none that a step can take as it is; `strict`: nor where it requires grad.
+  // False if a step cannot take the object as it is; if `strict`, also if it requires grad.
   bool look(TensorReader& reader, PyObject* object, bool strict) {
     return reader.read(object, tensor_) && tensor_.device_type == dlpack::kCpu && tensor_.lanes == 1 && dtype() >= 0 &&
            reinterpret_cast<uintptr_t>(data()) % (tensor_.bits / 8) == 0 && !reader.is_negative(object) &&
@@ -131,7 +131,7 @@ class TensorView {
                                 : -1;
   }
 
-  // As ArrayView's.
+  // Means what ArrayView's does.
   bool same_layout(const ArrayView& other) const {
     if (tensor_.dimensions != other.dimensions()) return false;
     for (int i = 0; i < tensor_.dimensions; ++i) {

@@ -36,7 +36,7 @@ FASTOPT_INLINE __m256 less(F32 a, F32 b) { return _mm256_cmp_ps(a.x, b.x, _CMP_L
 FASTOPT_INLINE __m256 equal(F32 a, F32 b) { return _mm256_cmp_ps(a.x, b.x, _CMP_EQ_OQ); }
 FASTOPT_INLINE F32 select(__m256 mask, F32 a, F32 b) { return {_mm256_blendv_ps(b.x, a.x, mask)}; }
 
-// After stores past the caches.
+// Ends stores past the caches.
 FASTOPT_INLINE void drain() { _mm_sfence(); }
 
 template <> struct Vec<double> {

@@ -36,7 +36,7 @@ FASTOPT_INLINE __mmask16 less(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.x, b.x
 FASTOPT_INLINE __mmask16 equal(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.x, b.x, _CMP_EQ_OQ); }
 FASTOPT_INLINE F32 select(__mmask16 mask, F32 a, F32 b) { return {_mm512_mask_blend_ps(mask, b.x, a.x)}; }
 
-// After stores past the caches.
+// Ends stores past the caches.
 FASTOPT_INLINE void drain() { _mm_sfence(); }
 
 template <> struct Vec<double> {

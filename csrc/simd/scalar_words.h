@@ -13,7 +13,7 @@ struct U32 {
   uint32_t x;
   static FASTOPT_INLINE U32 broadcast(uint32_t w) { return {w}; }
   template <class T> static FASTOPT_INLINE U32 load(const T* from) { return {*from}; }
-  // Numbers with a sign.
+  // Loads numbers with a sign.
   static FASTOPT_INLINE U32 load_signed(const uint8_t* from) { return {(*from ^ 0x80U) - 0x80U}; }
   static FASTOPT_INLINE U32 load_signed(const uint16_t* from) { return {(*from ^ 0x8000U) - 0x8000U}; }
   static FASTOPT_INLINE U32 count() { return {0}; }
@@ -30,11 +30,11 @@ FASTOPT_INLINE U32 operator<<(U32 a, int bits) { return {a.x << bits}; }
 FASTOPT_INLINE U32 operator>>(U32 a, int bits) { return {a.x >> bits}; }
 FASTOPT_INLINE U32 min(U32 a, U32 b) { return a.x < b.x ? a : b; }
 FASTOPT_INLINE U32 max(U32 a, U32 b) { return a.x < b.x ? b : a; }
-// A number with a sign; where `b` is 0 none below 0.
+// A number with a sign; if `b` is 0, one below 0 becomes 0.
 FASTOPT_INLINE U32 positive_where_zero(U32 b, U32 a) { return {b.x == 0 && a.x >> 31 ? 0 : a.x}; }
-// `a` where b < limit, else 0.
+// `a` if b < limit, else 0.
 FASTOPT_INLINE U32 where_below(U32 b, U32 limit, U32 a) { return {b.x < limit.x ? a.x : 0}; }
-// `a`, and 0 where `b` is 0.
+// `a`, but 0 if `b` is 0.
 FASTOPT_INLINE U32 where_nonzero(U32 b, U32 a) { return {b.x ? a.x : 0}; }
 FASTOPT_INLINE U32 select(bool mask, U32 a, U32 b) { return mask ? a : b; }
 FASTOPT_INLINE U32 bits_of(F32 a) {
@@ -47,7 +47,7 @@ FASTOPT_INLINE F32 floats_of(U32 a) {
   __builtin_memcpy(&value, &a, sizeof value);
   return value;
 }
-// Of signed numbers; to_int cuts.
+// Convert signed numbers; to_int cuts.
 FASTOPT_INLINE F32 to_float(U32 a) { return {static_cast<float>(static_cast<int32_t>(a.x))}; }
 FASTOPT_INLINE U32 to_int(F32 a) { return {static_cast<uint32_t>(static_cast<int32_t>(a.x))}; }
 
@@ -69,9 +69,9 @@ FASTOPT_INLINE U32 to_half(F32 a) {
   size -= 0x38000000;  // the exponent's bias
   return {sign | (size + 0xFFF + (size >> 13 & 1)) >> 13};
 }
-// The low bytes or halves of each word, of `a[0]` first.
+// The low bytes or halves of each word; those of `a[0]` first.
 template <class T> FASTOPT_INLINE void store_low(U32 a, T* to) { *to = static_cast<T>(a.x); }
-// Its upper half; its second byte.
+// The upper half of each word; its second byte.
 FASTOPT_INLINE void store_high(U32 a, uint16_t* to) { *to = static_cast<uint16_t>(a.x >> 16); }
 FASTOPT_INLINE void store_second(U32 a, uint8_t* to) { *to = static_cast<uint8_t>(a.x >> 8); }
 FASTOPT_INLINE void store_low(const U32 (&a)[4], uint8_t* to) {

@@ -1,5 +1,5 @@
-// From hyperparameters and the number of a step to its scalars, in float64: the same bits on the host and on a GPU.
-// The rules' own are generated (derived.h).
+// Derives the scalars of a step from hyperparameters and its number, in float64: the same bits on the host and on a
+// GPU. The rules' own are generated (derived.h).
 #pragma once
 #include <stdint.h>
 
@@ -9,7 +9,7 @@
 
 namespace fastopt {
 
-// By repeated squaring, as rules.power in Python: the same multiplications everywhere.
+// x to the power t by repeated squaring, as rules.power in Python: the same multiplications everywhere.
 FASTOPT_PORTABLE double power(double x, int64_t t) {
   double result = 1;
   for (; t > 0; t >>= 1) {
@@ -21,7 +21,7 @@ FASTOPT_PORTABLE double power(double x, int64_t t) {
 
 FASTOPT_PORTABLE double where(bool condition, double a, double b) { return condition ? a : b; }
 
-// Those of a tensor with `steps` completed steps; max_norm's factor is for the caller.
+// The stages of a tensor with `steps` completed steps; max_norm's factor is for the caller.
 FASTOPT_PORTABLE StageScalars derive_stages(const fastopt_group& group, const fastopt_options& options, int64_t steps) {
   StageScalars stages;
   stages.grad_scale = group.maximize ? -options.grad_scale : options.grad_scale;

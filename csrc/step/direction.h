@@ -7,7 +7,7 @@ namespace fastopt::FASTOPT_ISA {
 // The scalars of one step, each broadcast to a V; generated from the rule's row.
 template <class Rule, class V> struct Scalars;
 
-// Where an element goes: the loop makes the parameter p - step*value, with one rounding.
+// Which way an element goes: the loop makes the parameter p - step*value, with one rounding.
 template <class V> struct Direction {
   V step, value;
 };

@@ -1,4 +1,4 @@
-// Where the noise of stochastic rounding begins (docs/formats.md).
+// The keys of stochastic rounding's noise (docs/formats.md).
 #pragma once
 #include <stdint.h>
 
@@ -17,12 +17,12 @@ FASTOPT_PORTABLE uint32_t mixed(uint64_t x, uint32_t with) {
   return mixed(static_cast<uint32_t>(x) ^ mixed(static_cast<uint32_t>(x >> 32) ^ with));
 }
 
-// Of one step of one tensor.
+// The key of one step of one tensor.
 FASTOPT_PORTABLE uint32_t noise_key(uint64_t seed, int64_t step) {
   return mixed(static_cast<uint64_t>(step), mixed(seed, 0x9E3779B9));
 }
 
-// Of the element at an index (codecs/noise.h).
+// Where the noise of the element at an index begins (codecs/noise.h).
 FASTOPT_PORTABLE uint32_t noise_start(uint32_t key, uint64_t index) {
   return mixed(static_cast<uint32_t>(index >> 32) ^ key) + static_cast<uint32_t>(index);
 }

@@ -3,10 +3,10 @@
 
 namespace fastopt {
 
-// How much of the stages a kernel has: they cost some arithmetic even where they are off, which shows in the caches.
+// How much of the stages a kernel has: they cost some arithmetic even if they are off, which shows in the caches.
 enum StageLevel { kBare, kPenalties, kWhole, kStageLevels };
 
-// Each value is neutral where its stage is off.
+// Each value is neutral if its stage is off.
 struct StageScalars {
   double grad_scale = 1;  // unscale and maximize: the sign is its sign; this, L1, L2 and decay are kPenalties
   double l1 = 0;

@@ -5,7 +5,7 @@
 
 namespace fastopt::FASTOPT_ISA {
 
-// Of gradients alone: unscale and maximize, clip_value, max_norm.
+// The stages of gradients alone: unscale and maximize, clip_value, max_norm.
 template <class V> struct GradientStages {
   V grad_scale, clip_value, minus_clip_value, norm_factor;
   bool clips;
@@ -23,7 +23,7 @@ template <class V> struct GradientStages {
   FASTOPT_INLINE V apply(V g) const { return clipped(scaled(g)) * norm_factor; }
 };
 
-// Before the rule: those, then L1, L2, decoupled decay.  After it: the average.
+// Before the rule: the gradients' stages, then L1, L2, decoupled decay.  After the rule: the average.
 template <class V, StageLevel kLevel> struct Stages {
   GradientStages<V> gradient;
   V l1, l2, keep, ema_gain;
@@ -41,7 +41,7 @@ template <class V, StageLevel kLevel> struct Stages {
 
   FASTOPT_INLINE void before(V& p, V& g) const {
     g = kLevel == kWhole ? gradient.apply(g) : gradient.scaled(g);
-    // A sum with 0*p instead of these branches would change bits where p is Inf.
+    // A sum with 0*p instead of these branches would change bits if p is Inf.
     if (has_l1) g = fma(l1, sign(p), g);
     if (has_l2) g = fma(l2, p, g);
     // torch's form.  In float32 the factor is off by up to 3e-8, the same at every step: p - decay*p would not be, but

@@ -12,10 +12,10 @@ template <int... kIndex> struct Counted<0, kIndex...> {
   using Type = Indices<kIndex...>;
 };
 
-// How a rule's function is written: it returns a direction, or it updates the parameter itself where two updates are
+// How a rule's function is written: it returns a direction, or it updates the parameter itself if two updates are
 // two roundings.
 template <class Function> struct Form {
-  static_assert(sizeof(Function) == 0,
+  static_assert(sizeof(Function*) == 0,
                 "a rule's function is Direction<V> f(const Scalars<rule, V>&, V g, V&... state), or "
                 "void f(const Scalars<rule, V>&, V& p, V g, V&... state)");
 };
@@ -29,14 +29,29 @@ template <class S, class V, class... State> struct Form<void(const S&, V&, V, St
 };
 
 template <class Variant, class V, int... kSlot>
+FASTOPT_INLINE V direction_of(const typename Variant::template ScalarsOf<V>& s, V g, [[maybe_unused]] V* state,
+                              Indices<kSlot...>) {
+  return Variant::call(s, g, state[kSlot]...).value;
+}
+
+// An element's direction alone; its state goes on in `state`, which the caller drops.
+template <class Variant, class V>
+FASTOPT_INLINE V direction_of(const typename Variant::template ScalarsOf<V>& s, V g, V* state) {
+  return direction_of<Variant>(s, g, state, typename Counted<Variant::slots>::Type{});
+}
+
+template <class Variant, class V, int... kSlot>
 FASTOPT_INLINE void apply_rule(const typename Variant::template ScalarsOf<V>& s, V& p, V g, [[maybe_unused]] V* state,
                                Indices<kSlot...>) {
   using F = typename Variant::template FormOf<V>;
   static_assert(F::slots == Variant::slots, "the rule's function has another number of slots than the variant's row");
   if constexpr (F::has_direction) {
     const Direction<V> direction = Variant::call(s, g, state[kSlot]...);
-    p = fnma(direction.step, direction.value, p);
+    V step = direction.step;
+    if constexpr (Variant::template ScalarsOf<V>::has_factor) step = step * s.factor;
+    p = fnma(step, direction.value, p);
   } else {
+    static_assert(!Variant::template ScalarsOf<V>::has_factor, "a rule with a factor returns its direction");
     Variant::call(s, p, g, state[kSlot]...);
   }
 }

@@ -122,21 +122,22 @@ def test_every_call_on_the_page_of_forms_is_one() -> None:
 def test_the_page_on_adding_a_rule_compiles(tmp_path: Path) -> None:
     page = ROOT / "docs" / "add-a-rule.md"
     header, row = blocks(page, "cpp")[0], blocks(page, "python")[0]
-    shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
+    for folder in ("csrc", "include"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     (tmp_path / "csrc/rules/signum.h").write_text(header)
     table = shutil.copytree(ROOT / "python/fastopt/rules", tmp_path / "python/fastopt/rules")
     (table / "signum.py").write_text(row)
     text = (table / "__init__.py").read_text().replace("from .sgd", "from .signum import SIGNUM\nfrom .sgd")
     (table / "__init__.py").write_text(text.replace("LION)", "LION, SIGNUM)"))
     subprocess.run([sys.executable, "csrc/generate.py", "generated"], cwd=tmp_path, check=True)
-    flags = ["-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-DFASTOPT_ISA=scalar", "-Igenerated", "-Icsrc"]
-    subprocess.run(["g++", *flags, "csrc/cpu/kernels.cpp"], cwd=tmp_path, check=True)
+    flags = ["-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-DFASTOPT_ISA=scalar", "-Igenerated", "-Icsrc", "-Iinclude"]
+    subprocess.run(["g++", *flags, "csrc/cpu/loops/kernels.cpp"], cwd=tmp_path, check=True)
     assert "signum" in (tmp_path / "generated/rules.h").read_text()
 
 
 @pytest.mark.skipif(not (shutil.which("cmake") and shutil.which("cc")), reason="cmake or a C compiler is not installed")
 def test_the_example_in_c(tmp_path: Path) -> None:
-    for name in ("CMakeLists.txt", "csrc", "examples", "python"):
+    for name in ("CMakeLists.txt", "csrc", "examples", "include", "python"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
     comment = (ROOT / "examples" / "adamw.c").read_text().split("*/")[0]

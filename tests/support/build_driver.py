@@ -13,13 +13,18 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 from tests.support import made
 
 ROOT = Path(__file__).resolve().parents[2]
+DRIVERS = Path(__file__).resolve().parent / "drivers"
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-pthread", "-Wall", "-Wextra")
 SOURCES = (
-    *(f"door/{name}" for name in ("formats", "isa", "measure", "rule_table", "status", "step")),
+    *(
+        f"door/{name}"
+        for name in ("factors", "formats", "given", "isa", "measure", "rows", "rule_table", "status", "step", "sums")
+    ),
     "floor/floor",
     *(f"work/{name}" for name in ("line", "processors", "threads")),
 )
@@ -29,6 +34,10 @@ KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
+Job: TypeAlias = tuple[Path, str, tuple[str, ...]]
+"""A source, the name of its object, and options of its own."""
+
+
 class BuildError(RuntimeError):
     """A compiler's own words."""
 
@@ -36,40 +45,72 @@ class BuildError(RuntimeError):
 def build(driver: str, *, compiler: str = "g++", target: str = "x86_64", flags: Sequence[str] = ()) -> Path:
     """Compiles `tests/support/drivers/<driver>.cpp` with the kernels of every instruction set of `target`; returns the binary's path.
 
-    `flags` come last for compiling and for linking.  Raises BuildError with what the compiler said where it fails.
+    `flags` come last for compiling and for linking.  Raises BuildError with what the compiler said if it fails.
     """
-    content = made.digest(made.version(compiler), target, *FLAGS, *flags, *map(str, KERNELS[target].items()), *texts())
-    return made.once(f"{driver}-{target}", content, lambda path: compile_driver(driver, path, compiler, target, flags))
+    content = content_of(compiler, target, *flags)
+    return made.once(f"{driver}-{target}", content, lambda path: link(driver, path, compiler, target, flags))
+
+
+def link(driver: str, binary: Path, compiler: str, target: str, flags: Sequence[str]) -> None:
+    jobs = [*library_jobs(target), (DRIVERS / f"{driver}.cpp", "driver", ())]
+    objects = compile_all(jobs, binary.parent, generate(binary.parent), compiler, flags)
+    run([compiler, "-pthread", *objects, *flags, "-o", str(binary)])
+
+
+def build_library(rows: Sequence[Path], *, target: str, flags: Sequence[str] = ()) -> Path:
+    """The C library, shared, with the rules of `rows` beside the product's; their headers are in `tests/support/drivers/rules`."""
+
+    def make(library: Path) -> None:
+        folder = library.parent
+        objects = compile_all(library_jobs(target), folder, generate(folder, rows), "g++", (*flags, f"-I{DRIVERS}"))
+        run(["g++", "-pthread", "-shared", *objects, *flags, "-o", str(library)])
+
+    return made.once(f"library-{target}.so", content_of("g++", target, *flags, *map(str, rows)), make)
+
+
+def content_of(compiler: str, target: str, *flags: str) -> str:
+    """A digest of all that a driver or a library is made of."""
+    return made.digest(made.version(compiler), target, *FLAGS, *flags, *map(str, KERNELS[target].items()), *texts())
 
 
 @functools.cache
 def texts() -> list[str]:
-    """All that a driver is made of."""
-    folders = {"include": "*.h", "csrc": "**/*.*", "python/fastopt/rules": "*.py", "tests/support/drivers": "*.*"}
+    """The sources, headers and rows of the table."""
+    folders = {"include": "*.h", "csrc": "**/*.*", "python/fastopt/rules": "*.py", "tests/support/drivers": "**/*.*"}
     paths = [path for folder, pattern in folders.items() for path in sorted((ROOT / folder).glob(pattern))]
     return [f"{path.relative_to(ROOT)}\0{path.read_text()}" for path in paths if path.suffix in (".h", ".cpp", ".py")]
 
 
-def compile_driver(driver: str, binary: Path, compiler: str, target: str, flags: Sequence[str]) -> None:
-    generated = binary.parent / "generated"
-    run([sys.executable, str(ROOT / "csrc" / "generate.py"), str(generated)])
+def generate(folder: Path, rows: Sequence[Path] = ()) -> Path:
+    """What the build generates, in a folder of that name."""
+    run([sys.executable, str(ROOT / "csrc" / "generate.py"), str(folder / "generated"), *map(str, rows)])
+    return folder / "generated"
+
+
+def library_jobs(target: str) -> list[Job]:
+    """What the library is compiled from; the kernels, which take longest, come first."""
     cpu = ROOT / "csrc" / "cpu"
-    jobs = [
+    kernels = [
         (cpu / "loops" / "kernels.cpp", f"kernels_{isa}", (f"-DFASTOPT_ISA={isa}", *own)) for isa, own in KERNELS[target].items()
     ]
-    jobs += [(ROOT / "tests" / "support" / "drivers" / f"{driver}.cpp", "driver", ())]
-    jobs += [(cpu / f"{name}.cpp", Path(name).name, ()) for name in SOURCES]
-    includes = [f"-I{path}" for path in (ROOT / "include", ROOT / "csrc", generated)]
+    return [*kernels, *((cpu / f"{name}.cpp", Path(name).name, ()) for name in SOURCES)]
 
-    def compile_one(job: tuple[Path, str, tuple[str, ...]]) -> str:
+
+def compile_all(jobs: Sequence[Job], folder: Path, generated: Path, compiler: str, flags: Sequence[str]) -> list[str]:
+    """The objects."""
+
+    def compile_one(job: Job) -> str:
         source, name, own = job
-        compiled = str(binary.parent / f"{name}.o")
-        run([compiler, *FLAGS, *own, *flags, *includes, "-c", str(source), "-o", compiled])
+        compiled = str(folder / f"{name}.o")
+        run([compiler, *FLAGS, *own, *flags, *includes(generated), "-c", str(source), "-o", compiled], limit=600)
         return compiled
 
     with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(compile_one, jobs))
-    run([compiler, "-pthread", *objects, *flags, "-o", str(binary)])
+        return list(pool.map(compile_one, jobs))
+
+
+def includes(generated: Path) -> list[str]:
+    return [f"-I{path}" for path in (ROOT / "include", ROOT / "csrc", generated)]
 
 
 def run(command: Sequence[str], environment: dict[str, str] | None = None, limit: float = 300) -> str:

@@ -23,7 +23,7 @@ struct FormatRow {
 #define FASTOPT_FORMAT_ROW(NAME, CODEC, ROLES) {NAME, ROLES},
 constexpr FormatRow kRows[kFormats] = {{"", ~0}, FASTOPT_FORMATS(FASTOPT_FORMAT_ROW)};
 
-// A storage for which there are kernels: the formats of its parameter, gradient and states of either kind.
+// A set of formats that has kernels: of parameter, gradient, and states of either kind.
 struct FormatSet {
   int32_t param, grad, signed_state, non_negative_state;
 };
@@ -154,6 +154,10 @@ void* GradientTile::load(const fastopt_tensor& tensor, int64_t begin, int64_t le
 void GradientTile::store(const fastopt_tensor& tensor, int64_t begin, int64_t length) const {
   const Format& format = format_of(tensor.grad_format);
   format.round(narrow_, elements(format, tensor.grad, nullptr, begin), length);
+}
+
+void decode_elements(int32_t format, void* data, void* extra, int64_t begin, int64_t length, float* to) {
+  format_of(format).decode(elements(format, data, extra, begin), to, length);
 }
 
 void update_in_formats(const fastopt_tensor& tensor, const fastopt_variant& variant, const Piece& piece,

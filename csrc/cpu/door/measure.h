@@ -10,7 +10,7 @@ struct Measurement {
   bool finite;
 };
 
-// After grad_scale and clip_value; finite says of the scaled gradients whether they are.
+// The norm after grad_scale and clip_value, and whether the scaled gradients are finite.
 Measurement measure(const Line& line, const fastopt_options& options);
 
 bool are_valid(const fastopt_options& options);

@@ -11,6 +11,8 @@ struct RuleRow {
   fastopt_rule info;
   void (*derive)(const fastopt_group& group, int64_t t, double* running, double* scalars);
   int32_t (*variant)(const fastopt_group& group);
+  // What multiplies a tensor's step, by the norms of its parameter and direction; nullptr for most rules.
+  double (*factor)(const fastopt_group& group, const double* scalars, double param_norm, double direction_norm);
   int32_t first_kernel;  // of the rule's variants in a KernelSet
 };
 

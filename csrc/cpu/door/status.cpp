@@ -29,6 +29,10 @@ extern "C" const char* fastopt_status_message(fastopt_status status) {
       return "this machine cannot run that instruction set";
     case FASTOPT_BAD_THREADS:
       return "the number of threads is not in 1 to 4096";
+    case FASTOPT_BAD_SIZE:
+      return "a structure's size is not set";
+    case FASTOPT_NEWER:
+      return "a structure is longer than this library knows";
   }
   return "unknown status";
 }

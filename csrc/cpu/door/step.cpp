@@ -2,15 +2,17 @@
 #include <stddef.h>
 #include <string.h>
 
-#include <vector>
+#include "fastopt.h"
 
+#include "cpu/door/factors.h"
 #include "cpu/door/formats.h"
+#include "cpu/door/given.h"
 #include "cpu/door/isa.h"
 #include "cpu/door/measure.h"
+#include "cpu/door/rows.h"
 #include "cpu/door/rule_table.h"
 #include "cpu/work/float_control.h"
 #include "cpu/work/line.h"
-#include "fastopt.h"
 #include "step/derive.h"
 
 namespace fastopt {
@@ -18,36 +20,7 @@ namespace {
 
 // Elements beyond which no cache holds a copy until somebody reads it: it then goes straight to memory, which spares
 // reading the lines that it replaces (4% of a whole step at 1e8).
-constexpr int64_t kCached = 8 * 1024 * 1024;
-
-// The scalars of one group at one step number and running scalars; tensors that agree in these share them.
-struct Row {
-  int32_t group;
-  int64_t t;
-  double before[FASTOPT_MAX_RUNNING];  // running scalars before the step and after it
-  double after[FASTOPT_MAX_RUNNING];
-  const fastopt_rule* rule;
-  const fastopt_variant* variant;
-  int32_t kernel;  // index in a KernelSet
-  StageLevel level;
-  StageScalars stages{};
-  double scalars[FASTOPT_MAX_SCALARS];
-
-  bool serves(const fastopt_tensor& tensor) const {
-    return group == tensor.group && t == tensor.steps + 1 && memcmp(before, tensor.running, sizeof before) == 0;
-  }
-};
-
-// What one call works on; kept from call to call, so that a step allocates nothing.
-struct Step {
-  std::vector<Row> rows;
-  Line line;
-
-  void clear() {
-    rows.clear();
-    line.clear();
-  }
-};
+constexpr int64_t kCached = int64_t{8} << 20;
 
 Row make_row(const fastopt_group& group, const fastopt_tensor& tensor, const fastopt_options& options) {
   const RuleRow& rule = *rule_row(group.rule);
@@ -94,26 +67,7 @@ void add(Step& step, const fastopt_plan& plan, const fastopt_options& options, f
   step.line.add(tensor, begin, end, static_cast<int32_t>(step.rows.size() - 1));
 }
 
-// The elements of a tensor in [begin, end) as the kernels take them; arrays in a storage format are left to
-// update_in_formats.
-Piece piece_of(const fastopt_tensor& tensor, const Row& row, int64_t begin, int64_t end, bool stream) {
-  const int64_t size = element_size(tensor.dtype);
-  const auto at = [&](void* array) -> void* { return array ? static_cast<char*>(array) + begin * size : nullptr; };
-  Piece piece{};
-  piece.param = at(tensor.param);
-  piece.grad = at(tensor.grad);
-  piece.ema = row.stages.ema_gain > 1 ? nullptr : at(tensor.ema);  // ema_decay is below 0
-  piece.copy_dtype = tensor.copy_dtype;
-  piece.stream = tensor.copy && stream;
-  piece.length = end - begin;
-  piece.scalars = row.scalars;
-  piece.stages = &row.stages;
-  for (int32_t k = 0; k < row.variant->slot_count; ++k) piece.state[k] = at(tensor.state[row.variant->slots[k]]);
-  if (tensor.copy) piece.copy = static_cast<char*>(tensor.copy) + begin * element_size(tensor.copy_dtype);
-  return piece;
-}
-
-// After a sweep backwards: the caches hold the gradients that it saw last.
+// Runs the kernels.  After a sweep the order is backwards, since the caches hold the gradients that the sweep saw last.
 void update(const Step& step, uint64_t seed, Line::Order order) {
   const bool stream = step.line.work() > kCached;
   const KernelSet& set = active_kernels();
@@ -121,7 +75,9 @@ void update(const Step& step, uint64_t seed, Line::Order order) {
       [&](const Range& range, int64_t begin, int64_t end) {
         const fastopt_tensor& tensor = *range.tensor;
         const Row& row = step.rows[range.row];
-        const Piece piece = piece_of(tensor, row, begin, end, stream);
+        Piece piece = piece_of(tensor, row, begin, end);
+        piece.scalars = step.scalars_of(range);
+        piece.stream = tensor.copy && stream;
         const StageLevel level = piece.ema || tensor.copy ? kWhole : row.level;
         const KernelChoice choice = kernels_of(tensor, *row.rule, *row.variant);
         const Kernel kernel = set.steps[level][choice.row][row.kernel];
@@ -154,38 +110,77 @@ Step& scratch() {
   return step;
 }
 
+fastopt_status step_all(const fastopt_plan& plan, const fastopt_options& options, fastopt_report& seen) {
+  if (!are_valid(options)) return FASTOPT_BAD_OPTION;
+  const FloatControl control;  // the scalars are derived on this thread
+  Step& step = scratch();
+  for (int64_t i = 0; i < plan.tensor_count; ++i) {
+    fastopt_tensor& tensor = plan.tensors[i];
+    if (const fastopt_status status = check(plan, tensor)) return status;
+    if (tensor.grad) add(step, plan, options, tensor, 0, tensor.length);
+  }
+  if (needs_all(options)) {
+    const Measurement found = measure(step.line, options);
+    seen.grad_norm = found.norm;
+    seen.finite = found.finite;
+    seen.skipped = options.skip_nonfinite && !found.finite;
+    const double factor = norm_factor(options, found.norm);
+    for (Row& row : step.rows) {
+      row.stages.norm_factor = factor;
+      if (factor != 1) row.level = kWhole;
+    }
+  }
+  if (seen.skipped) {
+    if (options.zero_grad) zero_gradients(step.line);
+    return FASTOPT_OK;
+  }
+  measure_factors(step, plan);
+  update(step, plan.seed, needs_all(options) ? Line::Order::kBackwards : Line::Order::kForwards);
+  for (const Range& range : step.line.ranges()) count(*range.tensor, step.rows[range.row]);
+  return FASTOPT_OK;
+}
+
+fastopt_status step_part(const fastopt_plan& plan, const fastopt_options& options, int64_t tensor, int64_t begin,
+                         int64_t end) {
+  if (!are_valid(options)) return FASTOPT_BAD_OPTION;
+  if (needs_all(options)) return FASTOPT_NEEDS_ALL;
+  if (tensor < 0 || tensor >= plan.tensor_count) return FASTOPT_BAD_RANGE;
+  fastopt_tensor& whole = plan.tensors[tensor];
+  if (const fastopt_status status = check(plan, whole)) return status;
+  if (begin < 0 || begin > end || end > whole.length || !whole.grad) return FASTOPT_BAD_RANGE;
+  if (rule_row(plan.groups[whole.group].rule)->factor) return FASTOPT_NEEDS_ALL;
+  const FloatControl control;  // the scalars are derived on this thread
+  Step& step = scratch();
+  add(step, plan, options, whole, begin, end);
+  const bool cuts = begin % FASTOPT_BLOCK != 0 || (end % FASTOPT_BLOCK != 0 && end != whole.length);
+  if (begin < end && cuts && has_blocks(whole, *step.rows.back().variant)) return FASTOPT_BAD_RANGE;
+  update(step, plan.seed, Line::Order::kForwards);
+  return FASTOPT_OK;
+}
+
+fastopt_status count_one(const fastopt_plan& plan, int64_t tensor) {
+  if (tensor < 0 || tensor >= plan.tensor_count) return FASTOPT_BAD_RANGE;
+  fastopt_tensor& done = plan.tensors[tensor];
+  if (const fastopt_status status = check(plan, done)) return status;
+  const FloatControl control;  // as above
+  count(done, make_row(plan.groups[done.group], done, fastopt_options{}));
+  return FASTOPT_OK;
+}
+
 }  // namespace
 }  // namespace fastopt
 
 extern "C" {
 
 fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* options, fastopt_report* report) try {
-  if (!fastopt::are_valid(*options)) return FASTOPT_BAD_OPTION;
-  const fastopt::FloatControl control;  // the scalars are derived on this thread
-  fastopt::Step& step = fastopt::scratch();
-  for (int64_t i = 0; i < plan->tensor_count; ++i) {
-    fastopt_tensor& tensor = plan->tensors[i];
-    if (const fastopt_status status = fastopt::check(*plan, tensor)) return status;
-    if (tensor.grad) fastopt::add(step, *plan, *options, tensor, 0, tensor.length);
-  }
-  fastopt_report seen{-1, 1, 0};
-  if (fastopt::needs_all(*options)) {
-    const fastopt::Measurement found = fastopt::measure(step.line, *options);
-    seen = {found.norm, found.finite, options->skip_nonfinite && !found.finite};
-    const double factor = fastopt::norm_factor(*options, found.norm);
-    for (fastopt::Row& row : step.rows) {
-      row.stages.norm_factor = factor;
-      if (factor != 1) row.level = fastopt::kWhole;
-    }
-  }
-  if (report) *report = seen;
-  if (seen.skipped) {
-    if (options->zero_grad) fastopt::zero_gradients(step.line);
-    return FASTOPT_OK;
-  }
-  fastopt::update(step, plan->seed,
-                  fastopt::needs_all(*options) ? fastopt::Line::Order::kBackwards : fastopt::Line::Order::kForwards);
-  for (const fastopt::Range& range : step.line.ranges()) fastopt::count(*range.tensor, step.rows[range.row]);
+  fastopt::Given given;
+  if (const fastopt_status status = given.take(*plan, *options)) return status;
+  if (const fastopt_status status = fastopt::check(report)) return status;
+  fastopt_report seen{sizeof seen, -1, 1, 0};
+  const fastopt_status status = fastopt::step_all(given.plan, given.options, seen);
+  if (status != FASTOPT_OK) return status;
+  given.give_back();
+  fastopt::write(seen, report);
   return FASTOPT_OK;
 } catch (...) {
   return FASTOPT_NO_MEMORY;
@@ -193,30 +188,21 @@ fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* opt
 
 fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options* options, int64_t tensor,
                                  int64_t begin, int64_t end) try {
-  if (!fastopt::are_valid(*options)) return FASTOPT_BAD_OPTION;
-  if (fastopt::needs_all(*options)) return FASTOPT_NEEDS_ALL;
-  if (tensor < 0 || tensor >= plan->tensor_count) return FASTOPT_BAD_RANGE;
-  fastopt_tensor& whole = plan->tensors[tensor];
-  if (const fastopt_status status = fastopt::check(*plan, whole)) return status;
-  if (begin < 0 || begin > end || end > whole.length || !whole.grad) return FASTOPT_BAD_RANGE;
-  const fastopt::FloatControl control;  // the scalars are derived on this thread
-  fastopt::Step& step = fastopt::scratch();
-  fastopt::add(step, *plan, *options, whole, begin, end);
-  const bool cuts = begin % FASTOPT_BLOCK != 0 || (end % FASTOPT_BLOCK != 0 && end != whole.length);
-  if (begin < end && cuts && fastopt::has_blocks(whole, *step.rows.back().variant)) return FASTOPT_BAD_RANGE;
-  fastopt::update(step, plan->seed, fastopt::Line::Order::kForwards);
-  return FASTOPT_OK;
+  fastopt::Given given;
+  if (const fastopt_status status = given.take(*plan, *options)) return status;
+  return fastopt::step_part(given.plan, given.options, tensor, begin, end);
 } catch (...) {
   return FASTOPT_NO_MEMORY;
 }
 
-fastopt_status fastopt_count(const fastopt_plan* plan, int64_t tensor) {
-  if (tensor < 0 || tensor >= plan->tensor_count) return FASTOPT_BAD_RANGE;
-  fastopt_tensor& done = plan->tensors[tensor];
-  if (const fastopt_status status = fastopt::check(*plan, done)) return status;
-  const fastopt::FloatControl control;  // as above
-  fastopt::count(done, fastopt::make_row(plan->groups[done.group], done, fastopt_options{}));
-  return FASTOPT_OK;
+fastopt_status fastopt_count(const fastopt_plan* plan, int64_t tensor) try {
+  fastopt::Given given;
+  if (const fastopt_status status = given.take(*plan)) return status;
+  const fastopt_status status = fastopt::count_one(given.plan, tensor);
+  if (status == FASTOPT_OK) given.give_back();
+  return status;
+} catch (...) {
+  return FASTOPT_NO_MEMORY;
 }
 
 }  // extern "C"

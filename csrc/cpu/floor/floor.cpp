@@ -8,6 +8,7 @@
 #include "fastopt.h"
 
 #include "cpu/door/formats.h"
+#include "cpu/door/given.h"
 #include "cpu/door/isa.h"
 #include "cpu/door/measure.h"
 #include "cpu/floor/kernels.h"
@@ -17,9 +18,9 @@
 namespace fastopt {
 namespace {
 
-constexpr int64_t kLine = 64;              // elements: whole cache lines
-constexpr int64_t kParallel = 32 * 1024;   // elements: below it handing over would cost more than the pass
-constexpr int64_t kWidestVector = 16 * 4;  // bytes
+constexpr int64_t kLine = 64;                     // elements: whole cache lines
+constexpr int64_t kParallel = int64_t{32} << 10;  // elements: below it handing over would cost more than the pass
+constexpr int64_t kWidestVector = 64;             // bytes
 
 struct FloorJob {
   const fastopt_tensor& tensor;
@@ -30,6 +31,12 @@ struct FloorJob {
   bool averages;
   int64_t part;  // elements of each thread
 };
+
+// Elements of each thread, in multiples of `unit`.
+int64_t share_of(int64_t length, int64_t unit) {
+  const int64_t threads = length < kParallel ? 1 : fastopt_num_threads();
+  return ((length + threads - 1) / threads + unit - 1) / unit * unit;
+}
 
 void run_part(void* context, int64_t index) {
   const FloorJob& job = *static_cast<const FloorJob*>(context);
@@ -55,7 +62,7 @@ void run_part(void* context, int64_t index) {
   job.reads ? floor.read[tensor.dtype](piece) : floor.pass[job.staged][tensor.dtype](piece, job.slots);
 }
 
-// One array of a tensor whose arrays lie in formats.
+// One array in a format.
 struct Span {
   char* data;
   int64_t size, per;  // bytes of `per` elements
@@ -99,11 +106,26 @@ void floor_in_formats(const fastopt_tensor& tensor, int32_t slot_count) {
   add(tensor.param, tensor.param_extra, tensor.param_format, true);
   add(tensor.grad, nullptr, tensor.grad_format, false);
   for (int32_t k = 0; k < slot_count; ++k) add(tensor.state[k], tensor.state_extra[k], tensor.state_format[k], true);
-  const int64_t threads = tensor.length < kParallel ? 1 : fastopt_num_threads();
-  const int64_t share = (tensor.length + threads - 1) / threads;
-  const int64_t part = (share + kTile - 1) / kTile * kTile;
+  const int64_t part = share_of(tensor.length, kTile);
   FloorInFormats job{spans, count, tensor.length, part};
   parallel((tensor.length + part - 1) / part, run_part_in_formats, &job, true);
+}
+
+void floor_of(const fastopt_tensor& tensor, int32_t slot_count, const fastopt_options& options) {
+  const bool averages = tensor.ema && options.ema_decay >= 0;
+  StageScalars stages;
+  stages.zero_grad = options.zero_grad;
+  FloorJob job{tensor,
+               stages,
+               true,
+               averages || tensor.copy || options.zero_grad,
+               slot_count,
+               averages,
+               share_of(tensor.length, kLine)};
+  const int64_t parts = (tensor.length + job.part - 1) / job.part;
+  if (options.max_norm > 0 || options.skip_nonfinite) parallel(parts, run_part, &job, true);
+  job.reads = false;
+  parallel(parts, run_part, &job, true);
 }
 
 fastopt_status check_format(int32_t index, const void* extra) {
@@ -112,44 +134,46 @@ fastopt_status check_format(int32_t index, const void* extra) {
   return format && format->extra_size > 0 && !extra ? FASTOPT_NULL_POINTER : FASTOPT_OK;
 }
 
+fastopt_status check_floor(const fastopt_tensor& tensor, int32_t slot_count, const fastopt_options& options) {
+  if (tensor.dtype != FASTOPT_FLOAT32 && tensor.dtype != FASTOPT_FLOAT64) return FASTOPT_BAD_DTYPE;
+  if (tensor.length < 0) return FASTOPT_BAD_LENGTH;
+  if (slot_count < 0 || slot_count > FASTOPT_MAX_SLOTS) return FASTOPT_BAD_RULE;
+  if (!are_valid(options)) return FASTOPT_BAD_OPTION;
+  if (tensor.length == 0) return FASTOPT_OK;
+  if (!tensor.param || !tensor.grad) return FASTOPT_NULL_POINTER;
+  for (int32_t k = 0; k < slot_count; ++k) {
+    if (!tensor.state[k]) return FASTOPT_NULL_POINTER;
+  }
+  if (const fastopt_status status = check_format(tensor.param_format, tensor.param_extra)) return status;
+  if (const fastopt_status status = check_grad_format(tensor)) return status;
+  for (int32_t k = 0; k < slot_count; ++k) {
+    if (const fastopt_status status = check_format(tensor.state_format[k], tensor.state_extra[k])) return status;
+  }
+  return FASTOPT_OK;
+}
+
+bool has_formats(const fastopt_tensor& tensor, int32_t slot_count) {
+  return tensor.param_format != 0 || tensor.grad_format != 0 ||
+         std::any_of(tensor.state_format, tensor.state_format + slot_count, [](int32_t format) { return format != 0; });
+}
+
 }  // namespace
 }  // namespace fastopt
 
-extern "C" fastopt_status fastopt_floor(const fastopt_tensor* tensor, int32_t slot_count,
-                                        const fastopt_options* options) {
-  if (tensor->dtype != FASTOPT_FLOAT32 && tensor->dtype != FASTOPT_FLOAT64) return FASTOPT_BAD_DTYPE;
-  if (tensor->length < 0) return FASTOPT_BAD_LENGTH;
-  if (slot_count < 0 || slot_count > FASTOPT_MAX_SLOTS) return FASTOPT_BAD_RULE;
-  if (!fastopt::are_valid(*options)) return FASTOPT_BAD_OPTION;
-  if (tensor->length == 0) return FASTOPT_OK;
-  if (!tensor->param || !tensor->grad) return FASTOPT_NULL_POINTER;
-  for (int32_t k = 0; k < slot_count; ++k) {
-    if (!tensor->state[k]) return FASTOPT_NULL_POINTER;
+extern "C" fastopt_status fastopt_floor(const fastopt_plan* plan, int64_t tensor, int32_t slot_count,
+                                        const fastopt_options* options) try {
+  fastopt::Given given;
+  if (const fastopt_status status = given.take(*plan, *options)) return status;
+  if (tensor < 0 || tensor >= given.plan.tensor_count) return FASTOPT_BAD_RANGE;
+  const fastopt_tensor& one = given.plan.tensors[tensor];
+  const fastopt_status status = fastopt::check_floor(one, slot_count, given.options);
+  if (status != FASTOPT_OK || one.length == 0) return status;
+  if (fastopt::has_formats(one, slot_count)) {
+    fastopt::floor_in_formats(one, slot_count);
+  } else {
+    fastopt::floor_of(one, slot_count, given.options);
   }
-  if (const fastopt_status status = fastopt::check_format(tensor->param_format, tensor->param_extra)) return status;
-  if (const fastopt_status status = fastopt::check_grad_format(*tensor)) return status;
-  for (int32_t k = 0; k < slot_count; ++k) {
-    const fastopt_status status = fastopt::check_format(tensor->state_format[k], tensor->state_extra[k]);
-    if (status != FASTOPT_OK) return status;
-  }
-  bool in_formats = tensor->param_format != 0 || tensor->grad_format != 0;
-  for (int32_t k = 0; k < slot_count; ++k) in_formats = in_formats || tensor->state_format[k] != 0;
-  if (in_formats) {
-    fastopt::floor_in_formats(*tensor, slot_count);
-    return FASTOPT_OK;
-  }
-  const int64_t threads = tensor->length < fastopt::kParallel ? 1 : fastopt_num_threads();
-  const int64_t share = (tensor->length + threads - 1) / threads;
-  const int64_t part = (share + fastopt::kLine - 1) / fastopt::kLine * fastopt::kLine;
-  const bool averages = tensor->ema && options->ema_decay >= 0;
-  const bool staged = averages || tensor->copy || options->zero_grad;
-  const auto run = [&](bool reads) {
-    fastopt::StageScalars stages;
-    stages.zero_grad = options->zero_grad;
-    fastopt::FloorJob job{*tensor, stages, reads, staged, slot_count, averages, part};
-    fastopt::parallel((tensor->length + part - 1) / part, fastopt::run_part, &job, true);
-  };
-  if (options->max_norm > 0 || options->skip_nonfinite) run(true);
-  run(false);
   return FASTOPT_OK;
+} catch (...) {
+  return FASTOPT_NO_MEMORY;
 }

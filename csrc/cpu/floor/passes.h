@@ -50,7 +50,7 @@ template <class V, bool kStaged, int kSlots = 0> void floor_over(const Piece& pi
   floor_pass<V, kStaged, kSlots>(piece);
 }
 
-// The sweep's: gradients read and added up, whose sum goes where the caller's piece says.
+// The floor of a sweep: gradients read and added up, whose sum goes where the caller's piece says.
 template <class V> void floor_read(const Piece& piece) {
   using T = typename V::Element;
   const T* grad = static_cast<const T*>(piece.grad);
@@ -61,19 +61,20 @@ template <class V> void floor_read(const Piece& piece) {
   (sums[0] + sums[1] + (sums[2] + sums[3])).store(static_cast<T*>(piece.copy));
 }
 
-// For arrays in formats: bytes read and, if `written`, written back, each vector in the place of the one before it.
+// The floor of an array in a format: bytes read and, if `written`, written back, each vector in the place of the one
+// before it.
 inline float touch_pass(void* data, int64_t bytes, bool written) {
   using V = Vec<float>;
-  constexpr int64_t size = sizeof(float);
+  constexpr int64_t size = sizeof(float), kWidth = V::width;
   const auto skipped = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(data) % size);  // bytes before the first float
   auto* floats = reinterpret_cast<float*>(static_cast<char*>(data) + skipped);
   const int64_t length = (bytes - skipped) / size;
   V sums[4] = {V::broadcast(0), V::broadcast(0), V::broadcast(0), V::broadcast(0)};
-  for (int64_t at = 0; at + 4 * V::width <= length; at += 4 * V::width) {
-    for (int k = 0; k < 4; ++k) {
-      const V own = V::load(floats + at + k * V::width);
+  for (int64_t at = 0; at + 4 * kWidth <= length; at += 4 * kWidth) {
+    for (int64_t k = 0; k < 4; ++k) {
+      const V own = V::load(floats + at + k * kWidth);
       if (written) {
-        sums[k].store(floats + at + k * V::width);
+        sums[k].store(floats + at + k * kWidth);
         sums[k] = own;
       } else {
         sums[k] = sums[k] + own;

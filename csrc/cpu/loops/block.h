@@ -1,5 +1,5 @@
-// The loop over one piece whose arrays lie in storage formats, a block at a time: decode to V, stages, rule, stages,
-// encode.  The tail of a piece goes through the same lines in a padded copy.
+// The loop over one piece with arrays in formats, a block at a time: decode to V, stages, rule, stages, encode.  The
+// tail of a piece goes through the same lines in a padded copy.
 #pragma once
 #include <stdint.h>
 
@@ -18,7 +18,7 @@ namespace fastopt::FASTOPT_ISA {
 
 constexpr int kBlockLength = FASTOPT_BLOCK;
 
-// Of a slot that is encoded when its block is whole.
+// Memory for a slot that is encoded when its block is whole.
 template <bool kWhole> using BlockValues = float[kWhole ? kBlockLength : 1];
 
 using Size = decltype(sizeof 0);
@@ -63,7 +63,7 @@ template <bool kNonNegative> struct SlotBlock<Block8<kNonNegative>> {
   FASTOPT_INLINE void finish(const uint32_t* words) { Codec::encode(values, extremes, words, turn, codes, word); }
 };
 
-// Those of a variant from slot `kSlot` on.
+// The blocks of a variant's slots from `kSlot` on.
 template <class Variant, template <bool> class Codec, int kSlot = 0, bool kEnd = kSlot == Variant::slots>
 struct SlotBlocks {
   using First = SlotBlock<Codec<Variant::non_negative(kSlot)>>;
@@ -109,8 +109,8 @@ template <class Variant, StageLevel kLevel, class P, class G, template <bool> cl
   // Pointers at the first element of a block.
   struct Block {
     void *param, *extra, *grad, *ema, *copy;
-    void* state[FASTOPT_MAX_SLOTS];
-    void* state_extra[FASTOPT_MAX_SLOTS];
+    void* state[kSlots + 1];
+    void* state_extra[kSlots + 1];
   };
 
   __attribute__((noinline)) void run_block(const Block& block, uint32_t start) const {
@@ -168,7 +168,7 @@ template <class Variant, StageLevel kLevel, class P, class G, template <bool> cl
     Padded& operator=(const Padded&) = delete;
   };
 
-  // States in blocks have whole ones in memory (fastopt.h).
+  // States in blocks of 8 bits have whole ones in memory (fastopt.h).
   void run_padded(Block block, uint32_t start, int64_t length) const {
     const Padded param(block.param, length * static_cast<int64_t>(sizeof(typename P::Data)));
     const Padded extra(block.extra, kIsNone<ParamExtra> ? 0 : length * static_cast<int64_t>(sizeof(ParamExtra)));

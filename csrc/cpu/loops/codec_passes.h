@@ -1,4 +1,4 @@
-// From a codec to the functions of its row, for any length: the tail goes through the same lines in a padded copy.
+// A codec's functions for arrays of any length: the tail goes through the same lines in a padded copy.
 #pragma once
 #include <stdint.h>
 
@@ -12,7 +12,7 @@
 
 namespace fastopt::FASTOPT_ISA {
 
-// With words of no noise it rounds to nearest.
+// Words without noise, with which encoding rounds to nearest.
 alignas(64) constexpr uint32_t kNoWords[FASTOPT_BLOCK] = {};
 
 template <class Codec> struct CodecPasses {
@@ -37,7 +37,7 @@ template <class Codec> struct CodecPasses {
     for (int64_t i = at; i < length; ++i) to[i] = values[i - at];
   }
 
-  // `unit` encodes the vector at an index.
+  // Calls `unit`, which encodes the vector at an index, for each.
   template <class Unit>
   static FASTOPT_INLINE void each(const float* from, const Elements& to, int64_t length, const Unit& unit) {
     auto* data = static_cast<Data*>(to.data);
@@ -130,13 +130,13 @@ template <bool kNonNegative> struct CodecPasses<Block8<kNonNegative>> {
   static constexpr Format format = {1, sizeof(uint32_t), kBlock, decode, encode, round};
 };
 
-// Those of `count` elements, a multiple of a vector's.
+// Writes the words of `count` elements, a multiple of a vector's.
 inline void noise_pass(uint32_t start, int64_t count, uint32_t* words) {
   Noise noise(start);
   for (int64_t at = 0; at < count; at += U32::width) noise.words().store(words + at);
 }
 
-// float32 values in float64.
+// Widens float32 values.
 inline void widen_pass(const float* from, double* to, int64_t length) {
   for (int64_t i = 0; i < length; ++i) to[i] = static_cast<double>(from[i]);
 }

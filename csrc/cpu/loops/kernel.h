@@ -21,7 +21,7 @@ struct Piece {
   int64_t length;
   const double* scalars;
   const StageScalars* stages;
-  // For arrays in storage formats alone.
+  // Only for arrays in formats:
   void* param_extra;
   void* state_extra[FASTOPT_MAX_SLOTS];
   uint32_t noise;  // that of the first element begins there (codecs/noise.h)
@@ -30,6 +30,9 @@ struct Piece {
 };
 
 using Kernel = void (*)(const Piece&);
+
+// Fills `param` and `direction`, arrays of the arithmetic's dtype, from a piece that it leaves as it is.
+using DirectionKernel = void (*)(const Piece& piece, void* param, void* direction);
 
 // Gradients of one tensor from the start of a block, and where to put what is found in each block.
 struct Sweep {
@@ -49,11 +52,11 @@ struct Elements {
   void* extra;
 };
 
-// A storage format as its row in codecs/formats.h makes it.
+// A format: its row in codecs/formats.h, compiled.
 struct Format {
   int32_t size, extra_size, extra_span;  // bytes of an element, and of what `extra_span` elements have beside it
   void (*decode)(const Elements& from, float* to, int64_t length);
-  // With the noise of stochastic rounding, words in whole blocks; to nearest.
+  // Rounds stochastically, by words of noise in whole blocks; `round` rounds to nearest.
   void (*encode)(const float* from, const Elements& to, int64_t length, const uint32_t* noise, uint32_t turn);
   void (*round)(const float* from, const Elements& to, int64_t length);
 };
@@ -62,11 +65,12 @@ struct FloorKernels;
 
 // The kernels of one instruction set, each made from the same sources.
 struct KernelSet {
-  const char* isa;                           // by the word of the header that the kernels were compiled with
-  const Kernel* const* steps[kStageLevels];  // [format set][variant]; the first sets are the dtypes
-  SweepKernel sweep[2];                      // [dtype]
-  Kernel clip[2];                            // [dtype]: the first three stages, of gradients in place
-  const Format* formats[kFormats];           // the first is nullptr
+  const char* isa;                                     // by the word of the header that the kernels were compiled with
+  const Kernel* const* steps[kStageLevels];            // [format set][variant]; the first sets are the dtypes
+  const DirectionKernel* directions[kStageLevels][2];  // [dtype][variant]; nullptr if the rule has no factor
+  SweepKernel sweep[2];                                // [dtype]
+  Kernel clip[2];                                      // [dtype]: the first three stages, of gradients in place
+  const Format* formats[kFormats];                     // the first is nullptr
   void (*noise)(uint32_t start, int64_t count, uint32_t* words);
   void (*widen)(const float* from, double* to, int64_t length);
   const FloorKernels* floor;

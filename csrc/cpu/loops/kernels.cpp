@@ -10,6 +10,7 @@
 #include "cpu/floor/passes.h"
 #include "cpu/loops/block.h"
 #include "cpu/loops/codec_passes.h"
+#include "cpu/loops/directions.h"
 #include "cpu/loops/sweep.h"
 #include "cpu/loops/tile.h"
 #include "simd/vec.h"
@@ -34,11 +35,18 @@ template <StageLevel kLevel>
 constexpr const Kernel* all_kernels[] = {tile_kernels<float, kLevel>, tile_kernels<double, kLevel>,
                                          FASTOPT_FORMAT_SETS(FASTOPT_FORMAT_SET)};
 
+#define FASTOPT_DIRECTIONS(RULE, VARIANT, SLOTS, NON_NEGATIVE) direction_kernel<RULE##_##VARIANT, Vec<T>, kLevel>(),
+template <class T, StageLevel kLevel>
+constexpr DirectionKernel direction_kernels[] = {FASTOPT_VARIANTS(FASTOPT_DIRECTIONS)};
+
 #define FASTOPT_FORMAT(NAME, CODEC, ROLES) &CodecPasses<CODEC>::format,
 
 extern const KernelSet kernel_set;
 const KernelSet kernel_set = {FASTOPT_ISA_NAME,
                               {all_kernels<kBare>, all_kernels<kPenalties>, all_kernels<kWhole>},
+                              {{direction_kernels<float, kBare>, direction_kernels<double, kBare>},
+                               {direction_kernels<float, kPenalties>, direction_kernels<double, kPenalties>},
+                               {direction_kernels<float, kWhole>, direction_kernels<double, kWhole>}},
                               {sweep_pass<float>, sweep_pass<double>},
                               {clip_pass<Vec<float>>, clip_pass<Vec<double>>},
                               {nullptr, FASTOPT_FORMATS(FASTOPT_FORMAT)},

@@ -24,7 +24,7 @@ template <class T, bool kConditioned> struct SweepLoop {
 
   FASTOPT_INLINE double squares(const T* from) {
     W sums[kSums];
-    for (int k = 0; k < kSums; ++k) sums[k] = W::broadcast(0);
+    for (W& sum : sums) sum = W::broadcast(0);
     for (int i = 0; i < kBlock; i += kLanes) {
       for (int k = 0; k < kSums; k += kWide) {
         const T* at = from + i + k * W::width;

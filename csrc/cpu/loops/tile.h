@@ -14,7 +14,7 @@ namespace fastopt::FASTOPT_ISA {
 
 template <class Variant, class V, StageLevel kLevel> struct TileLoop {
   using Codec = Native<V>;
-  using T = typename Codec::Storage;
+  using T = typename Codec::Data;
   static constexpr int kSlots = Variant::slots;
   static constexpr bool kIsWhole = kLevel == kWhole;
   static constexpr int kArrays = 2 + kSlots + kIsWhole;  // param, grad, state, the average
@@ -64,10 +64,10 @@ template <class Variant, class V, StageLevel kLevel> struct TileLoop {
   }
 
   // The elements before the first whole vector of `param` in memory.  Vectors that straddle cache lines cost a quarter
-  // of the time where the caches hold the arrays; a piece of a few vectors is sooner done without looking.
+  // of the time if the caches hold the arrays; a piece of a few vectors is sooner done without looking.
   static int64_t head(const T* param, int64_t length) {
     constexpr int64_t bytes = V::width * sizeof(T);
-    const int64_t past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(param) % bytes);
+    const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(param) % bytes);
     return past == 0 || length < 32 * V::width ? 0 : (bytes - past) / static_cast<int64_t>(sizeof(T));
   }
 

@@ -8,11 +8,11 @@ namespace {
 // Work is handed out in whole tiles of a tensor.  A chunk costs some 0.2 microseconds, so small steps are cut into few;
 // a large step is cut into chunks that keep the threads' streams long enough for the memory and yet wait for nobody
 // long.  Below kParallel one thread is done sooner (docs/threads.md).
-constexpr int64_t kSmallestChunk = 24;    // tiles
-constexpr int64_t kChunksPerThread = 4;   // where that makes them no smaller than the smallest
-constexpr int64_t kTensor = 256;          // elements that take as long as the start of a tensor
-constexpr int64_t kParallel = 24 * 1024;  // elements
-constexpr int64_t kLong = 512 * 1024;     // elements that repay the wake-up of a thread
+constexpr int64_t kSmallestChunk = 24;            // tiles
+constexpr int64_t kChunksPerThread = 4;           // if that makes them no smaller than the smallest
+constexpr int64_t kTensor = 256;                  // elements that take as long as the start of a tensor
+constexpr int64_t kParallel = int64_t{24} << 10;  // elements
+constexpr int64_t kLong = int64_t{512} << 10;     // elements that repay the wake-up of a thread
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -29,7 +29,7 @@ void Line::add(fastopt_tensor& tensor, int64_t begin, int64_t end, int32_t row) 
   work_ += end - begin + kTensor;
 }
 
-// The same number of chunks for each thread.
+// Gives each thread the same number of chunks.
 int64_t Line::chunk_size() const {
   if (work_ < kParallel) return tiles_;
   const int64_t share = divide_up(tiles_, fastopt_num_threads());

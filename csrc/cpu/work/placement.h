@@ -1,6 +1,6 @@
-// Where a helper thread runs.  Schedulers, those of virtual machines above all, may wake a helper on the processor of
-// the very thread that waits for it, and leave the next one idle for milliseconds; moving the helper costs microseconds
-// (docs/threads.md has both measured).  Elsewhere than on Linux nothing is moved.
+// Chooses where a helper thread runs.  Schedulers, those of virtual machines above all, may wake a helper on the
+// processor of the very thread that waits for it, and leave the next one idle for milliseconds; moving the helper costs
+// microseconds (docs/threads.md has both measured).  Elsewhere than on Linux nothing is moved.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,7 @@ namespace fastopt {
 inline int current_processor() { return sched_getcpu(); }
 
 // The placement of one thread.  begin() and release() are for the thread itself, the rest for the one that gives it
-// work. Its processors are those of the process, as they are now: whoever started the thread may itself be pinned to
+// work.  Its processors are those of the process, as they are now: whoever started the thread may itself be pinned to
 // one.
 class Placement {
  public:

@@ -73,7 +73,7 @@ int count_processors() {
   return std::max(count, 1);
 }
 
-// When the library is loaded, so that no fork can come in between.
+// Counted when the library is loaded, so that no fork can come in between.
 const int processors = count_processors();
 
 }  // namespace

@@ -55,7 +55,7 @@ struct Job {
   int64_t chunks;
   alignas(kLine) std::atomic<int64_t> next{0};
 
-  // Takes chunks until there are none; how many it took.
+  // Takes chunks until none is left; returns how many it took.
   int64_t work() {
     int64_t done = 0;
     for (int64_t c; (c = next.fetch_add(1, std::memory_order_relaxed)) < chunks; ++done) run(context, c);
@@ -74,7 +74,7 @@ struct alignas(kLine) Helper {
 
 class Pool {
  public:
-  // False where another step has the helpers.
+  // False if another step has the helpers.
   bool run(Job& job, int wanted, bool long_job) {
     if (busy_.exchange(true, std::memory_order_acquire)) return false;
     // A short step does not repay a wake-up, but one that follows closely on another is one of a loop of them, through
@@ -110,7 +110,7 @@ class Pool {
         helpers_.push_back(std::move(helper));
       }
     } catch (const std::exception&) {
-      // No more threads or memory to be had: those there are, and the caller, do the work.
+      // Without more threads or memory the helpers so far and the caller do the work.
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
@@ -122,13 +122,13 @@ class Pool {
       if (!helper.asleep.load()) continue;
       helper.placement.avoid(current_processor());
       {
-        std::lock_guard lock(helper.mutex);
+        const std::scoped_lock lock(helper.mutex);
       }
       helper.bell.notify_one();
     }
   }
 
-  // Until no helper is inside the job: all of them are looked at, because one that an earlier job called may have come
+  // Waits until no helper is inside the job.  All are looked at, because one that an earlier job called may have come
   // late and joined this one.  A helper that takes long has lost its processor, and gets the caller's.
   void wait(Clock::duration patience) {
     const auto done = [&] {
@@ -149,7 +149,7 @@ class Pool {
     uint32_t seen = 0;
     const auto called = [&] { return self->calls.load() != seen; };
     for (;;) {
-      // One that was taken sleeps at once: its processor is the caller's, who has more use for it.
+      // A helper that was taken sleeps at once: its processor is the caller's, who has more use for it.
       const bool taken = self->placement.release();
       if (taken || !watch(kSpin, called)) {
         std::unique_lock lock(self->mutex);
@@ -163,7 +163,7 @@ class Pool {
       self->inside.store(false);
       if (waiting_.load()) {
         {
-          std::lock_guard lock(mutex_);
+          const std::scoped_lock lock(mutex_);
         }
         done_.notify_one();
       }
@@ -177,7 +177,7 @@ class Pool {
   alignas(kLine) std::atomic<bool> busy_{false};
   // Only whoever set busy_ touches these.
   std::vector<std::unique_ptr<Helper>> helpers_;
-  Clock::time_point last_{};
+  Clock::time_point last_;
 };
 
 std::atomic<Pool*> pool{nullptr};
@@ -187,7 +187,7 @@ std::atomic<int> wanted{0};  // 0: not set
 // freed, because a helper may still look at its own while the process ends.
 void renew_pool() { pool.store(new (std::nothrow) Pool); }
 
-// When the library is loaded, so that no fork can come in between.  Without the fork handler there is no pool.
+// Set when the library is loaded, so that no fork can come in between.  Without the fork handler no pool is made.
 const bool has_pool = [] {
   if (pthread_atfork(nullptr, nullptr, renew_pool) != 0) return false;
   renew_pool();

@@ -51,6 +51,7 @@ TENSOR = np.dtype(
 )
 OPTIONS = np.dtype(
     [
+        ("size", np.uint64),
         ("grad_scale", np.float64),
         ("clip_value", np.float64),
         ("max_norm", np.float64),

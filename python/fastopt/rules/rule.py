@@ -83,6 +83,9 @@ class Rule:
     """Pairs (expression, words): what must hold between arguments."""
     running: tuple[Running, ...] = ()
     """The scalars that continue from their own last value."""
+    factor: str = ""
+    """An expression for what multiplies a tensor's step, by `param_norm` and `direction_norm`, the norms of the whole tensor's parameter
+    and direction; it may use the hyperparameters and the scalars.  "" for none."""
 
     @functools.cached_property
     def arguments(self) -> tuple[Hyperparameter, ...]:

@@ -23,7 +23,7 @@
 #define __shared__ static
 #define FASTOPT_PREFETCH(at) static_cast<void>(at)
 
-// All of the emulation's own; so what the linker calls .bss is the shared memory of the kernel.
+// Marks all of the emulation's own variables; so what the linker calls .bss is the shared memory of the kernel.
 #define EMULATED_OWN __attribute__((section("emulated_own"))) static
 extern "C" __attribute__((visibility("hidden"))) char __bss_start[], _end[];
 
@@ -132,7 +132,7 @@ static void give_birth(unsigned index) {
   if (_setjmp(home) == 0) setcontext(&start);
 }
 
-// Until all lanes of the warp are here, for the same operation.
+// Waits until all lanes of the warp are here, for the same operation.
 static void meet(Operation operation) {
   const unsigned warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
   Words& shared = words[warp];
@@ -159,7 +159,7 @@ static const uint64_t* exchange(Operation operation, unsigned mask, uint64_t wor
   return lanes;
 }
 
-// Why nothing can run though some have not ended; nullptr where all have.
+// Why nothing can run though some have not ended; nullptr if all have.
 static const char* unfinished() {
   for (unsigned i = 0; i < blockDim.x; ++i) {
     const Operation waits = fibers[i]->waits;
@@ -179,7 +179,7 @@ static const char* run_block() {
   }
   arrived = 0;
   failure[0] = 0;
-  // What another block left there is not to be relied on: NaNs, bad pointers.
+  // NaNs and bad pointers: a block must not rely on what another left there.
   memset(__bss_start, 0xFF, _end - __bss_start);
   if (_setjmp(home) == 0) go(next());
   if (failure[0]) return failure;

@@ -112,10 +112,11 @@ void check_sweeps() {
   const Scene good;
   Scene scene;
   fastopt_report report{};
+  report.size = sizeof report;
   const auto both = [&](fastopt_status measured, fastopt_status clipped, const char* words) {
     scene.options.grad_scale = 0.5;
-    expect(fastopt_measure(scene.tensors, 2, &scene.options, &report) == measured, std::string("measure: ") + words);
-    expect(fastopt_clip(scene.tensors, 2, &scene.options, &report) == clipped, std::string("clip: ") + words);
+    expect(fastopt_measure(&scene.plan, &scene.options, &report) == measured, std::string("measure: ") + words);
+    expect(fastopt_clip(&scene.plan, &scene.options, &report) == clipped, std::string("clip: ") + words);
     expect(memcmp(scene.arrays, good.arrays, sizeof good.arrays) == 0, std::string("a sweep wrote: ") + words);
   };
   for (const int32_t bad : {-1, 99, format_named("8bit"), format_named("float16 32bit")}) {
@@ -184,7 +185,7 @@ void check_format_names() {
 
 // ---- Round trips ---------------------------------------------------------------------------------------------------
 
-// Here 8-bit codes end with the last element.
+// Encodes and decodes; 8-bit codes end with the last element, without padding.
 void check_round_trip(int32_t format, int64_t length, const fastopt_noise* noise, size_t shift) {
   const Layout layout(format, sizeof(float));
   const auto bytes = [&](int64_t elements, int64_t size) { return static_cast<size_t>(elements * size); };
@@ -239,12 +240,14 @@ void check_sweeps_of(int32_t dtype, int32_t format, int64_t length) {
   tensor.length = length;
   tensor.dtype = dtype;
   tensor.grad_format = format;
-  const fastopt_options options{0.5, 0, 1e3, 0, 0, 0, 0};
+  const fastopt_plan plan = plan_of(&tensor, 1, nullptr, 0, 0);
+  const fastopt_options options{sizeof options, 0.5, 0, 1e3, 0, 0, 0, 0};
   fastopt_report report{};
-  must(fastopt_measure(&tensor, 1, &options, &report));
+  report.size = sizeof report;
+  must(fastopt_measure(&plan, &options, &report));
   expect(report.grad_norm == sqrt(static_cast<double>(length) / 4), "the norm of a gradient in a format");
   if (dtype == FASTOPT_FLOAT64) return;
-  must(fastopt_clip(&tensor, 1, &options, &report));
+  must(fastopt_clip(&plan, &options, &report));
   grad.check_padding();
   expect(bytes == 0 || memcmp(grad.data(), halves.data(), bytes) == 0,
          "a gradient in a format was not scaled in place");
@@ -267,8 +270,9 @@ void check_floor_of(const char* param, const char* grad, const char* state, int6
   void* none = nullptr;
   tensor.grad_format = take(grad, tensor.grad, none);
   for (int32_t k = 0; k < 2; ++k) tensor.state_format[k] = take(state, tensor.state[k], tensor.state_extra[k]);
-  const fastopt_options options{1, 0, 0, -1, 0, 0, 0};
-  must(fastopt_floor(&tensor, 2, &options));
+  const fastopt_plan plan = plan_of(&tensor, 1, nullptr, 0, 0);
+  const fastopt_options options{sizeof options, 1, 0, 0, -1, 0, 0, 0};
+  must(fastopt_floor(&plan, 0, 2, &options));
   for (const Guarded& array : kept) array.check_padding();
 }
 

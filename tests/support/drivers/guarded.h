@@ -37,6 +37,12 @@ void expect(bool holds, const std::string& words) {
 
 void must(fastopt_status status) { expect(status == FASTOPT_OK, fastopt_status_message(status)); }
 
+fastopt_plan plan_of(fastopt_tensor* tensors, int64_t tensor_count, const fastopt_group* groups, int64_t group_count,
+                     uint64_t seed) {
+  return {sizeof(fastopt_plan),  tensors, tensor_count, sizeof(fastopt_tensor), groups, group_count,
+          sizeof(fastopt_group), seed};
+}
+
 // ---- Floating-point control ---------------------------------------------------------------------------------------
 
 enum class Control { kKeep, kFlush, kUpward };

@@ -22,6 +22,7 @@
 
 #include "formats.h"
 #include "guarded.h"
+#include "sizes.h"
 #include "statuses.h"
 
 namespace {
@@ -109,7 +110,7 @@ void replay_case(File& cases, File& results, const Mode& mode) {
 
   std::vector<Guarded> kept;  // parameter, states, average, copy, and what formats have beside their elements
   const auto take = [&](size_t bytes, size_t element, bool reads) -> void* {
-    // Each array is aligned in its own way.
+    // Each array has an alignment of its own.
     kept.emplace_back(bytes, header.shift * (kept.size() + 1) * element % 64);
     if (reads) cases.read(kept.back().data(), bytes);
     return kept.back().data();
@@ -140,9 +141,9 @@ void replay_case(File& cases, File& results, const Mode& mode) {
   tensor.offset = header.offset;
   tensor.steps = header.before;
   std::copy(std::begin(header.running), std::end(header.running), tensor.running);
-  const fastopt_plan plan{&tensor, 1, &group, 1, header.seed};
-  const fastopt_options options{header.grad_scale,     header.clip_value, header.max_norm, header.ema_decay,
-                                header.skip_nonfinite, header.zero_grad,  header.norm_eps};
+  const fastopt_plan plan = plan_of(&tensor, 1, &group, 1, header.seed);
+  const fastopt_options options{sizeof options,   header.grad_scale,     header.clip_value, header.max_norm,
+                                header.ema_decay, header.skip_nonfinite, header.zero_grad,  header.norm_eps};
   const bool needs_all = header.max_norm > 0 || header.skip_nonfinite;
   for (int64_t t = 1; t <= header.steps; ++t) {
     const Layout layout(header.grad_format, size_of(header.dtype));
@@ -153,6 +154,7 @@ void replay_case(File& cases, File& results, const Mode& mode) {
     tensor.grad = grad.data();
     const int64_t before = tensor.steps;
     fastopt_report report{};
+    report.size = sizeof report;
     if (mode.parts && !needs_all) {
       step_in_parts(plan, options, blocks, mode.control);
     } else {
@@ -199,6 +201,7 @@ int main(int count, char** arguments) {
     expect(fastopt_isa_last_run() == nullptr, "an instruction set ran before any step");
     check_names();
     check_plans();
+    check_sizes();
     check_gradients();
     check_floor();
     check_formats();

@@ -73,8 +73,16 @@ class Problem {
   Problem& operator=(const Problem&) = delete;
 
   void step() {
-    const fastopt_plan plan{tensors_.data(), static_cast<int64_t>(tensors_.size()), &group_, 1, 1};
+    const fastopt_plan plan{sizeof plan,
+                            tensors_.data(),
+                            static_cast<int64_t>(tensors_.size()),
+                            sizeof(fastopt_tensor),
+                            &group_,
+                            1,
+                            sizeof group_,
+                            1};
     fastopt_options options{};
+    options.size = sizeof options;
     options.grad_scale = 0.5;
     options.max_norm = 1e3;
     options.skip_nonfinite = 1;

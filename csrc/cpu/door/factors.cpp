@@ -1,0 +1,96 @@
+#include "cpu/door/factors.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <algorithm>
+#include <mutex>
+#include <vector>
+
+#include "cpu/door/formats.h"
+#include "cpu/door/isa.h"
+#include "cpu/door/rule_table.h"
+#include "cpu/door/sums.h"
+#include "cpu/work/line.h"
+
+namespace fastopt {
+namespace {
+
+// The squares of one tensor.
+struct Squares {
+  ExactSum param, direction;
+};
+
+// Elements of a tensor as the kernels for native arrays take them, at most kTile of them.
+class NativeTile {
+ public:
+  static constexpr int64_t kTile = GradientTile::kLength;
+
+  // The arrays of elements [begin, begin + length); those in formats are decoded.
+  Piece load(const fastopt_tensor& tensor, const Row& row, int64_t begin, int64_t length) {
+    Piece piece = piece_of(tensor, row, begin, begin + length);
+    piece.grad = grad_.load(tensor, begin, length);
+    decode(tensor.param_format, tensor.param, tensor.param_extra, begin, length, param_, piece.param);
+    for (int32_t k = 0; k < row.variant->slot_count; ++k) {
+      const int32_t slot = row.variant->slots[k];
+      decode(tensor.state_format[slot], tensor.state[slot], tensor.state_extra[slot], begin, length, state_[k],
+             piece.state[k]);
+    }
+    return piece;
+  }
+
+ private:
+  static void decode(int32_t format, void* data, void* extra, int64_t begin, int64_t length, float* to, void*& array) {
+    if (format == 0) return;
+    decode_elements(format, data, extra, begin, length, to);
+    array = to;
+  }
+
+  GradientTile grad_;
+  alignas(64) float param_[kTile];
+  alignas(64) float state_[FASTOPT_MAX_SLOTS][kTile];
+};
+
+void add_piece(Squares& sum, const fastopt_tensor& tensor, const Row& row, int64_t begin, int64_t end) {
+  NativeTile tile;
+  constexpr size_t bytes = NativeTile::kTile * sizeof(double);  // of the wider arithmetic
+  alignas(64) char param[bytes], direction[bytes];
+  const DirectionKernel kernel = active_kernels().directions[row.level][tensor.dtype][row.kernel];
+  for (int64_t at = begin; at < end; at += NativeTile::kTile) {
+    const int64_t length = std::min(NativeTile::kTile, end - at);
+    kernel(tile.load(tensor, row, at, length), param, direction);
+    add_squares(sum.param, tensor.dtype, param, length, 1, 0);
+    add_squares(sum.direction, tensor.dtype, direction, length, 1, 0);
+  }
+}
+
+}  // namespace
+
+void measure_factors(Step& step, const fastopt_plan& plan) {
+  const auto rule_of = [&](const Row& row) { return rule_row(plan.groups[row.group].rule); };
+  if (std::none_of(step.rows.begin(), step.rows.end(), [&](const Row& row) { return rule_of(row)->factor; })) return;
+  const std::vector<Range>& ranges = step.line.ranges();
+  std::vector<Squares> sums(ranges.size());
+  std::mutex mutex;
+  step.line.for_each_piece([&](const Range& range, int64_t begin, int64_t end) {
+    const Row& row = step.rows[range.row];
+    if (!rule_of(row)->factor) return;
+    Squares sum;
+    add_piece(sum, *range.tensor, row, begin, end);
+    const std::scoped_lock lock(mutex);
+    Squares& total = sums[&range - ranges.data()];
+    total.param.add(sum.param);
+    total.direction.add(sum.direction);
+  });
+  step.factored.resize(ranges.size());
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    const Row& row = step.rows[ranges[i].row];
+    const auto rest = std::copy(row.scalars, row.scalars + row.rule->scalar_count, step.factored[i].begin());
+    const RuleRow& rule = *rule_of(row);
+    if (rule.factor) {
+      *rest = rule.factor(plan.groups[row.group], row.scalars, sums[i].param.root(), sums[i].direction.root());
+    }
+  }
+}
+
+}  // namespace fastopt

@@ -1,0 +1,13 @@
+// The factors of tensors whose rules have one: a sweep over each tensor measures parameter and direction, and the
+// update multiplies its step by what the rule makes of the norms.
+#pragma once
+#include "fastopt.h"
+
+#include "cpu/door/rows.h"
+
+namespace fastopt {
+
+// Fills step.factored if a rule of the plan has a factor; the scalars of all rows are known.
+void measure_factors(Step& step, const fastopt_plan& plan);
+
+}  // namespace fastopt

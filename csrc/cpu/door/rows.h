@@ -1,0 +1,59 @@
+// What one step works on: a line of tensors, and a row of scalars for all that agree in group and count.
+#pragma once
+#include <stdint.h>
+#include <string.h>
+
+#include <array>
+#include <vector>
+
+#include "fastopt.h"
+
+#include "cpu/loops/kernel.h"
+#include "cpu/work/line.h"
+#include "step/stage_scalars.h"
+
+namespace fastopt {
+
+using FactoredScalars = std::array<double, FASTOPT_MAX_SCALARS + 1>;
+
+// The scalars of one group at one step number and running scalars; tensors that agree in these share them.
+struct Row {
+  int32_t group;
+  int64_t t;
+  double before[FASTOPT_MAX_RUNNING];  // running scalars before the step and after it
+  double after[FASTOPT_MAX_RUNNING];
+  const fastopt_rule* rule;
+  const fastopt_variant* variant;
+  int32_t kernel;    // index in a KernelSet
+  StageLevel level;  // without what a tensor's own arrays ask for
+  StageScalars stages{};
+  double scalars[FASTOPT_MAX_SCALARS];
+
+  bool serves(const fastopt_tensor& tensor) const {
+    return group == tensor.group && t == tensor.steps + 1 && memcmp(before, tensor.running, sizeof before) == 0;
+  }
+};
+
+// What one call works on; kept from call to call, so that a step allocates nothing.
+struct Step {
+  std::vector<Row> rows;
+  Line line;
+  // For each range of the line the scalars of its row with the tensor's factor behind them; empty if no rule has one.
+  std::vector<FactoredScalars> factored;
+
+  const double* scalars_of(const Range& range) const {
+    return factored.empty() ? rows[range.row].scalars : factored[&range - line.ranges().data()].data();
+  }
+
+  void clear() {
+    rows.clear();
+    line.clear();
+    factored.clear();
+  }
+};
+
+// The elements of a tensor in [begin, end) as the kernels take them; arrays in a storage format are left to
+// update_in_formats.
+Piece piece_of(const fastopt_tensor& tensor, const Row& row, int64_t begin, int64_t end);
+
+}  // namespace fastopt
