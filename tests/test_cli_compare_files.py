@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 
 from cli_helpers import status
 from compare_helpers import TINY, npz, samples
-from fastopt.cli.data_files import CATEGORIES, DataError, read
-from fastopt.cli.datasets import Data, load
+from fastopt.cli.compare.csv_files import CATEGORIES
+from fastopt.cli.compare.data import Data, load
+from fastopt.cli.compare.samples import DataError
+from fastopt.cli.compare.sources import read
 
 FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 """Each example writes the same file anew."""

@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 
 from cli_helpers import status
-from fastopt.cli import charts, compare, palette, targets, words
-from fastopt.cli import page as pages
-from fastopt.cli.charts import Axis
+from fastopt.cli import compare, palette, words
+from fastopt.cli.compare import charts, targets
+from fastopt.cli.compare import page as pages
+from fastopt.cli.compare.charts import Axis
 
 EMPTY = {"meta", "link", "input", "br", "img", "hr"}
 LOADING = {"src", "href", "xlink:href", "srcset", "data", "action", "formaction", "poster", "background", "cite", "ping"}

@@ -17,7 +17,9 @@ import pytest
 
 from cli_helpers import status
 from compare_helpers import TINY, npz, samples
-from fastopt.cli import compare, main, tuning, words
+from fastopt.cli import compare, main, words
+from fastopt.cli.compare import tuning
+from fastopt.cli.progress import Progress
 
 
 @pytest.fixture
@@ -202,7 +204,7 @@ class TestTerminal:
         assert err.count("\n") == 1
 
     def test_the_progress_has_no_thread(self) -> None:
-        assert not compare.progress_bar().live.auto_refresh
+        assert not Progress("compare", "epochs", 1).bar.live.auto_refresh
 
 
 class TestOrder:

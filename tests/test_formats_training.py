@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastopt
-from fastopt.cli.datasets import load
+from fastopt.cli.compare.data import load
 from fastopt.rules import RULES
 from helpers import Array, arguments_with_state
 

@@ -28,7 +28,7 @@ __all__ = ["main"]
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments of all commands; each is checked while it is parsed, before any work begins."""
+    """The arguments of all commands, each checked while it is parsed, before any work begins."""
     parser = argparse.ArgumentParser(prog="fastopt", description="The optimizer step at memory speed.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -157,7 +157,7 @@ def refused(message: str) -> int:
 
 
 def missing(error: ImportError) -> str | None:
-    """What to say of an optional package that is not there or too old; None where it is not about one."""
+    """What to say of an optional package that is missing or too old; None: the error is about something else."""
     cause: BaseException | None = error
     while cause is not None:  # fastopt.sklearn raises its own error from the package's
         package = (getattr(cause, "name", None) or "").partition(".")[0]
@@ -177,8 +177,6 @@ def run(args: argparse.Namespace) -> int:
         from . import info as command
     elif args.command == "warmup":
         from . import warmup as command
-    elif args.command == "bench" and args.device == "cuda":
-        from . import cuda_bench as command
     elif args.command == "bench":
         from . import bench as command
     else:

@@ -1,15 +1,14 @@
-"""The step of each rule that optax has, jitted, with donated buffers; where jax finds a GPU."""
+"""The step of each rule that optax has, jitted, with donated buffers, if jax finds a GPU."""
 
 from __future__ import annotations
 
 import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .cuda_arms import Arm
-    from .rows import Row
+from ..rows import Row
+from .place import Arm
 
 __all__ = ["TRANSFORMS", "Optax", "import_optax"]
 
@@ -17,7 +16,7 @@ Values = Mapping[str, Any]
 
 
 def momenta(values: Values) -> dict[str, Any]:
-    """What most of Adam's relatives have."""
+    """The arguments that most of Adam's relatives have."""
     return {"b1": values["betas"][0], "b2": values["betas"][1], "eps": values["eps"]}
 
 
@@ -45,7 +44,7 @@ TRANSFORMS: dict[str, Callable[[Values], dict[str, Any]]] = {
         "weight_decay": values["weight_decay"],
     },
 }
-"""Rule -> arguments of the function of optax that is called so in lower case.  The forms differ a little, the work does not."""
+"""Rule -> arguments of optax's function of that name in lower case.  The forms differ a little, the work does not."""
 
 
 def import_optax(platform: str = "gpu") -> Optax | None:
@@ -60,7 +59,7 @@ def import_optax(platform: str = "gpu") -> Optax | None:
 
 
 class Optax:
-    """Both libraries."""
+    """jax and optax."""
 
     def __init__(self, jax: Any, optax: Any) -> None:
         self.jax, self.optax = jax, optax
@@ -70,20 +69,19 @@ class Optax:
         return f"{self.optax.__version__}, jax {self.jax.__version__}"
 
     def kept(self) -> int:
-        """Bytes of the GPU's that jax holds and does not use."""
+        """Bytes of the GPU's memory that jax holds and does not use."""
         stats = self.jax.devices()[0].memory_stats() or {}
         return max(0, int(stats.get("pool_bytes", 0)) - int(stats.get("bytes_in_use", 0)))
 
     def has(self, row: Row) -> bool:
-        """Whether it has the rule."""
+        """Whether optax has the rule."""
         return row.rule.name in TRANSFORMS and hasattr(self.optax, row.rule.name.lower())
 
     def add(self, arm: Arm, row: Row, grads: Sequence[Any], lr: float) -> Callable[[], object]:
-        """Adds a step for each gradient; returns what waits for them, since jax has a stream of its own."""
+        """Adds a step for each gradient; the function that it returns waits for them, since jax has a stream of its own."""
         if str(grads[0].dtype) == "float64":
             self.jax.config.update("jax_enable_x64", True)
-        values = {**row.rule.defaults, **row.arguments}
-        transform = getattr(self.optax, row.rule.name.lower())(lr, **TRANSFORMS[row.rule.name](values))
+        transform = getattr(self.optax, row.rule.name.lower())(lr, **TRANSFORMS[row.rule.name](row.values))
 
         def update(param: Any, state: Any, grad: Any) -> Any:
             updates, state = transform.update(grad, state, param)
@@ -97,7 +95,7 @@ class Optax:
 
 
 class Holder:
-    """A parameter and its state, which each step gives away and gets anew."""
+    """A parameter and its state, which each step gives away and gets back new."""
 
     def __init__(self, jitted: Any, transform: Any, numpy: Any, grad: Any) -> None:
         self.grad = numpy.from_dlpack(grad)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ..words import duration, epochs, plural, seeds, threads
 from .charts import Axis, Series, dots, lines, look
-from .compare_table import often
 from .targets import CAP
+from .terminal import often
 from .training import WATCHED
-from .words import duration, epochs, plural, seeds, threads
 
 __all__ = ["page"]
 

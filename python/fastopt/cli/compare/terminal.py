@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import words
-from .words import duration, plural, printable
+from .. import words
+from ..words import duration, plural, printable
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""The benchmark's arrays: each starts on a cache line, so that runs do not differ by where the arrays happen to lie."""
+"""The benchmark's arrays on the host: each starts on a cache line, so that runs do not differ by where their arrays lie."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays.memory import LINE
+from ..._arrays.memory import LINE
 
-__all__ = ["Array", "aligned", "copy", "zeros"]
+__all__ = ["Array", "aligned", "zeros"]
 
 Array = np.ndarray[Any, Any]
 
@@ -20,12 +20,6 @@ def aligned(size: int, dtype: Any) -> Array:
     start = -memory.__array_interface__["data"][0] % LINE
     array: Array = memory[start : start + size * dtype.itemsize].view(dtype)
     return array
-
-
-def copy(array: Array) -> Array:
-    fresh = aligned(array.size, array.dtype)
-    np.copyto(fresh, array)
-    return fresh
 
 
 def zeros(like: Array) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .palette import COLOURS, dash
+from ..palette import COLOURS, dash
 
 __all__ = ["Axis", "Series", "dots", "lines", "look"]
 

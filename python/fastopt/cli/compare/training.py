@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..sklearn.network import Network
-from .datasets import Data
-from .rows import Row
+from ...sklearn.network import Network
+from ..rows import Row
+from .data import Data
 
 __all__ = ["LOOKS", "WATCHED", "Seed", "Settings", "train"]
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .datasets import Data
-from .rows import Row
+from ..rows import Row
+from .data import Data
 from .training import Settings, train
 
 __all__ = ["TRIALS", "Trial", "at_an_end", "best", "runs_of_a_trial", "search", "tune"]

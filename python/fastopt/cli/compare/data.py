@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .data_files import DataError, Samples, read
+from .samples import Array, DataError, Samples
+from .sources import read
 
 __all__ = ["FEWEST", "Data", "hold_out", "load", "prepare"]
-
-Array = np.ndarray[Any, Any]
 
 FEWEST = 8
 """Samples of a class, at least: a quarter of them tests, and of the others a quarter chooses the learning rate."""
