@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLOURS", "DASHES", "GRID", "INK", "MUTED", "dash", "style"]
+__all__ = ["COLOURS", "DASHES", "GRID", "INK", "MUTED", "dash", "look", "style"]
 
 COLOURS = ("#0072b2", "#b27300", "#00805c", "#cf4d00", "#b0508b", "#3088c0", "#756200", "#3d4753")
 """Okabe & Ito's palette, which colour-blind readers can tell apart, darkened to show on white; page.css has the same colours."""
@@ -21,6 +21,11 @@ INK, MUTED, GRID = "#1f2933", "#616e7c", "#e4e7eb"
 def dash(number: int) -> int:
     """The dashes of a rule.  Neighbours differ, since their lines may coincide; where the colours begin again, all differ."""
     return (number % 2 + number // len(COLOURS)) % len(DASHES)
+
+
+def look(number: int) -> str:
+    """The classes that give the rule of this number its colour and dashes on a page."""
+    return f"c{number % len(COLOURS)} d{dash(number)}"
 
 
 def style(axes: Axes, title: str) -> None:

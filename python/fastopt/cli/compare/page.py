@@ -8,10 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from ..palette import look
 from ..words import duration, epochs, plural, seeds, threads
-from .charts import Axis, Series, dots, lines, look
+from .figures import figures
 from .targets import CAP
 from .terminal import often
 from .training import WATCHED
@@ -48,10 +47,7 @@ def page(report: dict[str, Any]) -> str:
 <section aria-label="Curves">
 {legend(report)}
 <div class="charts">
-{loss_figure(report)}
-{accuracy_figure(report)}
-{search_figure(report)}
-{dots_figure(report)}
+{figures(report)}
 </div>
 </section>
 <section aria-label="Table">
@@ -134,110 +130,6 @@ def legend(report: dict[str, Any]) -> str:
         for i, row in enumerate(report["rows"])
     )
     return f'<div class="legend" role="group" aria-label="Rules to highlight">{"".join(chips)}</div>'
-
-
-def figure(title: str, drawn: str, caption: str, switch: str = "") -> str:
-    return f'<figure><div class="head"><h2>{escape(title)}</h2>{switch}</div>{drawn}<figcaption>{escape(caption)}</figcaption></figure>'
-
-
-def loss_figure(report: dict[str, Any]) -> str:
-    """The training loss by steps, and by seconds."""
-    curves = [[run["curves"]["loss"] for run in row["runs"]] for row in report["rows"]]
-    losses = [np.array([curve["train_loss"] for curve in rule]) for rule in curves]
-    vertical = loss_axis("loss", losses, max((float(loss[:, 0].max()) for loss in losses), default=1.0))
-    level = (report["target_loss"]["loss"], f"target: {report['target_loss']['loss']:.3g}")
-    drawn = []
-    for name, key, label in (("loss-steps", "step", "steps"), ("loss-seconds", "seconds", "seconds")):
-        x = [np.array([curve[key] for curve in rule]).mean(axis=0) for rule in curves]
-        series = [Series(i, row["rule"], x[i], losses[i]) for i, row in enumerate(report["rows"])]
-        axis = Axis(label, 0.0, max((float(values[-1]) for values in x), default=1.0))
-        about = f"Mean training loss of each rule by {label}, on a logarithmic scale."
-        drawn.append(lines(name, "Training loss", about, series, axis, vertical, level))
-    switch = (
-        '<div class="switch" role="radiogroup" aria-label="Training loss by">'
-        '<input type="radio" name="by" id="by-steps" checked><label for="by-steps">steps</label>'
-        '<input type="radio" name="by" id="by-seconds"><label for="by-seconds">seconds</label></div>'
-    )
-    caption = (
-        f"Mean cross-entropy of training samples, nats. {bands(report)}"
-        "Seconds: steps times the median time of an iteration, which has the gradient and the step."
-    )
-    return figure("Training loss", "".join(drawn), caption, switch)
-
-
-def accuracy_figure(report: dict[str, Any]) -> str:
-    runs = [np.array([run["curves"]["test"]["test_accuracy"] for run in row["runs"]]) for row in report["rows"]]
-    series = [Series(i, row["rule"], np.arange(runs[i].shape[1]), runs[i]) for i, row in enumerate(report["rows"])]
-    ends = [float(values[:, 1:].mean(axis=0).min()) for values in runs] or [0.0]
-    best = max((float(values.max()) for values in runs), default=1.0)
-    low = math.floor(20 * float(np.clip(np.median(ends) - 0.05, 0, 0.9))) / 20
-    axis = Axis(
-        "accuracy", low, max(low + 0.1, min(1.0, math.ceil(20 * best + 0.2) / 20)), text=lambda value: f"{100 * value:.0f}%"
-    )
-    drawn = lines(
-        "accuracy", "Test accuracy", "Test accuracy of each rule by epochs.", series, Axis("epochs", 0, report["epochs"]), axis
-    )
-    return figure("Test accuracy", drawn, f"Share of the test samples that are classified right. {bands(report)}".strip())
-
-
-def search_figure(report: dict[str, Any]) -> str:
-    """The trials of each rule's learning rate."""
-    series, every = [], []
-    for i, row in enumerate(report["rows"]):
-        trials = [(trial["lr"], trial["validation_loss"]) for trial in row["trials"]]
-        series.append(
-            Series(i, row["rule"], np.array([lr for lr, _ in trials]), np.array([[loss for _, loss in trials]]), marks=True)
-        )
-        every += trials
-    rates = [lr for lr, _ in every] or [1.0]
-    horizontal = Axis("learning rate", min(rates) / 1.3, max(rates) * 1.3, log=True)
-    guess = report["target_loss"]["guess"]
-    vertical = loss_axis("validation loss", [np.array([loss for _, loss in every])], highest(report))
-    about = "Validation loss after training at each learning rate that was tried, for each rule, both on logarithmic scales."
-    drawn = lines("search", "Search of the learning rate", about, series, horizontal, vertical, (guess, "a guess by frequency"))
-    caption = (
-        f"Loss on held-out training samples after each of the {report['trials']} trials of a rule, the worst of "
-        f"{report['runs_of_a_trial']} runs; a wide valley is easy to tune. What leaves the chart at the top learned nothing."
-    )
-    return figure("How much the learning rate matters", drawn, caption)
-
-
-def highest(report: dict[str, Any]) -> float:
-    """Of the validation losses that the chart must show: most of them all, the guess by frequency, and each rule's least."""
-    losses = [[trial["validation_loss"] for trial in row["trials"]] for row in report["rows"]]
-    finite = [loss for rule in losses for loss in rule if math.isfinite(loss)]
-    least = [min(rule) for rule in losses if rule and math.isfinite(min(rule))]
-    most = float(np.quantile(finite, 0.9)) if finite else 0.0
-    guess = report["target_loss"]["guess"]
-    return float(max([min(most, 1e4 * guess), guess, *least]))
-
-
-def dots_figure(report: dict[str, Any]) -> str:
-    rows = [(i, row["rule"], [run["test_accuracy"] for run in row["runs"]]) for i, row in enumerate(report["rows"])]
-    values = [value for _, _, each in rows for value in each]
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    unit = 0.01 if high - low < 0.1 else 0.05
-    low, high = max(0.0, math.floor(low / unit) * unit), min(1.0, math.ceil(high / unit) * unit)
-    if high <= low:
-        low, high = max(0.0, low - unit), min(1.0, high + unit)
-    axis = Axis("test accuracy", low, high, text=lambda value: f"{100 * value:.3g}%")
-    drawn = dots("dots", "Test accuracy of each run", "A dot for each run of each rule, and a bar at their mean.", rows, axis)
-    return figure(
-        "Spread of the test accuracy", drawn, "A dot: one run at the end of its training; a bar: the mean of a rule's runs."
-    )
-
-
-def loss_axis(label: str, losses: Sequence[np.ndarray[Any, Any]], usual: float) -> Axis:
-    """A logarithmic axis down to the least loss, and up to little above what is `usual`: what diverged leaves the chart."""
-    positive = [loss[np.isfinite(loss) & (loss > 0)] for loss in losses]
-    low = min((float(loss.min()) for loss in positive if loss.size), default=0.1)
-    high = usual if math.isfinite(usual) and usual > 0 else 1.0
-    low = max(low, 1e-7 * high)
-    return Axis(label, min(low, high / 2) / 1.2, high * 1.4, log=True)
-
-
-def bands(report: dict[str, Any]) -> str:
-    return "Lines: means; bands: all runs. " if len(report["seeds"]) > 1 else ""
 
 
 def percent(row: dict[str, Any], name: str) -> str:
