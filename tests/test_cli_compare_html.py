@@ -273,7 +273,7 @@ def axes() -> Axes:
 
 def drawn(axes_of: Callable[[Axes], None]) -> str:
     """A chart of one rule, whose number is 0."""
-    return svg.chart("n", "t", "a", axes_of, {"0": "a"})
+    return svg.Chart("n", "t", "a", lambda axes, report: axes_of(axes)).svg({"rows": [{"rule": "a"}]})
 
 
 def lines(x: Any, runs: Any, limits: tuple[float, float], log: bool = False) -> str:

@@ -105,10 +105,21 @@ class TestArms:
         assert fits == [0, 2, 2, 3, 4]
 
     def test_optax_knows_every_rule(self) -> None:
-        assert set(optax_steps.TRANSFORMS) == {row.rule.name for row in ROWS}
+        pytest.importorskip("optax", reason="optax is not installed")
+        optax = optax_steps.import_optax("cpu")
+        assert optax is not None
         for row in ROWS:
-            arguments = optax_steps.TRANSFORMS[row.rule.name]({**row.rule.defaults, **row.arguments})
+            assert optax.has(row)
+            arguments = optax.arguments(row)
             assert arguments.get("b1", 0.9) == 0.9
+            assert ("b1" in arguments) == ("betas" in row.values)
+        assert optax.arguments(row_of("SGD Nesterov")) == {"momentum": 0.9, "nesterov": True}
+        assert optax.arguments(row_of("RMSprop centered")) == {
+            "decay": 0.99,
+            "eps": 1e-8,
+            "centered": True,
+            "momentum": None,
+        }
 
     def test_optax_steps(self) -> None:
         pytest.importorskip("optax", reason="optax is not installed")

@@ -14,9 +14,8 @@ import numpy as np
 from ... import _core
 from ...config import get_num_threads, set_num_threads
 from ..rows import Row
-from .arrays import aligned
 from .machine import Neighbours, memory_available
-from .numpy_steps import STEPS
+from .numpy_steps import STEPS, aligned
 from .place import LR, Arm, Place, Step, Watch, import_torch
 from .timing import turn_by_clock
 

@@ -3,52 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..rows import Row
 from .place import Arm
 
-__all__ = ["TRANSFORMS", "Optax", "import_optax"]
-
-Values = Mapping[str, Any]
-
-
-def momenta(values: Values) -> dict[str, Any]:
-    """The arguments that most of Adam's relatives have."""
-    return {"b1": values["betas"][0], "b2": values["betas"][1], "eps": values["eps"]}
-
-
-TRANSFORMS: dict[str, Callable[[Values], dict[str, Any]]] = {
-    "SGD": lambda values: {"momentum": values["momentum"] or None, "nesterov": values["nesterov"]},
-    "Adam": momenta,
-    "AdamW": lambda values: {**momenta(values), "weight_decay": values["weight_decay"]},
-    "Adamax": momenta,
-    "NAdam": momenta,
-    "RAdam": momenta,
-    "RMSprop": lambda values: {
-        "decay": values["alpha"],
-        "eps": values["eps"],
-        "centered": values["centered"],
-        "momentum": values["momentum"] or None,
-    },
-    "Adagrad": lambda values: {
-        "initial_accumulator_value": values["initial_accumulator_value"],
-        "eps": values["eps"],
-    },
-    "Adadelta": lambda values: {"rho": values["rho"], "eps": values["eps"]},
-    "Lion": lambda values: {
-        "b1": values["betas"][0],
-        "b2": values["betas"][1],
-        "weight_decay": values["weight_decay"],
-    },
-}
-"""Rule -> arguments of optax's function of that name in lower case.  The forms differ a little, the work does not."""
+__all__ = ["Optax", "import_optax"]
 
 
 def import_optax(platform: str = "gpu") -> Optax | None:
-    """jax and optax, or None where one is missing or jax finds no GPU."""
+    """jax and optax, or None if one is missing or jax finds no GPU."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # else jax takes most of the memory for itself
     try:
         jax, optax = importlib.import_module("jax"), importlib.import_module("optax")
@@ -75,13 +42,21 @@ class Optax:
 
     def has(self, row: Row) -> bool:
         """Whether optax has the rule."""
-        return row.rule.name in TRANSFORMS and hasattr(self.optax, row.rule.name.lower())
+        return hasattr(self.optax, row.rule.name.lower())
+
+    def arguments(self, row: Row) -> dict[str, Any]:
+        """The row's hyperparameters by optax's names.  The forms of the rules differ a little, the work does not."""
+        values = row.values
+        named = {**values, "decay": values.get("alpha"), "momentum": values.get("momentum") or None}
+        named |= dict(zip(("b1", "b2"), values.get("betas", ()), strict=False))
+        accepted = inspect.signature(getattr(self.optax, row.rule.name.lower())).parameters
+        return {name: value for name, value in named.items() if name in accepted}
 
     def add(self, arm: Arm, row: Row, grads: Sequence[Any], lr: float) -> Callable[[], object]:
         """Adds a step for each gradient; the function that it returns waits for them, since jax has a stream of its own."""
         if str(grads[0].dtype) == "float64":
             self.jax.config.update("jax_enable_x64", True)
-        transform = getattr(self.optax, row.rule.name.lower())(lr, **TRANSFORMS[row.rule.name](row.values))
+        transform = getattr(self.optax, row.rule.name.lower())(lr, **self.arguments(row))
 
         def update(param: Any, state: Any, grad: Any) -> Any:
             updates, state = transform.update(grad, state, param)

@@ -50,7 +50,7 @@ def accuracy(axes: Axes, report: Report) -> None:
     axes.set_xlim(0, report["epochs"])
     axes.set_ylim(low, max(low + 0.1, min(1.0, math.ceil(20 * best + 0.2) / 20)))
     linear(axes.xaxis, integer=True)
-    percent(axes.yaxis)
+    linear(axes.yaxis, 100, "%")
     axes.set_xlabel("epochs", color=INK)
 
 
@@ -86,7 +86,7 @@ def spread(axes: Axes, report: Report) -> None:
     axes.set_xlim(low, high)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [row["rule"] for row in report["rows"]])
-    percent(axes.xaxis)
+    linear(axes.xaxis, 100, "%")
     axes.set_xlabel("test accuracy", color=INK)
 
 
@@ -153,26 +153,20 @@ def loss_limits(losses: Sequence[Array], usual: float) -> tuple[float, float]:
 
 
 def logarithmic(axis: Axis) -> None:
-    """A logarithmic scale whose ticks are round numbers, three or more of them; called after the limits are set."""
+    """A logarithmic scale between the limits that are set, with three ticks or more, at round numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     low, high = axis.get_view_interval()
     axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
     decades = math.log10(high / low)
     axis.set_major_locator(LogLocator(subs=(1,) if decades >= 3 else (1, 2, 5) if decades >= 1 else range(1, 10)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def linear(axis: Axis, *, integer: bool = False) -> None:
+def linear(axis: Axis, factor: int = 1, unit: str = "", *, integer: bool = False) -> None:
+    """A few ticks at round numbers, which stand there `factor` times as large, with a unit."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=integer))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def percent(axis: Axis) -> None:
-    from matplotlib.ticker import FuncFormatter
-
-    linear(axis)
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{factor * value:.4g}{unit}"))

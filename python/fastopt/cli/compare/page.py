@@ -1,92 +1,112 @@
-"""The page that `fastopt compare --html` writes: one file with table, curves, style and script, which asks for no other."""
+"""The page that `fastopt compare --html` writes: page.html, filled in; one file with style and script, which asks for no other."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
+from string import Template
 from typing import Any
 
+from .. import words
 from ..palette import look
-from ..words import duration, epochs, plural, seeds, threads
-from .figures import figures
+from ..words import duration, epochs, plural
+from . import charts
+from .svg import Chart
 from .targets import CAP
 from .terminal import often
 from .training import WATCHED
 
 __all__ = ["page"]
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-"""What the browser may load: nothing but what stands in the page."""
+Report = dict[str, Any]
 
 CLASSES = 20
 """Names of classes that are listed, at most."""
 
+CHARTS = (
+    Chart("loss-steps", "Training loss by steps", "Mean loss of each rule, on a logarithmic scale.", charts.loss, "loss"),
+    Chart(
+        "loss-seconds",
+        "Training loss by seconds",
+        "Mean loss of each rule, on a logarithmic scale.",
+        partial(charts.loss, by="seconds"),
+        "loss",
+    ),
+    Chart("accuracy", "Test accuracy", "Test accuracy of each rule by epochs.", charts.accuracy, "accuracy"),
+    Chart(
+        "search",
+        "Search of the learning rate",
+        "Validation loss after training at each learning rate that was tried, for each rule, both on logarithmic scales.",
+        charts.search,
+        "validation loss",
+    ),
+    Chart(
+        "dots", "Test accuracy of each run", "A dot for each run of each rule, and a bar at their mean.", charts.spread, rows=True
+    ),
+)
 
-def page(report: dict[str, Any]) -> str:
+
+def page(report: Report) -> str:
     """The HTML document of a report of `fastopt compare`; whatever the user's data called anything is escaped."""
-    folder = Path(__file__).parent
-    title = f"{len(report['rows'])} rules on {report['data']['name']}" if len(report["rows"]) != 1 else title_of_one(report)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>fastopt compare: {escape(title)}</title>
-<link rel="icon" href="data:,">
-<style>
-{(folder / "page.css").read_text(encoding="utf-8")}</style>
-</head>
-<body>
-<main>
-<h1>{escape(title)}</h1>
-<p class="lead">{escape(lead(report))}</p>
-{tiles(report)}
-<section aria-label="Curves">
-{legend(report)}
-<div class="charts">
-{figures(report)}
-</div>
-</section>
-<section aria-label="Table">
-{table(report)}
-</section>
-<section class="method">
-<h2>How it was done</h2>
-{method(report)}
-</section>
-<section>
-<h2>What was run</h2>
-{facts(report)}
-</section>
-</main>
-<script>
-{(folder / "page.js").read_text(encoding="utf-8")}</script>
-</body>
-</html>
-"""
+    markup = {each.name.replace("-", "_"): each.svg(report) for each in CHARTS}
+    markup |= {"tiles": tiles(report), "chips": chips(report), "heads": heads(report), "rows": table_rows(report)}
+    markup |= {"style": read("page.css"), "script": read("page.js")}
+    return Template(read("page.html")).substitute({name: escape(text) for name, text in texts(report).items()} | markup)
 
 
-def title_of_one(report: dict[str, Any]) -> str:
-    return f"{report['rows'][0]['rule']} on {report['data']['name']}"
+def read(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-def lead(report: dict[str, Any]) -> str:
-    data = report["data"]
-    return (
-        f"The same network with every rule, each at the learning rate that the same search chose: {epochs(report['epochs'])} of "
-        f"{data['train']:,} samples in batches of {report['batch_size']:,}, tested on {plural(data['test'], 'other')}, "
-        f"{seeds(report['seeds'])}. The most frequent class alone would score {majority(report)} in the test."
-    )
+def texts(report: Report) -> dict[str, str]:
+    """What page.html has as text, by its names."""
+    data, config, rows, target = report["data"], report["config"], report["rows"], report["target_loss"]
+    several = len(report["seeds"]) > 1
+    rules = rows[0]["rule"] if len(rows) == 1 else f"{len(rows)} rules"
+    classes = ", ".join(data["classes"][:CLASSES]) + (", ..." if len(data["classes"]) > CLASSES else "")
+    share = f"a twentieth of the loss of a guess by frequency, {target['guess']:.3g}"
+    chosen = {
+        "given": "named on the command line",
+        "share": share,
+        "reached": f"what three quarters of the rules, or all but one, reach in every run, as fewer reach {share}",
+        "cap": f"{CAP:g} of the loss of a guess by frequency, {target['guess']:.3g}, since most rules do not learn more",
+    }[target["chosen"]]
+    return {
+        "title": f"{rules} on {data['name']}",
+        "epochs": epochs(report["epochs"]),
+        "batch_size": f"{report['batch_size']:,}",
+        "seeds": words.seeds(report["seeds"]),
+        "majority": f"{100 * data['most_frequent']['test_share']:.1f}%",
+        "bands": "Lines: means; bands: all runs. " if several else "",
+        "means": "accuracies: mean ± sample standard deviation, steps and times: median; " if several else "",
+        "trials": str(report["trials"]),
+        "runs_of_a_trial": str(report["runs_of_a_trial"]),
+        "target": f"{target['loss']:.3g} ({chosen})",
+        "watched": f"{WATCHED:,}",
+        "looks": often(report["looks"]),
+        "command": report["command"],
+        "data": data["name"],
+        "train": f"{data['train']:,}",
+        "others": plural(data["test"], "other"),
+        "test": plural(data["test"], "test sample"),
+        "features": plural(data["features"], "feature"),
+        "classes": f"{len(data['classes'])}{'' if data['target'] is None else ' of ' + data['target']}: {classes}",
+        "network": " - ".join(map(str, report["network"])),
+        "parameters": f"{report['parameters']:,}",
+        "machine": f"{config['machine']['processor']}, {config['machine']['system']}",
+        "threads": words.threads(config["threads"]),
+        "isa": config["isa"]["active"],
+        "version": config["version"],
+        "numpy": config["numpy"],
+        "python": config["python"],
+        "date": report["date"],
+    }
 
 
-def majority(report: dict[str, Any]) -> str:
-    return f"{100 * report['data']['most_frequent']['test_share']:.1f}%"
-
-
-def tiles(report: dict[str, Any]) -> str:
+def tiles(report: Report) -> str:
     """The first rule by accuracy, by steps and by the time to the target, each with those that are as good."""
     rows, target = report["rows"], f"{report['target_loss']['loss']:.3g}"
     best = [row for row in rows if math.isfinite(row["mean"]["test_accuracy"])]
@@ -95,20 +115,18 @@ def tiles(report: dict[str, Any]) -> str:
         row = max(best, key=lambda row: row["mean"]["test_accuracy"])
         accuracies = [(row["rule"], -row["mean"]["test_accuracy"], row["spread"]["test_accuracy"]) for row in best]
         shown.append(("Highest test accuracy", percent(row, "test_accuracy"), tied(accuracies)))
-    there = [row for row in rows if row["to_target"]["reached"] == len(row["runs"])]
+    there = [(row["rule"], row["to_target"]) for row in rows if row["to_target"]["reached"] == len(row["runs"])]
     if there:
-        to_target = [(row["rule"], row["to_target"]) for row in there]
-        steps = [(rule, float(round(timed["steps"])), 0.0) for rule, timed in to_target]
-        seconds = [(rule, timed["seconds"], timed["spread"]["seconds"]) for rule, timed in to_target]
-        fewest = min(timed["steps"] for _, timed in to_target)
+        steps = [(rule, float(round(timed["steps"])), 0.0) for rule, timed in there]
+        seconds = [(rule, timed["seconds"], timed["spread"]["seconds"]) for rule, timed in there]
+        fewest = min(timed["steps"] for _, timed in there)
         shown.append((f"Fewest steps to a training loss of {target}, at these rates", f"{fewest:,.0f}", tied(steps)))
         least = duration(min(value for _, value, _ in seconds))
         shown.append((f"Least training time to it, {len(there)} of {len(rows)} got there", least, tied(seconds)))
-    items = (
+    return "".join(
         f'<div class="tile"><dt>{escape(what)}</dt><dd><strong>{escape(value)}</strong><small>{escape(rule)}</small></dd></div>'
         for what, value, rule in shown
     )
-    return f'<dl class="tiles">{"".join(items)}</dl>'
 
 
 def tied(values: Sequence[tuple[str, float, float | None]], most: int = 3) -> str:
@@ -122,25 +140,22 @@ def tied(values: Sequence[tuple[str, float, float | None]], most: int = 3) -> st
     return f"{first}, {listed}" if equal else f"{first}; as good within the spread: {listed}"
 
 
-def legend(report: dict[str, Any]) -> str:
-    chips = (
-        f'<button type="button" class="chip" data-s="{i}" aria-pressed="false">'
-        f'<svg viewBox="0 0 26 10" aria-hidden="true" class="{look(i)}"><line x1="0" x2="26" y1="5" y2="5"/></svg>'
-        f"{escape(row['rule'])}</button>"
+def swatch(number: int) -> str:
+    """A piece of the rule's line."""
+    return f'<svg class="swatch {look(number)}" viewBox="0 0 26 10" aria-hidden="true"><line x1="0" x2="26" y1="5" y2="5"/></svg>'
+
+
+def chips(report: Report) -> str:
+    return "".join(
+        f'<button type="button" class="chip" data-s="{i}" aria-pressed="false">{swatch(i)}{escape(row["rule"])}</button>'
         for i, row in enumerate(report["rows"])
     )
-    return f'<div class="legend" role="group" aria-label="Rules to highlight">{"".join(chips)}</div>'
 
 
-def percent(row: dict[str, Any], name: str) -> str:
-    mean, spread = row["mean"][name], row["spread"][name]
-    return f"{100 * mean:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}") + "%"
-
-
-def table(report: dict[str, Any]) -> str:
-    """The table, each of whose columns can be sorted by; `data-v` has what it is sorted by."""
+def heads(report: Report) -> str:
+    """The headings of the table, each with the direction in which a first click sorts."""
     target = f"{report['target_loss']['loss']:.3g}"
-    heads = (
+    names = (
         ("Rule", "ascending"),
         ("Learning\nrate", "ascending"),
         ("Training\naccuracy", "descending"),
@@ -151,25 +166,21 @@ def table(report: dict[str, Any]) -> str:
         ("Runs that\nreached it", "descending"),
         ("Time of\na step", "ascending"),
     )
-    head = "".join(
+    return "".join(
         f'<th scope="col" aria-sort="none" data-first="{first}"><button type="button" class="sort">{escape(text)}</button></th>'
-        for text, first in heads
+        for text, first in names
     )
-    body = "".join(table_row(i, row) for i, row in enumerate(report["rows"]))
-    means = "accuracies: mean ± sample standard deviation, steps and times: median; " if len(report["seeds"]) > 1 else ""
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Table of the rules, which scrolls sideways">'
-        f"<table><caption><span>Of {seeds(report['seeds'])}; {means}a click on a heading sorts.</span></caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+
+
+def table_rows(report: Report) -> str:
+    return "".join(table_row(i, row) for i, row in enumerate(report["rows"]))
 
 
 def table_row(i: int, row: dict[str, Any]) -> str:
-    there, runs = row["to_target"], len(row["runs"])
+    """A rule's row; `data-v` has what a click on a heading sorts by."""
+    there, runs, spread = row["to_target"], len(row["runs"]), row["to_target"]["spread"]
     arguments = ", ".join(f"{name}={value!r}" for name, value in row["arguments"].items() if name != "lr")
     lr, loss = row["arguments"]["lr"], row["mean"]["test_loss"]
-    mark = f'<svg class="swatch {look(i)}" viewBox="0 0 26 10" aria-hidden="true"><line x1="0" x2="26" y1="5" y2="5"/></svg>'
-    spread = there["spread"]
     steps = "-" if there["steps"] is None else f"{there['steps']:,.0f}"
     seconds = "-" if there["seconds"] is None else duration(there["seconds"])
     cells = (
@@ -182,15 +193,14 @@ def table_row(i: int, row: dict[str, Any]) -> str:
         (there["reached"], f"{there['reached']} of {runs}", ""),
         (row["step_seconds"], duration(row["step_seconds"]), ""),
     )
-    return (
-        f'<tr data-s="{i}"><th scope="row" data-v="{escape(row["rule"])}">{mark}{escape(row["rule"])}'
-        f"{f'<small>{escape(arguments)}</small>' if arguments else ''}</th>"
-        + "".join(
-            f'<td data-v="{sort_key(value)}">{escape(text)}{f"<small>{escape(more)}</small>" if more else ""}</td>'
-            for value, text, more in cells
-        )
-        + "</tr>"
-    )
+    head = f'<th scope="row" data-v="{escape(row["rule"])}">{swatch(i)}{escape(row["rule"])}{small(arguments)}</th>'
+    return f'<tr data-s="{i}">{head}' + "".join(
+        f'<td data-v="{sort_key(value)}">{escape(text)}{small(more)}</td>' for value, text, more in cells
+    ) + "</tr>"
+
+
+def small(text: str) -> str:
+    return f"<small>{escape(text)}</small>" if text else ""
 
 
 def sort_key(value: float | None) -> str:
@@ -198,57 +208,7 @@ def sort_key(value: float | None) -> str:
     return "" if value is None or not math.isfinite(value) else repr(float(value))
 
 
-def method(report: dict[str, Any]) -> str:
-    target = report["target_loss"]
-    share = f"a twentieth of the loss of a guess by frequency, {target['guess']:.3g}"
-    chosen = {
-        "given": "named on the command line",
-        "share": share,
-        "reached": f"what three quarters of the rules, or all but one, reach in every run, as fewer reach {share}",
-        "cap": f"{CAP:g} of the loss of a guess by frequency, {target['guess']:.3g}, since most rules do not learn more",
-    }[target["chosen"]]
-    paragraphs = (
-        f"Learning rates: every rule gets the same search, {report['trials']} trials of {epochs(report['epochs'])} each: five powers of ten, then "
-        f"a third and three times the best of them. A trial is {report['runs_of_a_trial']} runs with other seeds than the reported ones, and is "
-        "judged by the worst of their losses at the end on a quarter of the training samples, held out; the test samples have no part in "
-        "it. Other arguments are the defaults, or those that the table names. Where the end of the search is marked, a rate "
-        "beyond it may be better.",
-        "Runs: then the rule is trained on all training samples, once for each seed; all rules run with a seed before the next one. A "
-        "seed gives all rules the same initial weights and the same batches. Features are standardised by the training samples.",
-        f"Target: the training loss {target['loss']:.3g} ({chosen}), the same for all rules. The loss of up to {WATCHED:,} training samples is "
-        f"looked at {often(report['looks'])} an epoch; a run is there when it is at most the target at two looks in succession, and the first of "
-        "these counts. Medians are over the runs that got there.",
-        "Steps and time to the target are those at the rates of the table, which were chosen for the validation loss at the end: another rate "
-        "may get there sooner. The time is steps times the run's median time of an iteration, which has the gradient and the "
-        "step, without the looks.",
-        "Time of a step: the median of the optimizer's step() alone, without the gradient; the median of the runs' medians.",
-    )
-    return "".join(f"<p>{escape(text)}</p>" for text in paragraphs)
-
-
-def facts(report: dict[str, Any]) -> str:
-    data, config = report["data"], report["config"]
-    classes = ", ".join(data["classes"][:CLASSES]) + (", ..." if len(data["classes"]) > CLASSES else "")
-    items = (
-        ("Command", report["command"]),
-        (
-            "Data",
-            f"{data['name']}: {data['train']:,} training and {plural(data['test'], 'test sample')}, {plural(data['features'], 'feature')}",
-        ),
-        ("Classes", f"{len(data['classes'])}{'' if data['target'] is None else ' of ' + data['target']}: {classes}"),
-        (
-            "Network",
-            f"{' - '.join(map(str, report['network']))}, ReLU and softmax, {report['parameters']:,} parameters in float32",
-        ),
-        (
-            "Machine",
-            f"{config['machine']['processor']}, {config['machine']['system']}, {threads(config['threads'])}, {config['isa']['active']}",
-        ),
-        ("Versions", f"fastopt {config['version']}, NumPy {config['numpy']}, Python {config['python']}"),
-        ("Date", report["date"]),
-    )
-    shown = "".join(
-        f"<dt>{escape(what)}</dt><dd>{f'<code>{escape(text)}</code>' if what == 'Command' else escape(text)}</dd>"
-        for what, text in items
-    )
-    return f'<dl class="facts">{shown}</dl>'
+def percent(row: dict[str, Any], name: str) -> str:
+    """Mean and spread of an accuracy: 97.6 ± 0.3%."""
+    mean, spread = row["mean"][name], row["spread"][name]
+    return f"{100 * mean:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}") + "%"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ..palette import COLOURS, GRID, INK, MUTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["WIDTH", "chart"]
+__all__ = ["Chart"]
 
 WIDTH, HEIGHT = 520, 340
 LEFT, RIGHT, TOP, BOTTOM = 66, 22, 12, 44
@@ -29,39 +30,49 @@ SETTINGS = {"svg.fonttype": "none", "path.simplify": False, "font.size": FONT, "
 NAMESPACE, HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 
 
-def chart(
-    name: str, title: str, about: str, draw: Callable[[Axes], None], names: Mapping[str, str], *, rows: int = 0, unit: str = ""
-) -> str:
-    """An SVG element with what `draw` draws.
+@dataclass(frozen=True)
+class Chart:
+    """A chart of a report: how it is drawn and what it is called."""
 
-    `name`: the chart's, unique in the page; `title` and `about`: what a screen reader says; `names`: the numbers of rules -> their
-    names; `rows`: lines of a chart that has one for each rule, whose names stand at its left; `unit`: what the vertical axis shows,
-    for the tip under the pointer.
-    """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    name: str
+    """Unique in the page."""
+    title: str
+    about: str
+    """What a screen reader says after the title."""
+    draw: Callable[..., None]
+    """Called with matplotlib's axes and the report."""
+    unit: str = ""
+    """What the vertical axis shows, for the tip under the pointer; no unit, no tip."""
+    rows: bool = False
+    """Whether each rule has a row of its own, with its name at the left."""
 
-    left = 162 if rows else LEFT
-    height = TOP + 22 * rows + BOTTOM if rows else HEIGHT
-    with mpl.rc_context({**SETTINGS, "svg.hashsalt": name}):
-        figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
-        wide, high = WIDTH - left - RIGHT, height - TOP - BOTTOM
-        axes = figure.add_axes((left / WIDTH, BOTTOM / height, wide / WIDTH, high / height))
-        draw(axes)
-        frame(axes, rows > 0)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True)
-    attributes = {
-        "id": name,
-        "class": "chart",
-        "viewBox": f"0 0 {WIDTH} {height}",
-        "role": "img",
-        "aria-labelledby": f"{name}-title {name}-about",
-    }
-    if unit:
-        attributes |= {"data-x": limits(axes, "x"), "data-y": limits(axes, "y"), "data-xlabel": axes.get_xlabel()}
-        attributes |= {"data-ylabel": unit, "data-box": f"{left},{TOP},{WIDTH - RIGHT},{height - BOTTOM}"}
-    return inline(buffer.getvalue(), attributes, {"title": title, "desc": about}, names)
+    def svg(self, report: dict[str, Any]) -> str:
+        """The chart as an SVG element of a page."""
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+
+        left = 162 if self.rows else LEFT
+        height = TOP + 22 * len(report["rows"]) + BOTTOM if self.rows else HEIGHT
+        with mpl.rc_context({**SETTINGS, "svg.hashsalt": self.name}):
+            figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
+            wide, high = WIDTH - left - RIGHT, height - TOP - BOTTOM
+            axes = figure.add_axes((left / WIDTH, BOTTOM / height, wide / WIDTH, high / height))
+            self.draw(axes, report)
+            frame(axes, self.rows)
+            buffer = io.StringIO()
+            figure.savefig(buffer, format="svg", transparent=True)
+        label = f"{self.name}-title {self.name}-about"
+        attributes = {"id": self.name, "class": "chart", "viewBox": f"0 0 {WIDTH} {height}", "role": "img", "aria-labelledby": label}
+        if self.unit:
+            attributes |= {"data-x": limits(axes, "x"), "data-y": limits(axes, "y"), "data-xlabel": axes.get_xlabel()}
+            attributes |= {"data-ylabel": self.unit, "data-box": f"{left},{TOP},{WIDTH - RIGHT},{height - BOTTOM}"}
+        drawn = inline(buffer.getvalue(), [row["rule"] for row in report["rows"]])
+        drawn.attrib = attributes
+        for i, (tag, end, text) in enumerate((("title", "title", self.title), ("desc", "about", self.about))):
+            described = ET.Element(tag, {"id": f"{self.name}-{end}"})
+            described.text = text
+            drawn.insert(i, described)
+        return ET.tostring(drawn, encoding="unicode")
 
 
 def frame(axes: Axes, named_rows: bool) -> None:
@@ -86,7 +97,7 @@ def limits(axes: Axes, direction: str) -> str:
     return f"{float(low)!r},{float(high)!r},{int(getattr(axes, f'get_{direction}scale')() == 'log')}"
 
 
-def inline(text: str, attributes: Mapping[str, str], labels: Mapping[str, str], names: Mapping[str, str]) -> str:
+def inline(text: str, names: Sequence[str]) -> ET.Element:
     """matplotlib's SVG file as an element of a page.
 
     Colours become the style sheet's variables and gids its classes: `series-3` is class `series` and has 3 in `data-s`.
@@ -106,18 +117,13 @@ def inline(text: str, attributes: Mapping[str, str], labels: Mapping[str, str], 
             element.set("style", themed(element.attrib["style"]))
         if element.tag == "g":
             kind, _, number = element.attrib.pop("id", "").partition("-")
-            if number in names:
-                element.attrib |= {"class": kind, "data-s": number}
-            elif kind == "level":
+            if number or kind == "level":
                 element.set("class", kind)
-            if number in names and kind == "series":
-                element.set("data-name", names[number])
-    drawn.attrib = dict(attributes)
-    for i, (tag, words) in enumerate(labels.items()):
-        label = ET.Element(tag, {"id": f"{attributes['id']}-{'about' if tag == 'desc' else tag}"})
-        label.text = words
-        drawn.insert(i, label)
-    return ET.tostring(drawn, encoding="unicode")
+            if number:
+                element.set("data-s", number)
+            if kind == "series":
+                element.set("data-name", names[int(number)])
+    return drawn
 
 
 def tenth(number: re.Match[str]) -> str:
