@@ -11,22 +11,6 @@ from typing import Any
 from .._cuda.compiler import check_arch
 from .rows import ROWS, Row
 
-__all__ = [
-    "archs",
-    "at_least_one",
-    "baseline",
-    "check_outputs",
-    "data_source",
-    "hidden_layers",
-    "json_file",
-    "loss",
-    "natural",
-    "picture",
-    "rule_rows",
-    "sizes",
-    "threads",
-]
-
 NAMED = ("digits", "mnist")
 """Data sets that need no file."""
 

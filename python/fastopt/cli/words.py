@@ -13,21 +13,6 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = [
-    "duration",
-    "encodable",
-    "epochs",
-    "plural",
-    "printable",
-    "say_files",
-    "seeds",
-    "share",
-    "short",
-    "threads",
-    "times",
-    "to_json",
-]
-
 
 def short(size: int) -> str:
     """1e6 for 1,000,000; other sizes in full."""

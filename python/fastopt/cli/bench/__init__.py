@@ -39,10 +39,8 @@ def run(args: argparse.Namespace) -> int:
 
     place, console = place_of(args), Console()
     with place.current():
-        if args.formats:
-            rows = choose_formats(args.rules or [ADAMW], console, place.missing_for_bfloat16)
-        else:
-            rows = choose(args.rules)
+        wanted = args.rules
+        rows = choose_formats(wanted or [ADAMW], console, place.missing_for_bfloat16) if args.formats else choose(wanted)
         sizes = args.sizes or (place.sizes[:QUICK] if args.quick else place.sizes)
         report = describe() | place.report() | {"rows": measure_all(rows, sizes, args, place, console)}
         report |= place.afterwards(args.formats)
@@ -112,21 +110,21 @@ def measure_row(
     moved = bytes_of(place, row, dtype)
     grads = [place.normal(size, dtype) for _ in range(sets_needed(moved.read * size, place.cache))]
     failed: dict[str, str] = {}
-    watch = place.watch()
+    after_round, found = place.watch()
 
     def built() -> Any:
         arms, why = build(place, row, grads, names, math.ceil(moved.moved * size))
         failed.update(why)
         return arms
 
-    def after_round() -> None:
-        watch.after_round()
+    def ticked() -> None:
+        after_round()
         tick()
 
     placements = place.placements(nbytes + sum(place.memory_needed(row, name, nbytes) for name in names))
     # Centered RMSprop of one and the same gradient: a variance that is 0 but for rounding, its root NaN.  That takes no longer.
     with np.errstate(invalid="ignore"):
-        seconds = timing.measure(built, placements, rounds, deadline, after_round, place.turn)
+        seconds = timing.measure(built, placements, rounds, deadline, ticked, place.turn)
     compared = timing.compare({name: values for name, values in seconds.items() if name not in failed})
     implementations = place.implementations(row)
     return {
@@ -139,7 +137,7 @@ def measure_row(
         "bytes_per_parameter": moved.moved,
         "sets": len(grads),
         "left_out": {name: "not enough memory" for name in wanted if name not in names} | failed,
-        **watch.found(size, compared["seconds"]["fastopt"]),
+        **found(size, compared["seconds"]["fastopt"]),
         **compared,
         "torch": next((implementations[name] for name in implementations if name in compared["seconds"]), None),
     }

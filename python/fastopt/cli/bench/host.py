@@ -16,7 +16,7 @@ from ...config import get_num_threads, set_num_threads
 from ..rows import Row
 from .machine import Neighbours, memory_available
 from .numpy_steps import STEPS, aligned
-from .place import LR, Arm, Place, Step, Watch, import_torch
+from .place import LR, Arm, Place, Step, import_torch
 from .timing import turn_by_clock
 
 __all__ = ["Host"]
@@ -81,6 +81,9 @@ class Host(Place):
     def release(self) -> None:
         gc.collect()  # circles, torch's optimizers among them
 
+    def synchronize(self) -> None:
+        """Returns at once: steps on the host are done when they return."""
+
     def names(self, row: Row) -> list[str]:
         expressions = [self.expressions] if row.rule.name in STEPS else []
         return ["fastopt", "floor", *(["float32"] if row.formats else expressions), *self.implementations(row)]
@@ -112,24 +115,18 @@ class Host(Place):
     def placements(self, nbytes: int) -> int:
         return PLACEMENTS if nbytes < CACHEABLE else 1
 
-    def watch(self) -> Watch:
-        return HostWatch()
+    def watch(self) -> tuple[Step, Callable[[int, float], dict[str, Any]]]:
+        """Watches the clock's cycles, and the processors that other programs keep busy."""
+        neighbours = Neighbours()
+        cycles: list[float] = []
 
+        def found(size: int, seconds: float) -> dict[str, Any]:
+            cycle = float(np.median(cycles))
+            taken = seconds * get_num_threads() / size / cycle if cycle > 0 else None
+            return {"other_processors": neighbours.processors(), "cycles": taken}
 
-class HostWatch(Watch):
-    """The clock's cycles, and the processors that other programs keep busy."""
-
-    def __init__(self) -> None:
-        self.neighbours = Neighbours()
-        self.cycles: list[float] = []
-
-    def after_round(self) -> None:
-        self.cycles.append(_core.cycle_seconds())  # each time: the clock changes with the load
-
-    def found(self, size: int, seconds: float) -> dict[str, Any]:
-        cycle = float(np.median(self.cycles))
-        cycles = seconds * get_num_threads() / size / cycle if cycle > 0 else None
-        return {"other_processors": self.neighbours.processors(), "cycles": cycles}
+        # After each round, since the clock changes with the load.
+        return lambda: cycles.append(_core.cycle_seconds()), found
 
 
 def dtype_named(name: str) -> np.dtype[Any]:

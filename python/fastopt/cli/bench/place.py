@@ -16,7 +16,7 @@ import numpy as np
 
 from ..rows import Row
 
-__all__ = ["IMPLEMENTATIONS", "LR", "Arm", "Place", "Step", "Watch", "import_torch"]
+__all__ = ["IMPLEMENTATIONS", "LR", "Arm", "Place", "Step", "import_torch"]
 
 Step = Callable[[], object]
 
@@ -56,17 +56,6 @@ class Arm:
     def turns(self) -> Iterator[Step]:
         """The steps, one set of arrays after the other, without end."""
         return itertools.cycle(self.steps)
-
-
-class Watch:
-    """What a place looks at while a row is measured."""
-
-    def after_round(self) -> None:
-        """Called after each round."""
-
-    def found(self, size: int, seconds: float) -> dict[str, Any]:
-        """What the row of the report says of it; `seconds`: the time of fastopt's step over `size` elements."""
-        return {}
 
 
 class Place(ABC):
@@ -116,9 +105,11 @@ class Place(ABC):
     def memory_available(self) -> float:
         """Bytes that arrays may take; infinite if the system does not say."""
 
+    @abstractmethod
     def release(self) -> None:
         """Gives back what frameworks keep of arrays that are gone."""
 
+    @abstractmethod
     def synchronize(self) -> None:
         """Waits for all work that was begun."""
 
@@ -212,9 +203,12 @@ class Place(ABC):
         """How often the arms are built anew; `nbytes`: the memory of all of them."""
         return 1
 
-    def watch(self) -> Watch:
-        """A watch over one row."""
-        return Watch()
+    def watch(self) -> tuple[Step, Callable[[int, float], dict[str, Any]]]:
+        """Begins to look at what else happens while a row is measured.
+
+        Returns what is called after each round, and what tells the row of the report, from the elements and the seconds of a step.
+        """
+        return lambda: None, lambda size, seconds: {}
 
     # ---- Report --------------------------------------------------------------------------------------------------
 

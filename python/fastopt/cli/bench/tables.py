@@ -41,7 +41,7 @@ def show(console: Console, report: dict[str, Any], formats: bool) -> None:
 def print_table(
     console: Console, title: str, columns: Columns, rows: Sequence[Row], heading: Callable[[Row], str] | None
 ) -> None:
-    """Prints the rows in sections: a line for each `heading`, or without headings a rule between sizes."""
+    """Prints the rows in sections, each under its `heading`; without headings a line parts the sizes."""
     from rich.box import HORIZONTALS
     from rich.table import Table
 
@@ -81,10 +81,6 @@ def floor(row: Row) -> str:
     return share(row["ratios"]["floor"]["median"])
 
 
-def star(row: Row) -> str:
-    return "*" if is_busy(row) else ""
-
-
 def rate(row: Row) -> float:
     """GB/s that fastopt's step moves."""
     return float(row["size"] * row["bytes_per_parameter"] / row["seconds"]["fastopt"] / 1e9)
@@ -106,7 +102,7 @@ def rules_on_host() -> Columns:
         "step": step,
         "GB/s": lambda row: f"{rate(row):.3g}",
         "floor": floor,
-        "±": lambda row: f"{row['ratios']['floor']['spread']:.0%}" + star(row),
+        "±": lambda row: f"{row['ratios']['floor']['spread']:.0%}{'*' * is_busy(row)}",
         "NumPy": over("numpy"),
         "torch": lambda row: f"{over('torch')(row)} {row['torch'] or ''}".rstrip(),
     }
@@ -120,7 +116,7 @@ def rules_on_gpu() -> Columns:
 def formats_on_host() -> Columns:
     return {
         **formats_columns(),
-        "floor": lambda row: floor(row) + star(row),
+        "floor": lambda row: floor(row) + "*" * is_busy(row),
         "torch": over("torch"),
         "float32": over("float32"),
         "cycles": cycles,

@@ -56,8 +56,10 @@ def accuracy(axes: Axes, report: Report) -> None:
 
 def search(axes: Axes, report: Report) -> None:
     """The validation loss of each trial, by its learning rate, and the loss of a guess by frequency."""
-    trials = [[(trial["lr"], trial["validation_loss"]) for trial in row["trials"]] for row in report["rows"]]
-    rates, losses = ([np.array(values, np.float64) for values in each] for each in zip(*(zip(*rule, strict=True) for rule in trials)))
+    rates, losses = (
+        [np.array([trial[name] for trial in row["trials"]], np.float64) for row in report["rows"]]
+        for name in ("lr", "validation_loss")
+    )
     draw(axes, report, rates, [values[None] for values in losses], marker="o", markersize=6)
     axes.set_xlim(min(map(np.min, rates)) / 1.3, max(map(np.max, rates)) * 1.3)
     axes.set_ylim(*loss_limits(losses, highest(report)))
@@ -79,8 +81,7 @@ def spread(axes: Axes, report: Report) -> None:
     for i, row in enumerate(rows):
         colour = COLOURS[i % len(COLOURS)]
         axes.axhline(i, color=GRID, linewidth=1)
-        look = {"markersize": 8, "markerfacecolor": colour, "markeredgecolor": colour, "alpha": 0.5, "clip_on": False}
-        axes.plot(row, [i] * len(row), linestyle="none", marker="o", gid=f"dots-{i}", **look)
+        axes.plot(row, [i] * len(row), "o", color=colour, markersize=8, alpha=0.5, clip_on=False, gid=f"dots-{i}")
         mean = float(np.mean(row))
         axes.plot([mean, mean], [i - 0.36, i + 0.36], color=colour, linewidth=3, clip_on=False, gid=f"mean-{i}")
     axes.set_xlim(low, high)
@@ -108,30 +109,15 @@ def draw(axes: Axes, report: Report, x: Sequence[Array], runs: Sequence[Array], 
 
     A line has a gap where a run diverged.
     """
-    for i, (row, places, values) in enumerate(zip(report["rows"], x, runs, strict=True)):
-        kept = np.unique(np.linspace(0, len(places) - 1, min(len(places), POINTS)).round().astype(int))
-        places, values = places[kept], values[:, kept]
-        colour = COLOURS[i % len(COLOURS)]
+    for i, row in enumerate(report["rows"]):
+        kept = np.unique(np.linspace(0, len(x[i]) - 1, min(len(x[i]), POINTS)).round().astype(int))
+        places, values = x[i][kept], np.ma.masked_invalid(runs[i][:, kept])
+        shown: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "gid": f"band-{i}"}
         if len(values) > 1:
-            low, high = values.min(axis=0), values.max(axis=0)
-            shown = np.isfinite(low) & np.isfinite(high)
-            axes.fill_between(
-                places, low, high, where=shown, color=colour, alpha=0.1, linewidth=0, zorder=2, gid=f"band-{i}"
-            )
-        with np.errstate(invalid="ignore"):
-            mean = values.mean(axis=0)
-        mean[~np.isfinite(mean)] = np.nan
-        axes.plot(
-            places,
-            mean,
-            color=colour,
-            linestyle=DASHES[dash(i)],
-            linewidth=1.8,
-            zorder=3 + i % 2,
-            label=row["rule"],
-            gid=f"series-{i}",
-            **look,
-        )
+            low, high, whole = values.min(axis=0), values.max(axis=0), ~values.mask.any(axis=0)
+            axes.fill_between(places, low, high, where=whole, alpha=0.1, linewidth=0, zorder=2, **shown)
+        shown |= {"gid": f"series-{i}", "linestyle": DASHES[dash(i)], "label": row["rule"], "zorder": 3 + i % 2}
+        axes.plot(places, np.ma.array(values.mean(axis=0), mask=values.mask.any(axis=0)), linewidth=1.8, **shown, **look)
 
 
 def level(axes: Axes, value: float, text: str) -> None:
@@ -139,7 +125,7 @@ def level(axes: Axes, value: float, text: str) -> None:
     axes.axhline(value, color=INK, linewidth=1, linestyle=(0, (2, 4)), zorder=1)
     low, high = axes.get_ylim()
     if low <= value <= high:
-        place = {"xycoords": ("axes fraction", "data"), "xytext": (-4, 6), "textcoords": "offset points"}
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (-4, 6), "textcoords": "offset points"}
         axes.annotate(text, (1, value), **place, horizontalalignment="right", color=MUTED, zorder=6, gid="level")
 
 
@@ -157,7 +143,8 @@ def logarithmic(axis: Axis) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     low, high = axis.get_view_interval()
-    axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
+    direction = "x" if axis is axis.axes.xaxis else "y"
+    axis.axes.set(**{f"{direction}scale": "log", f"{direction}lim": (low, high)})
     decades = math.log10(high / low)
     axis.set_major_locator(LogLocator(subs=(1,) if decades >= 3 else (1, 2, 5) if decades >= 1 else range(1, 10)))
     axis.set_minor_locator(NullLocator())

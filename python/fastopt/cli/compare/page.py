@@ -194,9 +194,11 @@ def table_row(i: int, row: dict[str, Any]) -> str:
         (row["step_seconds"], duration(row["step_seconds"]), ""),
     )
     head = f'<th scope="row" data-v="{escape(row["rule"])}">{swatch(i)}{escape(row["rule"])}{small(arguments)}</th>'
-    return f'<tr data-s="{i}">{head}' + "".join(
-        f'<td data-v="{sort_key(value)}">{escape(text)}{small(more)}</td>' for value, text, more in cells
-    ) + "</tr>"
+    return (
+        f'<tr data-s="{i}">{head}'
+        + "".join(f'<td data-v="{sort_key(value)}">{escape(text)}{small(more)}</td>' for value, text, more in cells)
+        + "</tr>"
+    )
 
 
 def small(text: str) -> str:

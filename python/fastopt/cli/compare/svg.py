@@ -25,7 +25,13 @@ FONT = 13
 VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid"} | {colour: f"c{i}" for i, colour in enumerate(COLOURS)}
 """Colours that are drawn -> the style sheet's variables, which have other values in the dark."""
 
-SETTINGS = {"svg.fonttype": "none", "path.simplify": False, "font.size": FONT, "xtick.labelsize": FONT, "ytick.labelsize": FONT}
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "path.simplify": False,
+    "font.size": FONT,
+    "xtick.labelsize": FONT,
+    "ytick.labelsize": FONT,
+}
 
 NAMESPACE, HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 
@@ -62,7 +68,13 @@ class Chart:
             buffer = io.StringIO()
             figure.savefig(buffer, format="svg", transparent=True)
         label = f"{self.name}-title {self.name}-about"
-        attributes = {"id": self.name, "class": "chart", "viewBox": f"0 0 {WIDTH} {height}", "role": "img", "aria-labelledby": label}
+        attributes = {
+            "id": self.name,
+            "class": "chart",
+            "viewBox": f"0 0 {WIDTH} {height}",
+            "role": "img",
+            "aria-labelledby": label,
+        }
         if self.unit:
             attributes |= {"data-x": limits(axes, "x"), "data-y": limits(axes, "y"), "data-xlabel": axes.get_xlabel()}
             attributes |= {"data-ylabel": self.unit, "data-box": f"{left},{TOP},{WIDTH - RIGHT},{height - BOTTOM}"}
