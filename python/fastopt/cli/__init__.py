@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         and the cycles that a thread takes for an element.  bfloat16 parameters and gradients need ml_dtypes""",
     )
     bench.add_argument(
-        "--rounds", type=given.at_least_one, metavar="N", help="most rounds of a row (default: 25; fewer where time is short)"
+        "--rounds", type=given.at_least_one, metavar="N", help="most rounds of a row (default: 25; fewer if time is short)"
     )
     bench.add_argument(
         "--seconds",
@@ -76,8 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     text = "train a classifier with each rule, on digits or on data of yours, and compare them"
     compare = commands.add_parser("compare", help=text, description=sentence(text))
-    text = """digits (scikit-learn's, the default), mnist (fetched from openml.org), or a file: .csv with a line of names, or .npz with
-        arrays X, y, or data, target, or x_train, y_train, x_test, y_test"""
+    text = """digits (scikit-learn's, the default), mnist (fetched from openml.org), or a file: .csv with a line of names, or .npz
+        with arrays X, y, or data, target, or x_train, y_train, x_test, y_test"""
     compare.add_argument("data", type=given.data_source, nargs="?", default="digits", metavar="DATA", help=text)
     compare.add_argument("--target", metavar="NAME", help="the column of a CSV file that holds the classes (default: the last)")
     add_rules(compare)

@@ -34,7 +34,7 @@ LISTED = 20
 
 
 def installed() -> dict[str, str | None]:
-    """The version of each optional package, None where it is missing; nothing is imported (torch takes seconds)."""
+    """The version of each optional package, None if it is missing; nothing is imported (torch takes seconds)."""
     versions: dict[str, str | None] = {}
     for name, packages in EXTRAS.items():
         module = MODULES.get(name, name)

@@ -93,7 +93,7 @@ def archs_here() -> list[str]:
 
     try:
         return sorted({f"sm_{Device(device).compute_capability}" for device in range(runtime.getDeviceCount())})
-    except runtime.CUDARuntimeError as error:  # also where there is a driver and no GPU
+    except runtime.CUDARuntimeError as error:  # also if there is a driver and no GPU
         raise ValueError(f"--arch: no GPU is found here ({error}); name an architecture, such as sm_90") from error
 
 

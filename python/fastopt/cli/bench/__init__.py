@@ -1,4 +1,4 @@
-"""`fastopt bench`: each rule, or each of its storage formats, against its memory floor and other libraries, on the host or a GPU."""
+"""`fastopt bench`: each rule, or each of its storage formats, against its memory floor and its rivals, on the host or a GPU."""
 
 from __future__ import annotations
 

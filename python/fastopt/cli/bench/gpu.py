@@ -143,8 +143,8 @@ class Gpu(Place):
     def seconds(self, turns: Iterator[Step], times: int) -> float:
         """Seconds of so many steps, between two events.
 
-        A step before the first event keeps the GPU busy while the host sends the others.  The time is that of the slower of the two, as
-        in a loop, without the wait for the first launch.
+        A step before the first event keeps the GPU busy while the host sends the others.  The time is that of the slower of the
+        two, as in a loop, without the wait for the first launch.
         """
         begin, end = self.cupy.cuda.Event(), self.cupy.cuda.Event()
         next(turns)()

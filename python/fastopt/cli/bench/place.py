@@ -1,4 +1,4 @@
-"""A place where the benchmark's steps run, and the arms that are timed there: `host.Host` and `gpu.Gpu` are the two places."""
+"""A place where steps are timed, and the arms that are timed there.  `host.Host` and `gpu.Gpu` are the two places."""
 
 from __future__ import annotations
 

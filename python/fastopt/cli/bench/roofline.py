@@ -28,8 +28,8 @@ Rows = list[dict[str, Any]]
 def roofline(report: dict[str, Any], path: Path) -> None:
     """Draws a panel for each rule: GB/s of update traffic against the number of elements, with the floor's GB/s as the roof.
 
-    A report of `--formats` has a panel for each combination: elements a nanosecond, since its arms do not move the same bytes.  Each
-    panel names the implementation of torch's that it shows.
+    A report of `--formats` has a panel for each combination: elements a nanosecond, since its arms do not move the same bytes.
+    Each panel names the implementation of torch's that it shows.
     """
     from matplotlib.figure import Figure
 

@@ -74,9 +74,9 @@ def measure(
 ) -> dict[str, list[float]]:
     """Seconds of one step of each arm in each round.
 
-    The arms have `rounds` rounds; past `deadline`, by `perf_counter()`, they have fewer, but at least 3 (or `rounds`).  `tick` is
-    called after each round.  The arms are built `placements` times, each time for a part of the rounds: which pages the system gives
-    decides what stays in cache, and so the spread of the rounds includes it.
+    The arms have `rounds` rounds; past `deadline`, by `perf_counter()`, they have fewer, but at least 3 (or `rounds`).  `tick`
+    is called after each round.  The arms are built `placements` times, each time for a part of the rounds: the pages that the
+    system gives decide what stays in cache, and the spread of the rounds includes that.
     """
     seconds: dict[str, list[float]] = {}
     turns: list[tuple[str, Callable[[], float]]] = []

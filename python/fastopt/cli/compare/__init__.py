@@ -1,4 +1,4 @@
-"""`fastopt compare`: trains the same network on the same data with every rule, each at a learning rate that the same search chose."""
+"""`fastopt compare`: trains one network on one set of data with every rule, each at a learning rate that the same search chose."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from threadpoolctl import threadpool_limits  # scikit-learn needs it
 
     try:
-        # The split is the same for all seeds, so that no sample which chose a learning rate tests it.
+        # The split is the same for all seeds: no sample that chose a learning rate tests it.
         data = load(args.data, seed=args.seed, target=args.target)
     except DataError as error:
         print(f"fastopt: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Where the samples of `fastopt compare` come from: scikit-learn's digits, MNIST from OpenML, and the user's .npz or CSV files."""
+"""The sources of `fastopt compare`: scikit-learn's digits, MNIST from OpenML, and the user's .npz or CSV files."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def read_npz(path: Path) -> Samples:
 
 
 def choose_layout(path: Path, found: Sequence[str]) -> list[str]:
-    """The names of the file's arrays that make up the one layout it has."""
+    """The names of the arrays that make up the file's one layout."""
     known = {name.lower(): name for name in found}
     matches = [layout for layout in LAYOUTS if all(name in known for name in layout)]
     if len(matches) != 1 or len(known) != len(found):
