@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 import fastopt
-from fastopt.cli.datasets import Data, load
+from fastopt.cli.compare.data import Data, load
 from fastopt.sklearn.network import Network
 
 RULES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 import fastopt
-from fastopt.cli.arms import Arm
-from fastopt.cli.cuda_timing import GPT2
-from fastopt.cli.timing import compare, measure
+from fastopt.cli.bench.launches import GPT2
+from fastopt.cli.bench.place import Arm
+from fastopt.cli.bench.timing import compare, measure
 
 ROUNDS, LR = 21, 1e-6
 Shape = tuple[int, ...]
@@ -63,9 +63,9 @@ def arms(shapes: list[Shape]) -> Sequence[Arm]:
         tensor.grad = torch.from_numpy(grad)
     peer = torch.optim.AdamW(tensors, lr=LR, fused=True)
     return [
-        Arm("fastopt", lambda: optimizer.step(next(turns)), params[0]),
-        Arm("flat", lambda: whole.step(grads.data), flat.data),
-        Arm("torch fused", peer.step, params[0]),
+        Arm("fastopt", [lambda: optimizer.step(next(turns))], [params[0]]),
+        Arm("flat", [lambda: whole.step(grads.data)], [flat.data]),
+        Arm("torch fused", [peer.step], [params[0]]),
     ]
 
 

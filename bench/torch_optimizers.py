@@ -22,9 +22,9 @@ import torch
 from models import MODELS
 
 import fastopt.torch
-from fastopt.cli import timing
-from fastopt.cli.arms import Arm
-from fastopt.cli.datasets import load
+from fastopt.cli.bench import timing
+from fastopt.cli.bench.place import Arm
+from fastopt.cli.compare.data import load
 
 Shape = tuple[int, ...]
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
@@ -71,7 +71,7 @@ def step_arms(label: str, arguments: dict[str, Any], shapes: Iterable[Shape]) ->
         params = [torch.nn.Parameter(value.clone()) for value in values]
         for param, grad in zip(params, grads, strict=True):
             param.grad = grad
-        return Arm(name, cls(params, lr=LR, **arguments, **more).step, params[0].detach().numpy())
+        return Arm(name, [cls(params, lr=LR, **arguments, **more).step], [params[0].detach().numpy()])
 
     rule = rule_of(label)
     peers = [arm(name, getattr(torch.optim, rule), **flags) for name, flags in torch_variants(label).items()]
@@ -120,7 +120,7 @@ def loop_arms(label: str, arguments: dict[str, Any], build: Callable[[], torch.n
                 loss(network(images), labels).backward()
                 optimizer.step()
 
-        return Arm(name, epoch, params[0].detach().numpy())
+        return Arm(name, [epoch], [params[0].detach().numpy()])
 
     rule = rule_of(label)
     variants: dict[str, dict[str, bool]] = {"default": {}, "foreach=False": {"foreach": False}, **torch_variants(label)}

@@ -17,9 +17,11 @@ import numpy as np
 import torch
 
 import fastopt
-from fastopt.cli.arms import Arm
-from fastopt.cli.arrays import copy
-from fastopt.cli.timing import compare, measure
+from fastopt.cli.bench.host import Host
+from fastopt.cli.bench.place import Arm
+from fastopt.cli.bench.timing import compare, measure
+
+copy = functools.partial(Host().cast, dtype="float32")
 
 SCALE, MAX_NORM, EMA_DECAY, LR, ROUNDS = 1 / 1024, 1.0, 0.999, 1e-6, 15
 
@@ -54,7 +56,7 @@ def torch_arm(grad: Any, *, folded: bool) -> Arm:
         optimizer.step()
         after()
 
-    return Arm("torch, folded" if folded else "torch, calls", fold if folded else calls, array)
+    return Arm("torch, folded" if folded else "torch, calls", [fold if folded else calls], [array])
 
 
 def arms(grad: Any) -> Sequence[Arm]:
@@ -73,9 +75,9 @@ def arms(grad: Any) -> Sequence[Arm]:
     step, floor = whole(), whole()
     bare = fastopt.AdamW(copy(grad), lr=LR, grads=copy(grad))
     return [
-        Arm("fastopt", step.step, grad),
-        Arm("floor", functools.partial(floor._plan.floor, floor.options.bound), grad),
-        Arm("bare", bare.step, grad),
+        Arm("fastopt", [step.step], [grad]),
+        Arm("floor", [functools.partial(floor._plan.floor, floor.options.bound)], [grad]),
+        Arm("bare", [bare.step], [grad]),
         torch_arm(grad, folded=False),
         torch_arm(grad, folded=True),
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from fastopt import schedules
-from fastopt.cli.plots import COLOURS, INK, style
+from fastopt.cli.palette import COLOURS, INK, style
 
 STEPS = 100
 S = schedules

@@ -13,8 +13,10 @@ import pytest
 import torch
 
 import fastopt
-from fastopt.cli import arms, bench, changes, info, machine, main, numpy_steps, plots, timing
-from fastopt.cli.arrays import aligned
+from fastopt.cli import bench, info, main
+from fastopt.cli.bench import arms, changes, host, machine, numpy_steps, roofline, timing
+from fastopt.cli.bench.host import Host
+from fastopt.cli.bench.place import Arm
 from fastopt.cli.rows import ROWS, Row
 from fastopt.rules import RULES
 from tests.support.cli import is_png, status
@@ -65,26 +67,38 @@ def report() -> dict[str, Any]:
     return info.describe() | {"rows": rows}
 
 
+def built_on(place: Host, row: Row, grad: Any, lr: float = 1e-6) -> list[Arm]:
+    """All arms that the row has at the place."""
+    built, failed = arms.build(place, row, [grad], place.names(row), 28 * grad.size, lr)
+    assert failed == {}
+    return built
+
+
+def three_arms() -> list[Arm]:
+    return built_on(Host(), ROWS[0], np.ones(8, np.float32))[:3]
+
+
 class TestArms:
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.label)
     def test_all_take_the_same_step(self, row: Row, dtype: str, rng: np.random.Generator) -> None:
-        grad = aligned(1000, dtype)
-        rng.standard_normal(out=grad, dtype=grad.dtype.type)
+        place = Host()
+        grad = place.cast(rng.standard_normal(1000, dtype), dtype)
         kept = grad.copy()
-        built = {arm.name: arm for arm in arms.build(row, grad, torch, lr=0.01)}
+        built = {arm.name: arm for arm in built_on(place, row, grad, lr=0.01)}
+        assert list(built) == place.names(row)
         for arm in built.values():
             for _ in range(5):
-                arm.step()
+                arm.steps[0]()
         assert np.array_equal(grad, kept)
-        assert not np.array_equal(built["fastopt"].param, grad)
+        assert not np.array_equal(built["fastopt"].params[0], grad)
         assert ("numpy" in built) == (row.rule.name in numpy_steps.STEPS)
         for name in {"numpy", "torch"} & set(built):
-            np.testing.assert_allclose(built[name].param, built["fastopt"].param, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(built[name].params[0], built["fastopt"].params[0], rtol=1e-4, atol=1e-5)
 
     def test_each_has_arrays_of_its_own(self) -> None:
         grad = np.ones(64, np.float32)
-        params = [arm.param for arm in arms.build(ROWS[0], grad, torch)]
+        params = [arm.params[0] for arm in built_on(Host(), ROWS[0], grad)]
         assert len(params) == 4
         assert all(not np.shares_memory(a, b) for i, a in enumerate(params) for b in [grad, *params[:i]])
 
@@ -94,7 +108,7 @@ class TestArms:
     @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.label)
     def test_torch_is_fused_where_it_can_be(self, row: Row) -> None:
         expected = "fused" if row.rule.name in ("SGD", "Adam", "AdamW", "Adagrad") else "foreach"
-        assert arms.torch_implementation(torch, row) == (expected if hasattr(torch.optim, row.rule.name) else None)
+        assert Host().implementations(row) == ({"torch": expected} if hasattr(torch.optim, row.rule.name) else {})
 
     def test_a_rule_that_torch_does_not_fuse(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class NotFused(torch.optim.AdamW):
@@ -103,26 +117,26 @@ class TestArms:
 
         monkeypatch.setattr(torch.optim, "AdamW", NotFused)
         row = next(row for row in ROWS if row.rule.name == "AdamW")
-        assert arms.torch_implementation(torch, row) == "foreach"
-        assert [arm.name for arm in arms.build(row, np.ones(8, np.float32), torch)] == ["fastopt", "floor", "numpy", "torch"]
+        assert Host().implementations(row) == {"torch": "foreach"}
+        assert [arm.name for arm in built_on(Host(), row, np.ones(8, np.float32))] == ["fastopt", "floor", "numpy", "torch"]
 
     def test_a_rule_that_torch_lacks_has_no_arm(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delattr(torch.optim, "AdamW")
         monkeypatch.delitem(numpy_steps.STEPS, "AdamW")
         row = next(row for row in ROWS if row.rule.name == "AdamW")
-        assert [arm.name for arm in arms.build(row, np.ones(8, np.float32), torch)] == ["fastopt", "floor"]
+        assert [arm.name for arm in built_on(Host(), row, np.ones(8, np.float32))] == ["fastopt", "floor"]
 
 
 class TestTiming:
     def test_every_arm_has_a_time_for_each_round(self) -> None:
         ticks: list[int] = []
-        seconds = timing.measure(lambda: arms.build(ROWS[0], np.ones(8, np.float32), None), 2, 5, 1e99, lambda: ticks.append(1))
+        seconds = timing.measure(three_arms, 2, 5, 1e99, lambda: ticks.append(1))
         assert {name: len(values) for name, values in seconds.items()} == {"fastopt": 5, "floor": 5, "numpy": 5}
         assert len(ticks) == 5
         assert all(value > 0 for values in seconds.values() for value in values)
 
     def test_past_the_deadline_three_rounds_are_left(self) -> None:
-        seconds = timing.measure(lambda: arms.build(ROWS[0], np.ones(8, np.float32), None), 1, 25, 0.0, lambda: None)
+        seconds = timing.measure(three_arms, 1, 25, 0.0, lambda: None)
         assert len(seconds["fastopt"]) == 3
 
     def test_ratios_are_those_of_the_rounds(self) -> None:
@@ -191,7 +205,7 @@ class TestBench:
     def test_without_torch_its_column_is_dashes(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(arms, "import_torch", lambda: None)
+        monkeypatch.setattr(host, "import_torch", lambda: None)
         path = tmp_path / "bench.json"
         code, out, _ = status(["bench", *TINY, "--json", str(path)], capsys)
         assert code == 0
@@ -201,7 +215,7 @@ class TestBench:
         assert next(line for line in out.splitlines() if "SGD momentum" in line).rstrip().endswith("-")
 
     def test_skips_what_does_not_fit_in_memory(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(bench, "memory_available", lambda: 10**5)
+        monkeypatch.setattr(host, "memory_available", lambda: 10**5)
         code, out, _ = status(["bench", "--sizes", "100,1e7", "--rules", "adam", "--rounds", "1"], capsys)
         assert code == 0
         assert "Skipped Adam at 1e7" in out
@@ -265,6 +279,6 @@ class TestRoofline:
     def test_many_rules_and_one_size(self, report: dict[str, Any], tmp_path: Path) -> None:
         one = report | {"rows": [row for row in report["rows"] if row["size"] == 10**4]}
         for i, content in enumerate((report, one, one | {"rows": []})):
-            plots.roofline(content, tmp_path / f"{i}.png")
+            roofline.roofline(content, tmp_path / f"{i}.png")
         assert is_png(tmp_path / "0.png")
         assert is_png(tmp_path / "1.png")

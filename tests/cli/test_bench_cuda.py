@@ -16,8 +16,10 @@ import torch
 from rich.console import Console
 
 from fastopt._arrays import driver as cuda_driver
-from fastopt.cli import cuda_arms, cuda_bench, cuda_tables, cuda_timing, formats, gpu, info, numpy_steps, optax_steps, timing
-from fastopt.cli.gpu import Gpu
+from fastopt.cli import bench, formats, info
+from fastopt.cli.bench import arms, choice, gpu, launches, numpy_steps, optax_steps, tables, timing
+from fastopt.cli.bench.gpu import Gpu
+from fastopt.cli.bench.place import Arm
 from fastopt.cli.rows import ROWS, Row
 from tests.support.cli import is_png, status
 from tests.support.emulated_cuda import EmulatedDriver
@@ -39,10 +41,13 @@ def emulated() -> Iterator[EmulatedDriver]:
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
     """In the command's place for a GPU."""
     made = FakeGpu()
-    monkeypatch.setattr(cuda_bench, "Gpu", lambda: made)
-    monkeypatch.setattr(cuda_bench, "import_optax", lambda: None)
-    monkeypatch.setattr(cuda_timing, "host_times", functools.partial(cuda_timing.host_times, shapes=SHAPES, repeats=1))
+    monkeypatch.setattr(bench, "Gpu", lambda optax: made)
+    monkeypatch.setattr(gpu, "host_times", functools.partial(launches.host_times, shapes=SHAPES, repeats=1))
     return made
+
+
+def grads(fake: FakeGpu, size: int, sets: int = 1) -> list[Any]:
+    return [fake.normal(size, "float32") for _ in range(sets)]
 
 
 def values_of(param: Any) -> Any:
@@ -53,57 +58,74 @@ class TestArms:
     @pytest.mark.parametrize("label", ["AdamW", "SGD momentum", "Lion"])
     def test_all_take_the_same_step(self, label: str) -> None:
         fake, row = FakeGpu(), row_of(label)
-        arms, moved, _ = cuda_arms.build(fake, row, 1000, "float32", names := cuda_arms.choose(fake, row, None), None, lr=0.01)
-        assert [arm.name for arm in arms] == names
+        moved, names, slots = arms.bytes_of(fake, row, "float32"), fake.names(row), len(row.slots)
+        assert (moved.held, moved.read, moved.written) == (4 * (2 + slots), 4 * (2 + slots), 4 * (1 + slots))
+        built, failed = arms.build(fake, row, grads(fake, 1000), names, int(1000 * moved.moved), lr=0.01)
+        assert ([arm.name for arm in built], failed) == (names, {})
         assert names[:2] == ["fastopt", "floor"]
         assert {"fused", "foreach"} <= set(names) or not hasattr(torch.optim, label.partition(" ")[0])
-        for arm in arms:
+        for arm in built:
             for _ in range(5):
                 arm.steps[0]()
-        own = values_of(arms[0].params[0])
+        own = values_of(built[0].params[0])
         assert np.abs(own - fake.normal(1000, "float32").host).max() > 0.01
-        for arm in arms[2:]:
+        for arm in built[2:]:
             np.testing.assert_allclose(values_of(arm.params[0]), own, rtol=1e-4, atol=1e-5)
-        slots = len(row.slots)
-        assert (moved.held, moved.read, moved.written) == (4000 * (2 + slots), 4000 * (2 + slots), 4000 * (1 + slots))
-        assert set(fake.copied) == {(moved.read + moved.written) // 2}
+        assert set(fake.copied) == {500 * moved.moved}
 
     def test_sets_of_arrays_take_turns_where_a_cache_could_hold_them(self) -> None:
-        fake = FakeGpu(cache=8000)
-        arms, _, _ = cuda_arms.build(fake, row_of("AdamW"), 1000, "float32", ["fastopt", "floor", "fused", "cupy"], None)
-        assert [len(arm.steps) for arm in arms] == [2, 2, 2, 2]  # 32,000 bytes, of which a step reads 16,000
-        assert all(len({id(param) for param in arm.params}) == 2 for arm in arms if arm.name != "floor")
-        turns = cuda_arms.turns(arms[0])
-        assert [next(turns) for _ in range(4)] == arms[0].steps * 2
+        fake, row = FakeGpu(cache=8000), row_of("AdamW")
+        sets = arms.sets_needed(1000 * arms.bytes_of(fake, row, "float32").read, fake.cache)
+        assert sets == 2  # 32,000 bytes, of which a step reads 16,000
+        built, _ = arms.build(fake, row, grads(fake, 1000, sets), ["fastopt", "floor", "fused", "cupy"], 28_000)
+        assert [len(arm.steps) for arm in built] == [2, 2, 2, 2]
+        assert all(len({id(param) for param in arm.params}) == 2 for arm in built if arm.name != "floor")
+        turns = built[0].turns()
+        assert [next(turns) for _ in range(4)] == built[0].steps * 2
+        row = bench.measure_row(fake, row, 1000, "float32", 1, 0.0, lambda: None)
+        assert row["sets"] == 2
 
     @pytest.mark.parametrize(("read", "sets"), [(200, 1), (199, 2), (100, 2), (1, 128), (10**9, 1)])
     def test_how_many_sets(self, read: int, sets: int) -> None:
-        assert cuda_arms.sets_needed(read, 50) == sets
+        assert arms.sets_needed(read, 50) == sets
 
     def test_formats_have_dtypes_of_their_own(self) -> None:
         fake = FakeGpu()
         row = next(row for row in choose_formats() if row.formats and "24-bit masters, 8-bit" in row.label)
-        arms, moved, _ = cuda_arms.build(fake, row, 512, "float32", ["fastopt", "floor", "float32", "fused"], None)
-        assert [str(getattr(arm.params[0], "dtype", None)) for arm in arms] == ["bfloat16", "None", "float32", "torch.float32"]
-        assert (moved.held, moved.read + moved.written) == (512 * 7 + 2 * 2 * 4, 512 * 12 + 2 * 4 * 4)
+        built, _ = arms.build(fake, row, grads(fake, 512), ["fastopt", "floor", "float32", "fused"], 6176)
+        assert [str(getattr(arm.params[0], "dtype", None)) for arm in built] == ["bfloat16", "None", "float32", "float32"]
+        moved = arms.bytes_of(fake, row, "float32")
+        assert (512 * moved.held, 512 * moved.moved) == (512 * 7 + 2 * 2 * 4, 512 * 12 + 2 * 4 * 4)
 
     def test_what_does_not_fit_is_left_out_from_the_end(self) -> None:
         row, names = row_of("AdamW"), ["fastopt", "floor", "fused", "foreach"]
         # gradient 1, fastopt 3, floor 7, fused 3, foreach 5
-        fits = [len(cuda_arms.fitting(row, names, 100, int(np.ceil(each / 0.95)))) for each in (1000, 1100, 1399, 1400, 1900)]
+        room = [int(np.ceil(each / 0.95)) for each in (1000, 1100, 1399, 1400, 1900)]
+        fits = [len(arms.fitting(FakeGpu(), row, names, 100, each)) for each in room]
         assert fits == [0, 2, 2, 3, 4]
 
     def test_optax_knows_every_rule(self) -> None:
-        assert set(optax_steps.TRANSFORMS) == {row.rule.name for row in ROWS}
+        pytest.importorskip("optax", reason="optax is not installed")
+        optax = optax_steps.import_optax("cpu")
+        assert optax is not None
         for row in ROWS:
-            arguments = optax_steps.TRANSFORMS[row.rule.name]({**row.rule.defaults, **row.arguments})
+            assert optax.has(row)
+            arguments = optax.arguments(row)
             assert arguments.get("b1", 0.9) == 0.9
+            assert ("b1" in arguments) == ("betas" in row.values)
+        assert optax.arguments(row_of("SGD Nesterov")) == {"momentum": 0.9, "nesterov": True}
+        assert optax.arguments(row_of("RMSprop centered")) == {
+            "decay": 0.99,
+            "eps": 1e-8,
+            "centered": True,
+            "momentum": None,
+        }
 
     def test_optax_steps(self) -> None:
         pytest.importorskip("optax", reason="optax is not installed")
         optax = optax_steps.import_optax("cpu")
         assert optax is not None
-        arm, grad = cuda_arms.Arm("optax"), np.ones(8, np.float32)
+        arm, grad = Arm("optax"), np.ones(8, np.float32)
         finish = optax.add(arm, row_of("AdamW"), [grad, grad], 0.01)
         arm.steps[1]()
         finish()
@@ -111,9 +133,9 @@ class TestArms:
 
     def test_a_rival_that_breaks_is_left_out_with_its_words(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fake = FakeGpu()
-        monkeypatch.setattr(fake, "cupy_steps", dict)
-        arms, _, failed = cuda_arms.build(fake, row_of("AdamW"), 8, "float32", ["fastopt", "floor", "cupy", "fused"], None)
-        assert [arm.name for arm in arms] == ["fastopt", "floor", "fused"]
+        monkeypatch.setattr(fake, "written_out", dict)
+        built, failed = arms.build(fake, row_of("AdamW"), grads(fake, 8), ["fastopt", "floor", "cupy", "fused"], 224)
+        assert [arm.name for arm in built] == ["fastopt", "floor", "fused"]
         assert failed == {"cupy": "KeyError: 'AdamW'"}
 
     def test_cupy_steps_are_numpys_in_a_module_of_their_own(self) -> None:
@@ -123,7 +145,7 @@ class TestArms:
 
 
 def choose_formats() -> list[Row]:
-    return formats.choose([row_of("AdamW")], Console(quiet=True))
+    return choice.choose_formats([row_of("AdamW")], Console(quiet=True))
 
 
 def gpu_with(cupy: Any) -> Gpu:
@@ -141,15 +163,19 @@ class TestTiming:
 
     def test_a_measurement_lasts_two_milliseconds(self) -> None:
         clock = FakeEvents()
-        assert 20 <= cuda_timing.calibrate(gpu_with(clock), cuda_arms.Arm("a", [clock.step])) <= 30
+        turn = gpu_with(clock).turn(Arm("a", [clock.step]))
+        before = clock.now
+        assert turn() == pytest.approx(1e-4)
+        assert 2.0 <= clock.now - before <= 3.1  # milliseconds, with a step before the first event
 
     def test_every_arm_has_a_time_for_each_round(self) -> None:
         clock, ticks = FakeEvents(), []
-        arms = [cuda_arms.Arm("fastopt", [clock.step] * 3), cuda_arms.Arm("b", [lambda: (clock.step(), clock.step())])]
+        timed = [Arm("fastopt", [clock.step] * 3), Arm("b", [lambda: (clock.step(), clock.step())])]
         waits: list[int] = []
-        arms.append(cuda_arms.Arm("host", [lambda: None], finish=lambda: waits.append(1)))
+        timed.append(Arm("host", [lambda: None], finish=lambda: waits.append(1)))
         for rounds, deadline, expected in ((5, 1e99, 5), (9, 0.0, 3), (2, 0.0, 2)):
-            found = cuda_timing.measure(gpu_with(clock), arms, rounds, deadline, lambda: ticks.append(1))
+            turn_of = gpu_with(clock).turn
+            found = timing.measure(lambda: timed, 1, rounds, deadline, lambda: ticks.append(1), turn_of)
             assert [len(seconds) for seconds in found.values()] == [expected] * 3
             np.testing.assert_allclose(found["fastopt"], 1e-4)
             np.testing.assert_allclose(found["b"], 2e-4)
@@ -158,13 +184,13 @@ class TestTiming:
         assert len(waits) >= 20
 
     def test_host_times_and_launches(self) -> None:
-        found = cuda_timing.host_times(FakeGpu(), SHAPES, repeats=1)
+        found = launches.host_times(FakeGpu(), SHAPES, repeats=1)
         assert found["launches"] == {"bound": 1, "given": 1, "changing": 2}
         assert set(found["seconds"]) == {"bound", "given", "changing", "torch fused"}
         assert all(seconds > 0 for seconds in found["seconds"].values())
         assert (found["tensors"], found["elements"]) == (3, 607)
-        assert len(cuda_timing.GPT2) == 148
-        assert sum(int(np.prod(shape)) for shape in cuda_timing.GPT2) == 124_439_808
+        assert len(launches.GPT2) == 148
+        assert sum(int(np.prod(shape)) for shape in launches.GPT2) == 124_439_808
 
     def test_the_drivers_number(self, tmp_path: Path) -> None:
         path = tmp_path / "version"
@@ -214,7 +240,7 @@ class TestCommand:
     def test_formats(
         self, fake: FakeGpu, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(formats, "COMBINATIONS", (formats.COMBINATIONS[0], formats.COMBINATIONS[6]))
+        monkeypatch.setattr(choice, "COMBINATIONS", (formats.COMBINATIONS[0], formats.COMBINATIONS[6]))
         code, out, _ = status([*TINY, "--formats", "--sizes", "512", "--json", str(tmp_path / "f.json")], capsys)
         assert code == 0
         rows = json.loads((tmp_path / "f.json").read_text())["rows"]
@@ -239,10 +265,10 @@ class TestCommand:
         assert json.loads((tmp_path / "late.json").read_text())["rows"] == []
 
     def test_the_widest_table_has_80_columns(self, capsys: pytest.CaptureFixture[str]) -> None:
-        ratios = {name: {"median": 123.4, "spread": 0.1} for name in ("floor", *cuda_tables.RIVALS)}
+        ratios = {name: {"median": 123.4, "spread": 0.1} for name in ("floor", *tables.RIVALS)}
         row = {"rule": "RMSprop centered", "size": 10**9, "dtype": "float32", "bytes_per_parameter": 28, "ratios": ratios}
         report = info.describe() | {"gpu": FakeGpu().describe(), "optax": None, "host": None}
-        cuda_tables.show(Console(width=80), report | {"rows": [row | {"seconds": {"fastopt": 6.53e-3}}]})
+        tables.show(Console(width=80), report | {"rows": [row | {"seconds": {"fastopt": 6.53e-3}}]}, formats=False)
         out = capsys.readouterr().out
         assert "…" not in out
         assert "6.53 ms  4288" in out

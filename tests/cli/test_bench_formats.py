@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
 from fastopt import _core
-from fastopt.cli import arms, bench, formats, main
-from fastopt.cli.arrays import aligned
+from fastopt.cli import main
+from fastopt.cli.bench import arms, choice, host
+from fastopt.cli.bench.host import Host
 from fastopt.cli.formats import COMBINATIONS
 from fastopt.cli.rows import Row
 from tests.support.cli import is_png, status
@@ -35,25 +35,27 @@ BYTES = {
 """Of AdamW, held and moved, but for the words of blocks; a float32 master leaves the parameter to be written alone."""
 WORDS = np.array((2 * 4 / 256, 4 * 4 / 256))
 
-ROWS = formats.choose([bench.ADAMW], Console(quiet=True))
+ROWS = choice.choose_formats([choice.ADAMW], Console(quiet=True))
 
 
 class TestArms:
     @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.formats.label)
     def test_all_take_the_same_step(self, row: Row, rng: np.random.Generator) -> None:
-        grad = aligned(1000, "float32")
-        rng.standard_normal(out=grad, dtype=np.float32)
+        place = Host()
+        grad = place.cast(rng.standard_normal(1000, np.float32), "float32")
         kept = grad.copy()
-        built = {arm.name: arm for arm in arms.build(row, grad, torch, lr=0.01)}
+        made, _ = arms.build(place, row, [grad], place.names(row), 28_000, lr=0.01)
+        built = {arm.name: arm for arm in made}
         assert list(built) == ["fastopt", "floor", "float32", "torch"]
         for arm in built.values():
             for _ in range(5):
-                arm.step()
+                arm.steps[0]()
         assert np.array_equal(grad, kept)
-        np.testing.assert_allclose(built["torch"].param, built["float32"].param, rtol=1e-4, atol=1e-5)
-        assert built["fastopt"].param.dtype.name == row.formats.param
-        moved = built["float32"].param - kept
-        error = built["fastopt"].param.astype(np.float32) - built["float32"].param
+        params = {name: arm.params[0] for name, arm in built.items()}
+        np.testing.assert_allclose(params["torch"], params["float32"], rtol=1e-4, atol=1e-5)
+        assert params["fastopt"].dtype.name == row.formats.param
+        moved = params["float32"] - kept
+        error = params["fastopt"].astype(np.float32) - params["float32"]
         assert np.linalg.norm(moved) > 0.5  # about 5 * lr * sqrt(1000)
         assert np.median(np.abs(error)) < 0.01  # bfloat16's own last place, or a fifth of the way
 
@@ -96,7 +98,7 @@ class TestTable:
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "ml_dtypes", None)
-        monkeypatch.setattr(arms, "import_torch", lambda: None)
+        monkeypatch.setattr(host, "import_torch", lambda: None)
         monkeypatch.setattr(_core, "cycle_seconds", lambda: 0.0)
         code, out, _ = status([*TINY, "--sizes", "100"], capsys)
         assert code == 0

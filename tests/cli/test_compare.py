@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastopt.cli import compare, compare_table, main, training, tuning
-from fastopt.cli.datasets import Data, hold_out, load
+from fastopt.cli import compare, main
+from fastopt.cli.compare import terminal, training, tuning
+from fastopt.cli.compare.data import Data, hold_out, load
+from fastopt.cli.compare.training import Settings
+from fastopt.cli.compare.tuning import Trial
 from fastopt.cli.rows import ROWS
-from fastopt.cli.training import Settings
-from fastopt.cli.tuning import Trial
 from tests.support.cli import LABELS, is_png, status
 
 QUICK = ("--epochs", "1", "--batch-size", "256", "--rules", "adamw")
@@ -196,7 +197,7 @@ class TestCompare:
             assert row["mean"]["test_accuracy"] > 0.85, row["rule"]
             line = next(line for line in out.splitlines() if line.startswith(f" {row['rule']}  "))
             assert f"{100 * row['mean']['test_accuracy']:.1f} ±" in line
-            assert compare_table.rate(row["arguments"]["lr"]) in line
+            assert terminal.rate(row["arguments"]["lr"]) in line
         assert sum(row["to_target"]["reached"] == 2 for row in report["rows"]) >= 0.75 * len(LABELS)
         assert f"of {tuning.TRIALS}, the one whose worst of 2 runs" in out
         assert out.startswith("digits: 1,797 samples, 64 features, 10 classes\n")

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fastopt.cli import datasets
-from fastopt.cli.data_files import DataError, Samples
-from fastopt.cli.datasets import FEWEST, hold_out, load, prepare
+from fastopt.cli.compare import data as data_module
+from fastopt.cli.compare.data import FEWEST, hold_out, load, prepare
+from fastopt.cli.compare.samples import DataError, Samples
 from tests.support.cli import status
 from tests.support.compare_runs import TINY, npz, samples
 
@@ -166,7 +166,7 @@ class TestCommand:
     def test_bad_data_is_one_line_with_status_2_before_any_training(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(datasets, "split", None)
+        monkeypatch.setattr(data_module, "split", None)
         path = npz(tmp_path / "a.npz", X=np.ones((30, 2)), y=np.zeros(30))
         output = tmp_path / "out.json"
         code, out, err = status(["compare", str(path), *TINY, "--json", str(output)], capsys)

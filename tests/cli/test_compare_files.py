@@ -19,8 +19,10 @@ import sklearn.datasets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastopt.cli.data_files import CATEGORIES, DataError, read
-from fastopt.cli.datasets import Data, load
+from fastopt.cli.compare.csv_files import CATEGORIES
+from fastopt.cli.compare.data import Data, load
+from fastopt.cli.compare.samples import DataError
+from fastopt.cli.compare.sources import read
 from tests.support.cli import status
 from tests.support.compare_runs import TINY, npz, samples
 

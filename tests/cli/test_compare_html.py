@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from fastopt.cli import charts, compare, palette, targets, words
-from fastopt.cli import page as pages
-from fastopt.cli.charts import Axis
+from fastopt.cli import compare, palette, words
+from fastopt.cli.compare import charts, svg, targets
+from fastopt.cli.compare import page as pages
 from tests.support.cli import status
 
 EMPTY = {"meta", "link", "input", "br", "img", "hr"}
@@ -95,7 +98,7 @@ class TestPage:
             assert all(f"{rule}\n" in page.text[tag] for rule in rules)
         for chart in ("loss-steps", "loss-seconds", "accuracy", "search"):
             part = text[text.index(f'<svg id="{chart}"') :].split("</svg>")[0]
-            assert re.findall(r'data-name="([^"]*)"', part) == rules
+            assert sorted(re.findall(r'data-name="([^"]*)"', part)) == sorted(rules)
         assert len([one for one in page.all("g") if "dots" in one.get("class", "")]) == len(rules)
         identifiers = [attributes["id"] for _, attributes in page.found if "id" in attributes]
         assert len(identifiers) == len(set(identifiers))
@@ -106,7 +109,13 @@ class TestPage:
         for tag, attributes in page.found:
             assert not any(name.startswith("on") for name in attributes)
             for name in LOADING & set(attributes):
-                assert (tag, attributes[name]) == ("link", "data:,"), (tag, name)  # an icon of nothing, or browsers ask for one
+                if tag == "use":
+                    assert attributes[name].startswith("#")  # a marker in the page
+                else:
+                    assert (tag, attributes[name]) == ("link", "data:,"), (
+                        tag,
+                        name,
+                    )  # an icon of nothing, or browsers ask for one
         assert not re.search(r"https?:|@import|\bfetch\b|XMLHttpRequest|WebSocket|\bimport\b", text)
         assert all(found.startswith("#") for found in re.findall(r"url\(([^)]*)\)", text))
         policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
@@ -168,7 +177,7 @@ class TestPage:
         targets.time_to_target(report, None, 0.69)
         text = pages.page(report)
         Page(text)
-        coordinates = " ".join(re.findall(r'(?:points|[xyc]+[12]?)="([^"]*)"', text))
+        coordinates = " ".join(re.findall(r'\b(?:d|x|y|transform)="([^"]*)"', text))
         assert "nan" not in coordinates
         assert "inf" not in coordinates
 
@@ -182,7 +191,7 @@ class TestPage:
         text = pages.page(report)
         Page(text)
         assert "<h1>SGD on" in text
-        assert "polygon" not in text
+        assert 'class="band"' not in text
         assert "±" not in text.split("<script>")[0].split("</style>")[1].replace("± sample", "")
         assert "0 of 1" in text
         assert "Fewest steps" not in text
@@ -234,13 +243,13 @@ class TestPage:
         for i, row in enumerate(report["rows"]):
             for trial, loss in zip(row["trials"], (0.5, 0.3, 0.4, 5.0, 80.0, 900.0, math.nan), strict=True):
                 trial["validation_loss"] = loss * (1 + i)
-        high = pages.highest(report)
+        high = charts.highest(report)
         assert high >= 400.0  # one of the rules' 80s, not all 900s
         assert high < 900.0 * 5
         for row in report["rows"]:
             for trial in row["trials"]:
                 trial["validation_loss"] = math.inf
-        assert pages.highest(report) == guess
+        assert charts.highest(report) == guess
         Page(pages.page(report))
 
     def test_many_classes_are_not_all_listed(self, made: tuple[str, dict[str, Any]]) -> None:
@@ -261,51 +270,75 @@ class TestPage:
         assert json.loads((tmp_path / "p.json").read_text())["data"]["classes"] == ["ä", "ö", "ü"]
 
 
+def axes() -> Axes:
+    return Figure().add_subplot()
+
+
+def drawn(axes_of: Callable[[Axes], None]) -> str:
+    """A chart of one rule, whose number is 0."""
+    return svg.Chart("n", "t", "a", lambda axes, report: axes_of(axes)).svg({"rows": [{"rule": "a"}]})
+
+
+def lines(x: Any, runs: Any, limits: tuple[float, float], log: bool = False) -> str:
+    """A chart of these runs of one rule."""
+
+    def draw(axes: Axes) -> None:
+        charts.draw(axes, {"rows": [{"rule": "a"}]}, [np.asarray(x, float)], [np.asarray(runs, float)])
+        axes.set(xlim=(x[0], x[-1]), ylim=limits)
+        if log:
+            charts.logarithmic(axes.yaxis)
+
+    return drawn(draw)
+
+
+def paths(text: str, kind: str) -> list[list[list[float]]]:
+    """The pieces of the lines of a kind (series, band), each with its coordinates."""
+    found = re.findall(rf'<g class="{kind}"[^>]*>\s*(?:<defs>)?\s*<path [^>]*?d="([^"]*)"', text)
+    return [[[float(n) for n in re.findall(r"-?[\d.]+", piece)] for piece in path.split("M")[1:]] for path in found]
+
+
 class TestCharts:
     @pytest.mark.parametrize("low", [1e-7, 3e-4, 0.02, 0.3, 1.0, 7.0])
     @pytest.mark.parametrize("factor", [1.5, 4, 30, 1e3, 1e6])
     @pytest.mark.parametrize("log", [False, True])
     def test_ticks_are_few_round_and_within(self, low: float, factor: float, log: bool) -> None:
-        axis = Axis("x", low, low * factor, log)
-        ticks = axis.ticks()
+        chart = axes()
+        chart.set_ylim(low, low * factor)
+        (charts.logarithmic if log else charts.linear)(chart.yaxis)
+        assert chart.get_ylim() == (low, low * factor)
+        ticks = [tick for tick in chart.get_yticks() if low * (1 - 1e-9) <= tick <= low * factor * (1 + 1e-9)]
         assert 1 <= len(ticks) <= 10
         assert ticks == sorted(ticks)
-        places = axis.place(np.array(ticks))
-        assert places.min() >= -1e-6
-        assert places.max() <= 1 + 1e-6
         for tick in ticks:
             assert float(f"{tick:.2g}") == pytest.approx(tick)
 
-    def test_pieces_are_the_stretches_where_all_are_finite(self) -> None:
+    def test_a_line_has_a_gap_where_a_run_diverged(self) -> None:
         nan, inf = math.nan, math.inf
-        first, second = np.array([nan, 1, 2, inf, 3, 4]), np.array([0, 0, 0, 0, nan, 0])
-        assert charts.pieces(first, second) == [slice(1, 3), slice(5, 6)]
-        assert charts.pieces(np.full(3, nan)) == []
-        assert charts.pieces(np.zeros(3)) == [slice(0, 3)]
+        runs = [[nan, 1, 2, inf, 3, 4, 5, 6], [0, 0, 0, 0, nan, 0, 1, 1]]
+        text = lines(range(8), runs, (0, 6))
+        assert [len(piece) // 2 for (path,) in [paths(text, "series")] for piece in path] == [2, 3]
+        assert "nan" not in text
+        assert 'class="band"' in text
+        assert 'class="band"' not in lines(range(8), runs[:1], (0, 6))
+        assert paths(lines(range(3), [[nan] * 3], (0, 1)), "series") in ([], [[]])
 
     def test_32_rules_each_in_a_look_of_its_own(self) -> None:
-        assert len({charts.look(i) for i in range(32)}) == 32
+        assert len({palette.look(i) for i in range(32)}) == 32
 
     def test_long_lines_are_thinned_and_keep_their_ends(self) -> None:
-        series = charts.Series(0, "a", np.arange(5001), np.linspace(1, 0, 5001)[None])
-        text = charts.lines("n", "t", "a", [series], Axis("x", 0, 5000), Axis("y", 0, 1))
-        points = re.findall(r'<polyline points="([^"]*)"', text)[0].split()
-        assert len(points) == charts.POINTS
-        assert points[0].startswith(f"{charts.LEFT},{charts.TOP}")
-        assert points[-1] == f"{charts.WIDTH - charts.RIGHT},{charts.HEIGHT - charts.BOTTOM}"
+        ((points,),) = paths(lines(np.arange(5001), np.linspace(1, 0, 5001)[None], (0, 1)), "series")
+        assert len(points) == 2 * charts.POINTS
+        assert points[:2] == [svg.LEFT, svg.TOP]
+        assert points[-2:] == [svg.WIDTH - svg.RIGHT, svg.HEIGHT - svg.BOTTOM]
 
     def test_values_far_outside_stay_near_the_chart(self) -> None:
-        text = charts.lines(
-            "n",
-            "t",
-            "a",
-            [charts.Series(0, "a", np.arange(3), np.array([[1, 1e300, 0]]))],
-            Axis("x", 0, 2),
-            Axis("y", 1, 2, log=True),
-        )
-        numbers = re.findall(r"-?[\d.]+", re.findall(r'<polyline points="([^"]*)"', text)[0])
-        assert len(numbers) == 6
-        assert all(abs(float(number)) < 3 * charts.WIDTH for number in numbers)
+        (line,) = paths(lines(range(3), [[1, 1e300, 1.5]], (1, 2), log=True), "series")
+        assert all(abs(number) < 3 * svg.WIDTH for piece in line for number in piece)
+
+    def test_colours_and_fonts_are_the_style_sheets(self) -> None:
+        text = lines(range(3), [[0, 1, 2]], (0, 2))
+        assert set(re.findall(r"var\(--(\w+)\)", text)) == {"c0", "muted", "grid"}
+        assert not re.search(r"#[0-9a-f]{6}|font:|font-family|<style|xmlns", text)
 
 
 class TestColours:

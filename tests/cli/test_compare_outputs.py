@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fastopt.cli import compare, main, tuning, words
+from fastopt.cli import compare, main, words
+from fastopt.cli.compare import tuning
+from fastopt.cli.progress import Progress
 from tests.support.cli import status
 from tests.support.compare_runs import TINY, npz, samples
 
@@ -202,7 +204,7 @@ class TestTerminal:
         assert err.count("\n") == 1
 
     def test_the_progress_has_no_thread(self) -> None:
-        assert not compare.progress_bar().live.auto_refresh
+        assert not Progress("compare", "epochs", 1).bar.live.auto_refresh
 
 
 class TestOrder:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from fastopt.cli import compare, compare_table, plots, targets
+from fastopt.cli import compare
+from fastopt.cli.compare import picture, targets, terminal
 from tests.support.cli import is_png
 from tests.support.compare_runs import a_report, a_run
 
@@ -108,7 +109,7 @@ class TestTable:
     def shown(self, report: dict[str, Any]) -> str:
         console = Console(width=80, no_color=True)
         with console.capture() as capture:
-            console.print(compare_table.table(report))
+            console.print(terminal.table(report))
         return capture.get()
 
     def test_runs_that_did_not_get_there_show(self) -> None:
@@ -119,11 +120,11 @@ class TestTable:
         assert "4 2/3" in first
         assert "/" not in second
         assert third.split().count("-") == 2
-        captions = "\n".join(compare_table.captions(report))
+        captions = "\n".join(terminal.captions(report))
         assert "--target-loss" in captions
         assert "1/3" in captions
         targets.time_to_target(report, 1.5, 2.0)
-        captions = "\n".join(compare_table.captions(report))
+        captions = "\n".join(terminal.captions(report))
         assert "--target-loss" not in captions
         assert "1/3" not in captions
 
@@ -141,9 +142,9 @@ class TestTable:
             assert part in text
 
     def test_learning_rates_and_counts(self) -> None:
-        shown = [compare_table.rate(lr) for lr in (0.1, 1 / 3, 3.0, 1 / 300, 1 / 3000, 1e-4, 1e-4 / 3)]
+        shown = [terminal.rate(lr) for lr in (0.1, 1 / 3, 3.0, 1 / 300, 1 / 3000, 1e-4, 1e-4 / 3)]
         assert shown == ["0.1", "0.33", "3", "0.0033", "3.3e-4", "0.0001", "3.3e-5"]
-        assert [compare_table.count(steps) for steps in (0, 12.4, 99999, 123456)] == ["0", "12", "99999", "123k"]
+        assert [terminal.count(steps) for steps in (0, 12.4, 99999, 123456)] == ["0", "12", "99999", "123k"]
 
     def test_names_are_no_markup(self) -> None:
         report = a_report([a_run(0.5)])
@@ -154,7 +155,7 @@ class TestTable:
     def test_where_no_rule_got_there_a_caption_says_so(self) -> None:
         report = a_report([a_run(2.0)] * 2, [a_run(3.0)] * 2)
         targets.time_to_target(report, None, 2.0)
-        captions = "\n".join(compare_table.captions(report))
+        captions = "\n".join(terminal.captions(report))
         assert "no rule reached that loss" in captions
         assert "nine tenths" in captions
         assert report["target_loss"] == {"loss": 1.8, "chosen": "cap", "guess": 2.0}
@@ -164,13 +165,13 @@ class TestTable:
         report = a_report(*[[a_run(0.5)]] * 20)
         report["rows"][1]["lr_at_an_end"] = True
         targets.time_to_target(report, None, 2.0)
-        captions = compare_table.captions(report)
+        captions = terminal.captions(report)
         assert "worst of 5 runs" in captions[0]
         assert "alone would score 50.0 %" in captions[3]
         assert captions[-1] == "lr at the end of its search, one beyond may be better: Rule 1."
         for row in report["rows"]:
             row["lr_at_an_end"] = True
-        captions = compare_table.captions(report)
+        captions = terminal.captions(report)
         assert captions[-1].endswith("20 rules.")
         assert max(map(len, captions)) <= 80
 
@@ -178,13 +179,13 @@ class TestTable:
     def test_looks_are_those_there_were(self, looks: int, said: str) -> None:
         report = a_report([a_run(0.5)]) | {"looks": looks}
         targets.time_to_target(report, None, 2.0)
-        assert said in "\n".join(compare_table.captions(report))
+        assert said in "\n".join(terminal.captions(report))
 
     @pytest.mark.parametrize("seeds", [1, 2])
     def test_captions_are_of_80_columns(self, seeds: int) -> None:
         report = a_report([a_run(0.5)] * seeds)
         targets.time_to_target(report, 0.000123, 2.0)
-        assert max(map(len, compare_table.captions(report))) <= 80
+        assert max(map(len, terminal.captions(report))) <= 80
 
 
 class TestSummary:
@@ -221,8 +222,8 @@ class TestCurves:
         report = a_report(*[runs] * 16)
         report["data"]["name"] = "cost_in_$_and_^{.csv"  # no formula
         targets.time_to_target(report, 0.5, 2.0)
-        plots.curves(report, tmp_path / "many.png")
+        picture.curves(report, tmp_path / "many.png")
         assert is_png(tmp_path / "many.png")
         assert len(looks) == 32
         assert len({look[1:] for look in looks}) == len(set(looks)) == 16
-        plots.curves(report | {"rows": []}, tmp_path / "none.png")
+        picture.curves(report | {"rows": []}, tmp_path / "none.png")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastopt
-from fastopt.cli.datasets import load
+from fastopt.cli.compare.data import load
 from fastopt.rules import RULES
 from tests.support.arrays import Array
 from tests.support.cases import arguments_with_state

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.cli import compare, tuning
+from fastopt.cli import compare
+from fastopt.cli.compare import tuning
 
 TINY = ("--epochs", "1", "--seeds", "1", "--rules", "adamw", "--hidden", "4")
 """Arguments of a run that takes no time."""

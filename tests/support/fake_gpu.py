@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import torch
 
-from fastopt.cli.gpu import Gpu, cupy_steps
+from fastopt.cli.bench.gpu import Gpu, cupy_steps
 from fastopt.cli.rows import ROWS, Row
 from tests.support.emulated_cuda import EmulatedArray, array
 
@@ -29,7 +29,7 @@ class FakeGpu(Gpu):
 
     def __init__(self, cache: int = 0, memory: int = 10**12) -> None:
         self.torch, self.stream, self.number, self.cache, self.memory = torch, 0, 0, cache, memory
-        self.out_of_memory = (MemoryError,)
+        self.out_of_memory, self.optax = (MemoryError,), None
         self.copied: list[int] = []
 
     def current(self) -> Any:
@@ -50,7 +50,7 @@ class FakeGpu(Gpu):
     def copier(self, nbytes: int) -> Any:
         return functools.partial(self.copied.append, nbytes), None
 
-    def cupy_steps(self) -> Any:
+    def written_out(self) -> Any:
         known = cupy_steps(np)
         return {name: lambda p, g, values, make=make: make(p.host, g.host, values) for name, make in known.items()}
 
@@ -61,7 +61,7 @@ class FakeGpu(Gpu):
 
     def synchronize(self) -> None: ...
     def release(self) -> None: ...
-    def memory_available(self) -> int:
+    def memory_available(self) -> float:
         return self.memory
 
 

@@ -51,12 +51,12 @@ def test_steps_of_all_arms_are_the_same(bench: Any, monkeypatch: pytest.MonkeyPa
     for label, arguments in {**bench.FUSED, **bench.UNFUSED}.items():
         arms = bench.step_arms(label, arguments, [(3, 5), (2,)])
         assert [arm.name for arm in arms] == ["fastopt", *bench.torch_variants(label)]
-        before = arms[0].param.copy()
+        before = arms[0].params[0].copy()
         for arm in arms:
             for _ in range(3):
-                arm.step()
-            np.testing.assert_allclose(arm.param, arms[0].param, rtol=1e-5, atol=1e-6, err_msg=f"{label} {arm.name}")
-        assert (before != arms[0].param).any()
+                arm.steps[0]()
+            np.testing.assert_allclose(arm.params[0], arms[0].params[0], rtol=1e-5, atol=1e-6, err_msg=f"{label} {arm.name}")
+        assert (before != arms[0].params[0]).any()
 
 
 @pytest.mark.parametrize("network", ["perceptron", "convolutions"])
@@ -66,11 +66,11 @@ def test_epochs_of_all_arms_are_the_same(bench: Any, network: str) -> None:
     for label in ("AdamW", "SGD momentum", "RMSprop centered"):
         arms = bench.loop_arms(label, bench.LOOPS[label], bench.NETWORKS[network], data[:4])
         assert [arm.name for arm in arms] == ["fastopt", "default", "foreach=False", *bench.torch_variants(label)]
-        before = arms[0].param.copy()
+        before = arms[0].params[0].copy()
         for arm in arms:
-            arm.step()
-            np.testing.assert_allclose(arm.param, arms[0].param, rtol=1e-3, atol=1e-5, err_msg=f"{label} {arm.name}")
-        assert np.abs(before - arms[0].param).max() > 1e-5
+            arm.steps[0]()
+            np.testing.assert_allclose(arm.params[0], arms[0].params[0], rtol=1e-3, atol=1e-5, err_msg=f"{label} {arm.name}")
+        assert np.abs(before - arms[0].params[0]).max() > 1e-5
 
 
 def test_a_quick_run(bench: Any, memory: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

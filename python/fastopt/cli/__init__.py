@@ -8,27 +8,13 @@ from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from typing import Any
 
-from .arguments import (
-    archs,
-    at_least_one,
-    baseline,
-    check_outputs,
-    data_source,
-    hidden_layers,
-    json_file,
-    loss,
-    natural,
-    picture,
-    rule_rows,
-    sizes,
-    threads,
-)
+from . import arguments as given
 
 __all__ = ["main"]
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments of all commands; each is checked while it is parsed, before any work begins."""
+    """The arguments of all commands, each checked while it is parsed, before any work begins."""
     parser = argparse.ArgumentParser(prog="fastopt", description="The optimizer step at memory speed.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -49,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     warmup.add_argument(
         "--state-dtype", choices=("float32", "float64", "bfloat16", "8bit"), help="of state (default: the arithmetic's own)"
     )
-    warmup.add_argument("--arch", type=archs, metavar="sm_90,...", help="architectures (default: those of the GPUs here)")
+    warmup.add_argument("--arch", type=given.archs, metavar="sm_90,...", help="architectures (default: those of the GPUs here)")
     warmup.add_argument("--all", action="store_true", help="every kernel of these rules, whatever the formats: minutes")
 
     text = "time each rule against its memory floor, NumPy and torch, on the CPU or on a GPU"
@@ -58,8 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
     text = "where to step: cpu, or cuda: the GPU, against a copy there, torch, CuPy and optax (default: %(default)s)"
     bench.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=text)
     text = "elements of a parameter (default: 1e4,1e5,1e6,1e7,1e8; on a GPU 1e5 to 1e9)"
-    bench.add_argument("--sizes", type=sizes, metavar="N,...", help=text)
-    bench.add_argument("--threads", type=threads, metavar="N", help="threads of a step (default: as `fastopt info` shows)")
+    bench.add_argument("--sizes", type=given.sizes, metavar="N,...", help=text)
+    bench.add_argument("--threads", type=given.threads, metavar="N", help="threads of a step (default: as `fastopt info` shows)")
     arrays = bench.add_mutually_exclusive_group()
     arrays.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of all arrays (default: %(default)s)")
     arrays.add_argument(
@@ -71,44 +57,49 @@ def build_parser() -> argparse.ArgumentParser:
         and the cycles that a thread takes for an element.  bfloat16 parameters and gradients need ml_dtypes""",
     )
     bench.add_argument(
-        "--rounds", type=at_least_one, metavar="N", help="most rounds of a row (default: 25; fewer where time is short)"
+        "--rounds", type=given.at_least_one, metavar="N", help="most rounds of a row (default: 25; fewer if time is short)"
     )
     bench.add_argument(
-        "--seconds", type=at_least_one, metavar="N", help="about what the whole run may take (default: 240, with --quick 20)"
+        "--seconds",
+        type=given.at_least_one,
+        metavar="N",
+        help="about what the whole run may take (default: 240, with --quick 20)",
     )
     bench.add_argument("--quick", action="store_true", help="sizes 1e4,1e5,1e6 (on a GPU 1e5,1e6,1e7), in under 30 seconds")
     add_outputs(bench, "a roofline: GB/s achieved (--formats: elements) against size, under the floor's")
     bench.add_argument(
         "--compare",
-        type=baseline,
+        type=given.baseline,
         metavar="FILE",
         help="an earlier --json: flag what fell against the floor by more than the noise of both runs; exit status 1 if any did",
     )
 
     text = "train a classifier with each rule, on digits or on data of yours, and compare them"
     compare = commands.add_parser("compare", help=text, description=sentence(text))
-    text = """digits (scikit-learn's, the default), mnist (fetched from openml.org), or a file: .csv with a line of names, or .npz with
-        arrays X, y, or data, target, or x_train, y_train, x_test, y_test"""
-    compare.add_argument("data", type=data_source, nargs="?", default="digits", metavar="DATA", help=text)
+    text = """digits (scikit-learn's, the default), mnist (fetched from openml.org), or a file: .csv with a line of names, or .npz
+        with arrays X, y, or data, target, or x_train, y_train, x_test, y_test"""
+    compare.add_argument("data", type=given.data_source, nargs="?", default="digits", metavar="DATA", help=text)
     compare.add_argument("--target", metavar="NAME", help="the column of a CSV file that holds the classes (default: the last)")
     add_rules(compare)
     compare.add_argument(
-        "--epochs", type=at_least_one, default=20, metavar="N", help="passes over the data (default: %(default)s)"
+        "--epochs", type=given.at_least_one, default=20, metavar="N", help="passes over the data (default: %(default)s)"
     )
-    compare.add_argument("--batch-size", type=at_least_one, default=32, metavar="N", help="samples a step (default: %(default)s)")
+    compare.add_argument(
+        "--batch-size", type=given.at_least_one, default=32, metavar="N", help="samples a step (default: %(default)s)"
+    )
     text = "units of each hidden layer of the network, 0 for none (default: 128,64)"
-    compare.add_argument("--hidden", type=hidden_layers, default=(128, 64), metavar="N,...", help=text)
+    compare.add_argument("--hidden", type=given.hidden_layers, default=(128, 64), metavar="N,...", help=text)
     text = """the training loss, in nats, by which steps and seconds are counted (default: 1/20 of that of a guess by frequency, or
         what three quarters of the rules reach, at most 9/10 of that guess)"""
-    compare.add_argument("--target-loss", type=loss, metavar="LOSS", help=text)
+    compare.add_argument("--target-loss", type=given.loss, metavar="LOSS", help=text)
     compare.add_argument(
-        "--seed", type=natural, default=0, metavar="N", help="of the split and of the first run (default: %(default)s)"
+        "--seed", type=given.natural, default=0, metavar="N", help="of the split and of the first run (default: %(default)s)"
     )
     text = "runs of each rule, whose weights and batches follow from SEED, SEED+1, ... (default: %(default)s)"
-    compare.add_argument("--seeds", type=at_least_one, default=5, metavar="N", help=text)
+    compare.add_argument("--seeds", type=given.at_least_one, default=5, metavar="N", help=text)
     add_outputs(compare, "the curves of loss and accuracy")
     compare.add_argument(
-        "--html", type=json_file, metavar="FILE", help="write a page with table and curves, which needs no other file"
+        "--html", type=given.json_file, metavar="FILE", help="write a page with table and curves, which needs no other file"
     )
     return parser
 
@@ -118,12 +109,12 @@ def sentence(text: str) -> str:
 
 
 def add_rules(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rules", type=rule_rows, metavar="RULE,...", help="only these, such as sgd,adamw (default: all)")
+    parser.add_argument("--rules", type=given.rule_rows, metavar="RULE,...", help="only these, such as sgd,adamw (default: all)")
 
 
 def add_outputs(parser: argparse.ArgumentParser, drawing: str) -> None:
-    parser.add_argument("--json", type=json_file, metavar="FILE", help="write all numbers there")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help=f"draw {drawing} (.png, .svg, .pdf)")
+    parser.add_argument("--json", type=given.json_file, metavar="FILE", help="write all numbers there")
+    parser.add_argument("--plot", type=given.picture, metavar="FILE", help=f"draw {drawing} (.png, .svg, .pdf)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         args = build_parser().parse_args(argv)
-        check_outputs(args)
+        given.check_outputs(args)
         return run(args)
     except KeyboardInterrupt:
         return 130  # as shells count it
@@ -157,7 +148,7 @@ def refused(message: str) -> int:
 
 
 def missing(error: ImportError) -> str | None:
-    """What to say of an optional package that is not there or too old; None where it is not about one."""
+    """What to say of an optional package that is missing or too old; None: the error is about something else."""
     cause: BaseException | None = error
     while cause is not None:  # fastopt.sklearn raises its own error from the package's
         package = (getattr(cause, "name", None) or "").partition(".")[0]
@@ -177,8 +168,6 @@ def run(args: argparse.Namespace) -> int:
         from . import info as command
     elif args.command == "warmup":
         from . import warmup as command
-    elif args.command == "bench" and args.device == "cuda":
-        from . import cuda_bench as command
     elif args.command == "bench":
         from . import bench as command
     else:

@@ -1,4 +1,4 @@
-"""Text of the command line -> checked values; argparse prints what the errors say and exits with status 2."""
+"""Text of the command line -> checked values.  argparse prints what the errors say and exits with status 2."""
 
 from __future__ import annotations
 
@@ -9,24 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from .._cuda.compiler import check_arch
-from .data_files import NAMED, SUFFIXES
 from .rows import ROWS, Row
 
-__all__ = [
-    "archs",
-    "at_least_one",
-    "baseline",
-    "check_outputs",
-    "data_source",
-    "hidden_layers",
-    "json_file",
-    "loss",
-    "natural",
-    "picture",
-    "rule_rows",
-    "sizes",
-    "threads",
-]
+NAMED = ("digits", "mnist")
+"""Data sets that need no file."""
+
+SUFFIXES = (".npz", ".csv")
 
 
 def whole(text: str, low: int, high: int, what: str) -> int:
@@ -78,7 +66,7 @@ def hidden_layers(text: str) -> tuple[int, ...]:
 
 
 def data_source(text: str) -> str:
-    """The name of a data set, or of a file that is there and whose ending says what it is."""
+    """The name of a data set, or of a file that exists and whose ending says what it is."""
     if text in NAMED:
         return text
     path = Path(text)
@@ -94,7 +82,7 @@ def data_source(text: str) -> str:
 
 
 def rule_rows(text: str) -> list[Row]:
-    """Rows by label, or all rows of a rule by its name; case does not matter."""
+    """Rows by label, or all rows of a rule by its name, in either case."""
     wanted = [part.strip().lower() for part in text.split(",")]
     for name in wanted:
         if not any(name in row.names for row in ROWS):
@@ -112,7 +100,7 @@ def archs(text: str) -> list[str]:
 
 
 def json_file(text: str) -> Path:
-    """A path that can be written, as far as can be told before the work."""
+    """A path that can probably be written: its directory exists."""
     path = Path(text)
     if path.is_dir() or not path.parent.is_dir():
         raise ArgumentTypeError(f"got {text!r}, expected a file in a directory that exists")
@@ -120,7 +108,7 @@ def json_file(text: str) -> Path:
 
 
 def check_outputs(args: Namespace) -> None:
-    """ArgumentTypeError where an output is the file that is read, or another output."""
+    """Raises ArgumentTypeError if an output is the file that is read, or another output."""
     given = vars(args)
     data = given.get("data")
     files = {} if data is None or data in NAMED else {"DATA": Path(data)}
@@ -134,7 +122,7 @@ def check_outputs(args: Namespace) -> None:
 
 
 def is_same(one: Path, other: Path) -> bool:
-    """Whether both name one file, by links too; neither needs to be there."""
+    """Whether both name one file, links included.  Neither needs to exist."""
     if one.exists() and other.exists():
         return one.samefile(other)
     return one.resolve() == other.resolve()

@@ -27,14 +27,14 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 """What a report calls a package -> the names that it is distributed under."""
 
 MODULES = {"scikit-learn": "sklearn", "nvrtc": None}
-"""What is imported of them, where it is called otherwise; NVRTC is a library."""
+"""The modules of packages that have another name; NVRTC is a library, and has none."""
 
 LISTED = 20
-"""Kernels of the cache, unless all are asked for."""
+"""Kernels of the cache that are listed, unless all are asked for."""
 
 
 def installed() -> dict[str, str | None]:
-    """The version of each optional package, None where it is missing; nothing is imported (torch takes seconds)."""
+    """The version of each optional package, None if it is missing; nothing is imported (torch takes seconds)."""
     versions: dict[str, str | None] = {}
     for name, packages in EXTRAS.items():
         module = MODULES.get(name, name)
@@ -47,7 +47,7 @@ def installed() -> dict[str, str | None]:
 
 
 def version_of(packages: tuple[str, ...]) -> str | None:
-    """Of the first that is installed."""
+    """The version of the first one that is installed."""
     for package in packages:
         with suppress(metadata.PackageNotFoundError):
             return metadata.version(package)
@@ -55,7 +55,7 @@ def version_of(packages: tuple[str, ...]) -> str | None:
 
 
 def describe() -> dict[str, Any]:
-    """What a report says of the run that made it: configuration, versions of the optional packages, date (UTC, ISO 8601)."""
+    """The run that makes a report: configuration, versions of the optional packages, date (UTC, ISO 8601)."""
     return {
         "config": show_config(mode="dicts"),
         "versions": installed(),
@@ -64,7 +64,7 @@ def describe() -> dict[str, Any]:
 
 
 def show_cache(listed: int | None) -> None:
-    """The kernels that were compiled for GPUs, at most `listed` of them by name."""
+    """Prints the kernels that were compiled for GPUs, at most `listed` of them by name."""
     sizes = {cubin: cubin.path.stat().st_size for cubin in compiler.cached()}
     print(f"kernels for CUDA: {len(sizes)}, {sum(sizes.values()):,} bytes in {compiler.cache_folder()}")
     for cubin, size in list(sizes.items())[:listed]:

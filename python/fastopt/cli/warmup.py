@@ -12,6 +12,7 @@ from time import perf_counter
 from .._cuda import compiler
 from .._cuda.kernels import GRADIENTS, WRITE, GradientKernel, StepKernel, grad_format, step_kernels
 from .._storage.formats import param_format
+from .progress import Progress
 from .rows import ROWS
 from .words import duration
 
@@ -20,17 +21,15 @@ __all__ = ["gradient_kernels", "run", "wanted"]
 
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console, err, start = Console(), Console(stderr=True), perf_counter()
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    console, start = Console(), perf_counter()
     try:
         kernels = wanted(args)
         compiler.nvrtc()
         archs = args.arch or archs_here()
-        with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-            task = progress.add_task(", ".join(archs), total=len(kernels) * len(archs))
-            compiled = fill([(kernel, arch) for arch in archs for kernel in kernels], lambda: progress.advance(task))
+        with Progress("warmup", "kernels", len(kernels) * len(archs)) as progress:
+            work = [(kernel, arch) for arch in archs for kernel in kernels]
+            compiled = fill(work, lambda: progress.advance(", ".join(archs)))
     except (ImportError, ValueError, RuntimeError, OSError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         print(f"fastopt: {' '.join(lines[:2])}", file=sys.stderr)
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def wanted(args: argparse.Namespace) -> list[compiler.Kernel]:
-    """The kernels, each once; ValueError where no step has such arguments."""
+    """The kernels, each once; ValueError if no step has such arguments."""
     rows = args.rules or ROWS
     kernels: list[compiler.Kernel]
     if args.all:
@@ -68,7 +67,7 @@ def wanted(args: argparse.Namespace) -> list[compiler.Kernel]:
 
 
 def check(param: str, master: str | None, grad: str, state_dtype: str | None) -> None:
-    """ValueError where they do not go together."""
+    """Raises ValueError if these formats do not go together."""
     grads = GRADIENTS["float64" if param == "float64" else "float32"]
     states = ("float64",) if param == "float64" else ("float32", "bfloat16", "8bit")
     if grad not in grads:
@@ -80,7 +79,7 @@ def check(param: str, master: str | None, grad: str, state_dtype: str | None) ->
 
 
 def gradient_kernels() -> Iterator[GradientKernel]:
-    """Every one there is: the sweep before a step runs in the step's arithmetic, what is done to gradients alone in theirs."""
+    """All of them: the sweep before a step runs in the step's arithmetic, functions of gradients alone in the gradients'."""
     for dtype, grads in GRADIENTS.items():
         for grad in grads:
             yield GradientKernel("Sweep", dtype, grad_format(dtype, grad))
@@ -89,17 +88,17 @@ def gradient_kernels() -> Iterator[GradientKernel]:
 
 
 def archs_here() -> list[str]:
-    """The architectures of this machine's GPUs; ValueError where there are none."""
+    """The architectures of this machine's GPUs; ValueError if it has none."""
     from cupy.cuda import Device, runtime
 
     try:
         return sorted({f"sm_{Device(device).compute_capability}" for device in range(runtime.getDeviceCount())})
-    except runtime.CUDARuntimeError as error:  # also where there is a driver and no GPU
+    except runtime.CUDARuntimeError as error:  # also if there is a driver and no GPU
         raise ValueError(f"--arch: no GPU is found here ({error}); name an architecture, such as sm_90") from error
 
 
 def fill(work: list[tuple[compiler.Kernel, str]], tick: Callable[[], object]) -> int:
-    """Puts kernels into the cache, several at once; how many had to be compiled."""
+    """Puts kernels into the cache, several at once; returns how many had to be compiled."""
     executor = ThreadPoolExecutor(os.cpu_count())  # NVRTC works outside Python's lock
     try:
         compiled = 0
@@ -112,7 +111,7 @@ def fill(work: list[tuple[compiler.Kernel, str]], tick: Callable[[], object]) ->
 
 
 def compile_one(kernel: compiler.Kernel, arch: str) -> bool:
-    """Whether it was not in the cache; OSError where it still is not."""
+    """Compiles a kernel unless the cache has it; returns whether it did.  OSError if the cache cannot be written."""
     path = compiler.place(kernel, arch)
     if compiler.read(path) is not None:
         return False

@@ -1,4 +1,4 @@
-"""How the commands word numbers, write their reports and say where."""
+"""How the commands word numbers, write their reports and name the files that they wrote."""
 
 from __future__ import annotations
 
@@ -10,26 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from .machine import is_busy
-
 if TYPE_CHECKING:
     from rich.console import Console
-
-__all__ = [
-    "duration",
-    "encodable",
-    "epochs",
-    "plural",
-    "printable",
-    "say_files",
-    "seeds",
-    "share",
-    "short",
-    "threads",
-    "times",
-    "to_json",
-    "warn_of_busy",
-]
 
 
 def short(size: int) -> str:
@@ -53,7 +35,7 @@ def times(ratio: float) -> str:
 
 
 def share(ratio: float) -> str:
-    """Of the floor: a percentage in the colour of how good that is."""
+    """A share of the floor: a percentage in the colour of how good it is."""
     colour = "green" if ratio >= 0.95 else "yellow" if ratio >= 0.8 else "red"
     return f"[{colour}]{ratio:.0%}[/]"
 
@@ -68,13 +50,13 @@ def plural(count: int, what: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Without characters that would command a terminal, or that it cannot show: those of them as Python's escapes."""
+    """The text with Python's escapes for characters that would command a terminal, or that a terminal cannot show."""
     return "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in text)
 
 
 @contextmanager
 def encodable(file: IO[str]) -> Iterator[None]:
-    """Lets a stream that cannot encode a character, such as one of ASCII, show a question mark rather than raise."""
+    """Lets a stream of ASCII, or of another small encoding, show a question mark for what it cannot encode, rather than raise."""
     if not isinstance(file, io.TextIOWrapper):
         yield
         return
@@ -93,12 +75,12 @@ def epochs(count: int) -> str:
 
 
 def seeds(used: Sequence[int]) -> str:
-    """Seeds that follow one another."""
+    """The words for seeds that follow one another."""
     return f"seed {used[0]}" if len(used) == 1 else f"seeds {used[0]} to {used[-1]}"
 
 
 def to_json(report: dict[str, Any]) -> str:
-    """The report as a file's content; JSON has no NaN and no infinities, so that null stands in their place."""
+    """The report as a file's content, with null for NaN and infinities, which JSON lacks."""
 
     def finite(value: Any) -> Any:
         if isinstance(value, dict):
@@ -110,15 +92,8 @@ def to_json(report: dict[str, Any]) -> str:
     return json.dumps(finite(report), indent=1) + "\n"
 
 
-def warn_of_busy(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    """What the stars in a benchmark's table mean, where there are any."""
-    if any(is_busy(row) for row in rows):
-        line = "* Other programs kept processors busy meanwhile: do not trust these rows."
-        console.print(line, style="yellow", highlight=False)
-
-
 def say_files(console: Console, *paths: Path | None) -> None:
-    """A line for each file that was written; None where none was asked for."""
+    """Prints a line for each file that was written; None: no file was asked for."""
     for path in paths:
         if path is not None:
             console.print(f"Wrote {printable(str(path))}", highlight=False, markup=False, soft_wrap=True)

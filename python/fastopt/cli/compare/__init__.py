@@ -1,4 +1,4 @@
-"""`fastopt compare`: trains the same network on the same data with every rule, each at a learning rate that the same search chose."""
+"""`fastopt compare`: trains one network on one set of data with every rule, each at a learning rate that the same search chose."""
 
 from __future__ import annotations
 
@@ -9,34 +9,28 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .compare_table import captions, data_line, table
-from .data_files import DataError
-from .datasets import Data, hold_out, load
-from .info import describe
-from .rows import ROWS, Row
+from ..info import describe
+from ..progress import Progress
+from ..rows import ROWS, Row
+from ..words import encodable, printable, say_files, to_json
+from .data import Data, hold_out, load
+from .samples import DataError
 from .targets import entropy, time_to_target
+from .terminal import captions, data_line, table
 from .training import Settings, train
 from .tuning import TRIALS, at_an_end, best, runs_of_a_trial, tune
-from .words import encodable, printable, say_files, to_json
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 __all__ = ["run"]
 
 MEASURED = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
-"""What the runs of a rule are summarised by."""
+"""What the mean and the spread of a rule's runs are of."""
 
 TIMED = ("step_seconds", "iteration_seconds")
-"""Times, of which a rule has the median over its runs."""
-
-REFRESH = 0.1
-"""Seconds between two drawings of the progress bar, at least."""
+"""Times; a rule has their median over its runs."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from threadpoolctl import threadpool_limits  # scikit-learn needs it
 
     try:
-        # The split is the same for all seeds, so that no sample which chose a learning rate tests it.
+        # The split is the same for all seeds: no sample that chose a learning rate tests it.
         data = load(args.data, seed=args.seed, target=args.target)
     except DataError as error:
         print(f"fastopt: {error}", file=sys.stderr)
@@ -53,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
     held_out = hold_out(data, args.seed)
     rows = args.rules or ROWS
     tuned = runs_of_a_trial(data)
-    with progress_bar() as progress, threadpool_limits(blas_threads(settings, data), "blas"):
-        tick = ticker(progress, len(rows) * (TRIALS * tuned + args.seeds) * args.epochs)
-        results = measure(rows, data, held_out, settings, args.seed, tuned, seeds(args), tick)
+    total = len(rows) * (TRIALS * tuned + args.seeds) * args.epochs
+    with Progress("compare", "epochs", total) as progress, threadpool_limits(blas_threads(settings, data), "blas"):
+        results = measure(rows, data, held_out, settings, args.seed, tuned, seeds(args), progress.advance)
     report = describe() | {
         "command": command(args, rows),
         "data": about(data),
@@ -86,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write(report: dict[str, Any], args: argparse.Namespace) -> dict[Path, str]:
-    """Writes the files that were asked for; what came in the way of which of them."""
+    """Writes the files that were asked for; returns those that could not be written, with the reason."""
     failed = {}
     for path, writer in ((args.json, write_json), (args.plot, write_plot), (args.html, write_html)):
         if path is not None:
@@ -102,7 +96,7 @@ def write_json(report: dict[str, Any], path: Path) -> None:
 
 
 def write_plot(report: dict[str, Any], path: Path) -> None:
-    from .plots import curves
+    from .picture import curves
 
     curves(report, path)
 
@@ -112,37 +106,6 @@ def write_html(report: dict[str, Any], path: Path) -> None:
 
     # Names of files may hold bytes that are no text.
     path.write_text(page(report), encoding="utf-8", errors="backslashreplace")
-
-
-def progress_bar() -> Progress:
-    """On stderr; without a thread of its own, which would compete with what is timed."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal)
-
-
-def ticker(progress: Progress, total: int) -> Callable[[str], None]:
-    """What is called after each epoch, outside of what is timed, with what is being done."""
-    task, drawn = progress.add_task("", total=total), 0.0
-
-    def tick(description: str) -> None:
-        nonlocal drawn
-        progress.update(task, advance=1, description=description)
-        if monotonic() - drawn >= REFRESH:
-            progress.refresh()
-            drawn = monotonic()
-
-    return tick
 
 
 def measure(
@@ -155,7 +118,7 @@ def measure(
     seeds: Sequence[int],
     tick: Callable[[str], object],
 ) -> list[dict[str, Any]]:
-    """The rows, as `--json` writes them: the choice of each one's learning rate, then a run for each seed.
+    """The rows, as `--json` writes them: the choice of each rule's learning rate, then a run for each seed.
 
     Every rule runs with a seed before the next seed does, so that what slows the machine for a while slows a run of each.
     """
@@ -181,7 +144,7 @@ def measure(
 
 
 def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and sample standard deviation over the runs, of one run no deviation; of times the median."""
+    """Mean and sample standard deviation over the runs (None for a single run); the median of times."""
     values = {name: np.array([run[name] for run in runs], np.float64) for name in MEASURED}
     with np.errstate(invalid="ignore"):  # a run that diverged makes both NaN
         return {
@@ -200,7 +163,7 @@ def parameters(sizes: Sequence[int]) -> int:
 
 
 def blas_threads(settings: Settings, data: Data) -> int | None:
-    """One where a batch's products are so small that more threads wait for one another, and for other programs; else as it is."""
+    """1 if a batch's products are so small that more threads wait for one another, and for other programs; None: as it is."""
     return 1 if settings.batch_size * parameters(settings.sizes(data)) < 10**6 else None
 
 
@@ -223,7 +186,7 @@ def command(args: argparse.Namespace, rows: Sequence[Row]) -> str:
 
 
 def about(data: Data) -> dict[str, Any]:
-    """What a report says of the data."""
+    """The data, as a report describes them."""
     most = int(np.argmax(np.bincount(data.train_labels)))
     return {
         "name": printable(data.name),

@@ -13,7 +13,7 @@ function show() {
     part.classList.toggle("on", on);
     if (part.matches(".chip")) part.setAttribute("aria-pressed", String(pinned.has(part.dataset.s)));
   }
-  for (const part of all("g.series.on")) part.parentNode.append(part); // over the others
+  for (const part of all("g.on")) part.parentNode.append(part); // over the others
 }
 
 function hover(rule) {
@@ -22,7 +22,7 @@ function hover(rule) {
   show();
 }
 
-for (const part of all(".chip, tbody tr, .dots")) {
+for (const part of all(".chip, tbody tr, .dots, .mean")) {
   part.addEventListener("pointerenter", () => hover(part.dataset.s));
   part.addEventListener("pointerleave", () => hover(null));
 }
@@ -50,8 +50,9 @@ for (const chart of all("svg[data-box]")) {
   const [left, top, right, bottom] = chart.dataset.box.split(",").map(Number);
   const dots = [];
   for (const series of all("g.series", chart))
-    for (const line of all("polyline", series))
-      for (const { x, y } of line.points) dots.push({ x, y, series });
+    for (const line of all(":scope > path", series))
+      for (const [, x, y] of line.getAttribute("d").matchAll(/(-?[\d.]+) (-?[\d.]+)/g))
+        if (x >= left && x <= right && y >= top && y <= bottom) dots.push({ x: Number(x), y: Number(y), series });
   const move = (event) => {
     const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(chart.getScreenCTM().inverse());
     let best = null, least = 24 ** 2;

@@ -10,12 +10,12 @@ from typing import Any
 __all__ = ["Neighbours", "is_busy", "memory_available"]
 
 BUSY = 0.1
-"""Processors in others' use, on average, from which on a row is not to be trusted: waiting for a thread that has lost
-its processor takes milliseconds."""
+"""Processors in others' use, on average, from which on a row cannot be trusted: waiting for a thread that has lost its processor
+takes milliseconds."""
 
 
 def memory_available() -> int | None:
-    """Bytes that can be allocated without swapping; None where the system does not say."""
+    """Bytes that can be allocated without swapping; None if the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -24,7 +24,7 @@ def memory_available() -> int | None:
 
 
 def seconds_elsewhere() -> float | None:
-    """Processor seconds that other programs have used since the machine started; None where the system does not say."""
+    """Processor seconds that other programs have used since the machine started; None if the system does not say."""
     try:
         with open("/proc/stat") as file:
             user, nice, system, _idle, _iowait, *rest = (int(word) for word in file.readline().split()[1:9])
@@ -35,13 +35,13 @@ def seconds_elsewhere() -> float | None:
 
 
 class Neighbours:
-    """How many processors other programs use, on average, from when this is made."""
+    """The processors that other programs use, on average, from its making on."""
 
     def __init__(self) -> None:
         self.begin, self.before = perf_counter(), seconds_elsewhere()
 
     def processors(self) -> float | None:
-        """None where the system does not say."""
+        """None if the system does not say."""
         now = seconds_elsewhere()
         if now is None or self.before is None:
             return None

@@ -1,4 +1,4 @@
-"""When the training runs of `fastopt compare` reached a loss, and which loss that is unless the user names one."""
+"""The loss by which `fastopt compare` times the rules, unless the user names one, and when each run reached it."""
 
 from __future__ import annotations
 
@@ -12,40 +12,39 @@ __all__ = ["CAP", "SHARE", "choose_target", "entropy", "lowest", "reached", "tim
 Array = np.ndarray[Any, Any]
 
 SHARE = 0.05
-"""Of the loss of a guess by frequency: where that is a twentieth, nearly all training samples are told apart."""
+"""A part of the loss of a guess by frequency: at a twentieth of it, nearly all training samples are told apart."""
 
 CAP = 0.9
-"""Of the same loss: who is above that has learned nothing yet, so that no time to get there is one of learning."""
+"""A part of the same loss.  A rule above it has learned nothing yet, and the time to get there would say nothing about learning."""
 
 
 def sustained(losses: Sequence[float]) -> Array:
-    """At each look but the first and the last: the least target that holds there and at the next look.
+    """For each look but the first and the last, the least target that holds there and at the next look.
 
-    The first look is before any step.  Mini-batches make the loss jump, and a single low look would count for a run that is not
-    there yet.
+    The first look is before any step.  Mini-batches make the loss jump, and after a single low look a run may not be there yet.
     """
     looks = np.asarray(losses, np.float64)[1:]
-    return np.maximum(looks[:-1], looks[1:])  # NaN where either is
+    return np.maximum(looks[:-1], looks[1:])  # NaN if either is
 
 
 def reached(losses: Sequence[float], target: float) -> int | None:
-    """The first look after a step at which the loss is at most `target` and stays so at the next one; None where there is none."""
+    """The first look after a step at which the loss is at most `target` and stays so at the next look; None if no look is."""
     below = np.flatnonzero(sustained(losses) <= target)
     return 1 + int(below[0]) if len(below) else None
 
 
 def lowest(losses: Sequence[float]) -> float:
-    """The least target that the run reaches; infinite for one that diverged at once."""
+    """The least target that the run reaches; infinite if it diverged at once."""
     held = sustained(losses)
     return float(np.min(held[np.isfinite(held)], initial=np.inf))
 
 
 def choose_target(runs: Sequence[Sequence[Sequence[float]]], guess: float) -> tuple[float, str]:
-    """The loss by which the rules are timed, the same for all of them, and why; `runs`: of each rule the losses of each run.
+    """The loss by which all rules are timed, and why; `runs`: for each rule the losses of each run.
 
-    "share": `SHARE` of `guess`, which depends on the data alone.  "reached": where less than three quarters of the rules reach
-    that in all runs, what three quarters of them do reach, all but the worst where they are few, rounded up to two digits, so that
-    a problem that is hard for all still tells the rules apart.  "cap": at most `CAP` of `guess`, whoever reaches that.
+    "share": `SHARE` of `guess`, which depends on the data alone.  "reached": if less than three quarters of the rules reach the
+    share in all runs, what three quarters of them reach (all but the worst, if they are few), rounded up to two digits.  Thus a
+    problem that is hard for all rules still tells them apart.  "cap": `CAP` of `guess`, the most that a target may be.
     """
     worst = sorted(max(lowest(losses) for losses in rule) for rule in runs)
     finite = [loss for loss in worst if np.isfinite(loss)]
@@ -59,17 +58,17 @@ def choose_target(runs: Sequence[Sequence[Sequence[float]]], guess: float) -> tu
 
 
 def entropy(labels: Array) -> float:
-    """The loss, in nats, of one who knows only how frequent each class is: -sum(p log p)."""
+    """The loss, in nats, of a guess that knows only how frequent each class is: -sum(p log p)."""
     counts = np.bincount(labels)
     share = counts[counts > 0] / len(labels)
     return float(-(share * np.log(share)).sum())
 
 
 def time_to_target(report: dict[str, Any], wanted: float | None, guess: float) -> None:
-    """Adds to the report the loss by which the rules are timed, and to each row and run when it was reached.
+    """Adds the loss by which the rules are timed to the report, and to each row and run when it was reached.
 
-    A run's time is its steps times the median time of its iterations.  A row has the medians over those of its runs that reached
-    the loss, their sample standard deviation, and how many they are.  `guess`: the loss of a guess by frequency.
+    A run's time is its steps times the median time of its iterations.  A row has the medians over the runs that reached the loss,
+    their sample standard deviation, and their number.  `guess`: the loss of a guess by frequency.
     """
     rows = report["rows"]
     losses = [[run["curves"]["loss"]["train_loss"] for run in row["runs"]] for row in rows]

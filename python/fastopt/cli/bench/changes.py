@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..words import short
 from .machine import is_busy
-from .words import short
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,15 +23,12 @@ def key(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def noise(old: dict[str, Any], new: dict[str, Any]) -> float:
-    """How much larger the old ratio may be, as a part of the new one, before it counts: the spreads of both runs together."""
+    """How much larger the old ratio may be before it counts, as a part of the new one: the spreads of both runs together."""
     return float(max(LEAST_CHANGE, old["ratios"]["floor"]["spread"] + new["ratios"]["floor"]["spread"]))
 
 
 def pair(old: dict[str, Any], new: dict[str, Any]) -> Pairs:
-    """Rows (old, new, got slower) that both reports have.
-
-    What is compared is the ratio to the floor, since machines drift.
-    """
+    """Rows (old, new, got slower) that both reports have, compared by their ratio to the floor, since machines drift."""
     before = {key(row): row for row in old["rows"]}
     pairs = []
     for row in new["rows"]:
@@ -43,7 +40,7 @@ def pair(old: dict[str, Any], new: dict[str, Any]) -> Pairs:
 
 
 def show(console: Console, old: dict[str, Any], new: dict[str, Any]) -> int:
-    """Prints how the ratios to the floor changed.  Exit status: 1 where one fell, 2 where there is nothing to compare."""
+    """Prints how the ratios to the floor changed.  Exit status: 1 if one fell, 2 if the reports have no row in common."""
     from rich.box import HORIZONTALS
     from rich.table import Table
 
@@ -51,8 +48,14 @@ def show(console: Console, old: dict[str, Any], new: dict[str, Any]) -> int:
     if not pairs:
         console.print("Nothing to compare: the earlier run has no row of the same rule, size, dtype and threads.", style="red")
         return 2
-    for what, name, detail in (("processor", "machine", "processor"), ("instruction set", "isa", "active")):
-        was, is_now = (report["config"][name][detail] for report in (old, new))
+    machines = [
+        {"processor": each["config"]["machine"]["processor"], "instruction set": each["config"]["isa"]["active"]}
+        for each in (old, new)
+    ]
+    if "gpu" in new:
+        machines = [each | {"GPU": report.get("gpu", {}).get("name")} for each, report in zip(machines, (old, new), strict=True)]
+    for what, is_now in machines[1].items():
+        was = machines[0][what]
         if was != is_now:
             console.print(f"The earlier run had another {what}: {was}, now {is_now}.", style="yellow")
     table = Table(title=f"Against the run of {old['date']}", box=HORIZONTALS)

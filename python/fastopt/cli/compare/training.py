@@ -9,26 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from ..sklearn.network import Network
-from .datasets import Data
-from .rows import Row
+from ...sklearn.network import Network
+from ..rows import Row
+from .data import Data
 
 __all__ = ["LOOKS", "WATCHED", "Seed", "Settings", "train"]
 
 Array = np.ndarray[Any, Any]
 Seed = int | tuple[int, ...]
-"""What NumPy's generators take; numbers in a tuple give other streams than each of them alone."""
+"""What NumPy's generators take; a tuple of numbers gives another stream than each of the numbers."""
 
 LOOKS = 10
-"""How often an epoch the training loss is looked at, where it has as many steps: the steps to a loss are known to a tenth of one."""
+"""Looks at the training loss in an epoch that has as many steps: the steps to a loss are known to a tenth of an epoch."""
 
 WATCHED = 1000
-"""Training samples that a look computes the loss of, at most: every n-th one, the same for all runs."""
+"""Training samples whose loss a look computes, at most: every n-th one, the same for all runs."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all runs of a comparison have in common."""
+    """The settings of all runs of a comparison."""
 
     epochs: int
     batch_size: int
@@ -40,7 +40,7 @@ class Settings:
         return (data.train_inputs.shape[1], *self.hidden, len(data.classes))
 
     def looks(self, data: Data) -> int:
-        """How often an epoch the training loss is looked at: after each step where there are few."""
+        """Looks at the training loss in an epoch: one after each step, if the epoch has few."""
         return min(LOOKS, -(-len(data.train_labels) // self.batch_size))
 
 
@@ -83,7 +83,7 @@ def train(
         if looks:
             curves.test(steps)
         tick()
-    # The median, as whatever else the machine does lengthens some of them.
+    # The median: whatever else the machine does lengthens some iterations.
     iteration = float(np.median(iteration_seconds))
     curves.loss["seconds"] = [step * iteration for step in curves.loss["step"]]
     train_loss, train_accuracy = network.evaluate(data.train_inputs, data.train_labels)
@@ -103,7 +103,7 @@ def train(
 
 
 class Curves:
-    """What a run looked like on its way: losses in nats, accuracies from 0 to 1."""
+    """The course of a run: losses in nats, accuracies from 0 to 1."""
 
     def __init__(self, network: Network, data: Data) -> None:
         self.network, self.data = network, data

@@ -1,9 +1,9 @@
-"""How arms on a GPU are timed: in turn, between events around enough steps, compared pair by pair within each round."""
+"""What the host does for one step of many tensors on a GPU: its seconds, and how many kernels it launches."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
@@ -12,15 +12,10 @@ import numpy as np
 
 import fastopt
 
-from .._arrays.driver import driver
-from .cuda_arms import Arm, Step, turns
-from .gpu import Gpu, timed_by_host
-from .timing import LEAST_ROUNDS
+from ..._arrays.driver import driver
+from .place import LR, Place, Step
 
-__all__ = ["GPT2", "calibrate", "host_times", "launches", "measure"]
-
-LEAST = 2e-3
-"""Seconds that a measurement lasts at least."""
+__all__ = ["GPT2", "host_times", "launches", "memory_needed"]
 
 WIDTH = 768
 GPT2: list[tuple[int, ...]] = [
@@ -37,44 +32,26 @@ GPT2: list[tuple[int, ...]] = [
 ]
 """Shapes of GPT-2 small: embeddings, 12 blocks, the last norm; 148 tensors of 124 million elements."""
 
+ARRAYS = 8
+"""Parameters, two sets of gradients, state, torch's state, and room to spare."""
+
 STEPS, TORCH_STEPS = 200, 20
-"""Sent without waiting.  Of torch's step fewer: it is many launches, and a queue of a thousand makes the host wait."""
+"""Steps sent without waiting.  torch has fewer: its step is many launches, and a queue of a thousand makes the host wait."""
 
 
-def measure(gpu: Gpu, arms: Sequence[Arm], rounds: int, deadline: float, tick: Callable[[], None]) -> dict[str, list[float]]:
-    """Seconds of one step of each arm in each round: `rounds`, fewer (but at least 3, or `rounds`) past the deadline."""
-    seconds: dict[str, list[float]] = {arm.name: [] for arm in arms}
-    plans = [(arm, turns(arm), calibrate(gpu, arm)) for arm in arms]
-    for done in range(rounds):
-        if done >= LEAST_ROUNDS and perf_counter() > deadline:
-            break
-        for arm, steps, times in plans if done % 2 == 0 else reversed(plans):  # so that a drift favours nobody
-            seconds[arm.name].append(elapsed(gpu, arm, steps, times) / times)
-        tick()
-    return seconds
+def memory_needed() -> int:
+    """Bytes on the GPU that `host_times` takes."""
+    return ARRAYS * 4 * sum(math.prod(shape) for shape in GPT2)
 
 
-def calibrate(gpu: Gpu, arm: Arm) -> int:
-    """How many steps make a measurement."""
-    steps, times = turns(arm), 1
-    while (last := elapsed(gpu, arm, steps, times)) < LEAST:
-        # A fifth more, so that the measurements do not end just below.
-        times = max(times + 1, math.ceil(1.2 * times * LEAST / max(last, LEAST / 100)))
-    return times
-
-
-def elapsed(gpu: Gpu, arm: Arm, steps: Iterator[Step], times: int) -> float:
-    return gpu.seconds(steps, times) if arm.finish is None else timed_by_host(steps, times, arm.finish)
-
-
-def host_times(gpu: Gpu, shapes: Sequence[tuple[int, ...]] = GPT2, repeats: int = 7, torch_too: bool = True) -> dict[str, Any]:
+def host_times(gpu: Place, shapes: Sequence[tuple[int, ...]] = GPT2, repeats: int = 7) -> dict[str, Any]:
     """What the host does for one AdamW step of many tensors: seconds, and how many kernels it launches.
 
     `bound`: gradients given once; `given`: the same ones given to each step; `changing`: others than the step before had.
     """
     params = [gpu.normal(shape, "float32") for shape in shapes]
     grads, others = ([gpu.cast(param, "float32") for param in params] for _ in range(2))
-    optimizer = fastopt.AdamW(params, lr=1e-6, grads=grads)
+    optimizer = fastopt.AdamW(params, lr=LR, grads=grads)
     pairs = [grads, others]
     count = 0
 
@@ -90,17 +67,17 @@ def host_times(gpu: Gpu, shapes: Sequence[tuple[int, ...]] = GPT2, repeats: int 
         with launches() as sent:
             step()
         launched[name] = len(sent)
-    if torch_too and gpu.torch is not None:
+    if gpu.torch is not None:
         tensors = [gpu.tensor(param) for param in params]
         for tensor, grad in zip(tensors, grads, strict=True):
             tensor.requires_grad_().grad = gpu.tensor(grad)
-        peer = gpu.torch.optim.AdamW(tensors, lr=1e-6, fused=True)
+        peer = gpu.torch.optim.AdamW(tensors, lr=LR, fused=True)
         seconds["torch fused"] = host_seconds(gpu, peer.step, TORCH_STEPS, repeats)
     elements = sum(math.prod(shape) for shape in shapes)
     return {"tensors": len(shapes), "elements": elements, "steps": STEPS, "seconds": seconds, "launches": launched}
 
 
-def host_seconds(gpu: Gpu, step: Step, steps: int, repeats: int) -> float:
+def host_seconds(gpu: Place, step: Step, steps: int, repeats: int) -> float:
     """Median seconds in which the host sends one of `steps` steps; the GPU is idle before."""
     for _ in range(3):
         step()

@@ -7,25 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from .data_files import DataError, Samples, read
+from .samples import Array, DataError, Samples
+from .sources import read
 
 __all__ = ["FEWEST", "Data", "hold_out", "load", "prepare"]
 
-Array = np.ndarray[Any, Any]
-
 FEWEST = 8
-"""Samples of a class, at least: a quarter of them tests, and of the others a quarter chooses the learning rate."""
+"""Samples of a class, at least: a quarter of them tests, and a quarter of the others chooses the learning rate."""
 
 AMOUNTS = 100
-"""Different whole numbers, at most, that are classes; more of them are amounts."""
+"""Different whole numbers, at most, that are classes; more are amounts."""
 
 MANY = 20
-"""Different whole numbers from which on labels of which some are rare are called amounts, not classes."""
+"""From so many different whole numbers on, labels are amounts if some of them are rare."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Standardised inputs, shape (samples, features) float32, and labels, shape (samples,) int64, from 0 in the order of `classes`."""
+    """Standardised inputs, shape (samples, features), float32, and labels, shape (samples,), int64: indices into `classes`."""
 
     name: str
     train_inputs: Array
@@ -34,18 +33,18 @@ class Data:
     test_labels: Array
     classes: tuple[str, ...]
     target: str | None = None
-    """What the classes are classes of, where the source names it."""
+    """What the classes are classes of, if the source names it."""
 
 
 def load(source: str = "digits", *, seed: int = 0, target: str | None = None) -> Data:
-    """The data of "digits", "mnist" or a file, with the split that `seed` gives.  Raises DataError where they do not do."""
+    """The data of "digits", "mnist" or a file, with the split that `seed` gives.  Raises DataError if they cannot be used."""
     return prepare(read(source, target), seed)
 
 
 def prepare(samples: Samples, seed: int) -> Data:
-    """Checks, splits and standardises; where the source has no test part, a quarter of each class is kept for it.
+    """Checks, splits and standardises; if the source has no test part, a quarter of each class is kept for it.
 
-    Raises DataError where the samples are no classification problem that can be split twice.
+    Raises DataError if the samples are no classification problem that can be split twice.
     """
     name = samples.name
     inputs = check_inputs(samples, samples.inputs, "inputs")
@@ -76,13 +75,13 @@ def prepare(samples: Samples, seed: int) -> Data:
 
 
 def hold_out(data: Data, seed: int) -> Data:
-    """The training samples of `data` alone, a quarter of which stands in the test's place, for what is chosen before the test."""
+    """The training samples of `data` alone, with a quarter of them in place of the test part, for choices made before the test."""
     train, validation, train_labels, validation_labels = split(data.train_inputs, data.train_labels, seed)
     return Data(data.name, train, train_labels, validation, validation_labels, data.classes, data.target)
 
 
 def split(inputs: Array, labels: Array, seed: int) -> list[Array]:
-    """Three quarters of each class, the others, and the labels of both."""
+    """Three quarters of each class, the other quarter, and the labels of both."""
     from sklearn.model_selection import train_test_split
 
     parts: list[Array] = train_test_split(inputs, labels, test_size=0.25, random_state=seed, stratify=labels)
@@ -106,7 +105,7 @@ def check_inputs(samples: Samples, inputs: Array, what: str) -> Array:
 
 
 def check_labels(name: str, labels: Array, samples: int) -> Array:
-    """One label a sample; whole numbers that are stored as floating-point become whole numbers."""
+    """One label a sample; whole numbers in floating point become integers."""
     if labels.ndim not in (1, 2) or labels.shape not in ((samples,), (samples, 1)):
         raise DataError(f"{name}: labels: got shape {labels.shape} for {samples} samples, expected ({samples},)")
     labels = labels.reshape(-1)
@@ -131,7 +130,8 @@ def check_classes(name: str, classes: Array, counts: Array, fewest: int) -> None
         raise DataError(f"{name}: labels: all samples are of the class {word(classes[0])!r}, expected two classes or more")
     if classes.dtype.kind in "iuf" and len(classes) > AMOUNTS:
         raise DataError(
-            f"{name}: labels: got {len(classes)} different numbers, expected {AMOUNTS} classes at most; only classification is supported"
+            f"{name}: labels: got {len(classes)} different numbers, expected {AMOUNTS} classes at most; "
+            "only classification is supported"
         )
     rarest = int(np.argmin(counts))
     if counts[rarest] < fewest:
@@ -139,15 +139,16 @@ def check_classes(name: str, classes: Array, counts: Array, fewest: int) -> None
             raise DataError(f"{name}: labels: got {len(classes)} different numbers, some rare; only classification is supported")
         samples = "sample" if counts[rarest] == 1 else "samples"
         raise DataError(
-            f"{name}: labels: the class {word(classes[rarest])!r} has {counts[rarest]} {samples}, expected {fewest} or more of each class"
+            f"{name}: labels: the class {word(classes[rarest])!r} has {counts[rarest]} {samples}, "
+            f"expected {fewest} or more of each class"
         )
 
 
 @np.errstate(all="ignore")  # what overflows is told below
 def standardise(samples: Samples, train: Array, test: Array) -> tuple[Array, Array]:
-    """Both parts less the mean of the training part, divided by its standard deviation, of each feature; float32.
+    """Both parts, less the mean of the training part and divided by its standard deviation, for each feature; float32.
 
-    First each feature is brought to values from 0 to 1 of the training part, as squares of large or tiny numbers are not finite or 0.
+    First the training part's values of each feature are brought to 0 to 1: squares of large numbers are infinite, of tiny ones 0.
     """
     wide, wide_test = train.astype(np.float64), test.astype(np.float64)
     if not (np.isfinite(wide).all() and np.isfinite(wide_test).all()):
@@ -186,5 +187,5 @@ def feature(samples: Samples, which: int) -> str:
 
 
 def word(value: Any) -> str:
-    """A class as it is shown."""
+    """A class, as reports show it."""
     return str(value.item()) if isinstance(value, np.generic) else str(value)

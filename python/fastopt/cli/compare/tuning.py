@@ -6,19 +6,19 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .datasets import Data
-from .rows import Row
+from ..rows import Row
+from .data import Data
 from .training import Settings, train
 
 __all__ = ["TRIALS", "Trial", "at_an_end", "best", "runs_of_a_trial", "search", "tune"]
 
 DECADES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""What suits the rules lies among them; where an end is the best of them, the search goes past it."""
+"""The rates that suit the rules lie among these; if an end is the best of them, the search goes past it."""
 
 TRIALS = len(DECADES) + 2
 
 FEW = 500
-"""Training samples below which the held-out part is so small that one run in it may be lucky; and runs take little time."""
+"""Training samples below which the held-out part is so small that one run may be lucky; and runs take little time."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,21 @@ class Trial:
 
     @property
     def loss(self) -> float:
-        """The worst of them, infinite where a run diverged: a rate must do more than be lucky once."""
+        """The worst of the losses, infinite if a run diverged: a rate must do more than be lucky once."""
         return max(loss if math.isfinite(loss) else math.inf for loss in self.losses)
 
 
 def runs_of_a_trial(data: Data) -> int:
-    """How many runs judge a learning rate: the same for every rule."""
+    """How many runs judge a learning rate, the same number for every rule."""
     return 2 if len(data.train_labels) >= FEW else 5
 
 
 def tune(row: Row, held_out: Data, settings: Settings, seed: int, runs: int, tick: Callable[[], object]) -> list[Trial]:
     """The trials of one row, by ascending learning rate.
 
-    Each has `runs` runs of as many epochs as a reported run, since some rates fail late.  `held_out`: what `hold_out` gave, so that they see training samples alone, a part of them for validation.  Weights and batches
-    are those of no reported run, and the same for all rates and rules.
+    Each has `runs` runs of as many epochs as a reported run, since some rates fail late.  `held_out`: what `hold_out` gave, so
+    that trials see training samples alone, some of them for validation.  Weights and batches are those of no reported run, and the
+    same for all rates and rules.
     """
 
     def losses(lr: float) -> list[float]:
@@ -61,10 +62,10 @@ def search(losses: Callable[[float], Sequence[float]]) -> list[Trial]:
 
 
 def best(trials: list[Trial]) -> Trial:
-    """The one of the least loss; one that diverged loses to all others."""
+    """The trial with the least loss; a trial that diverged loses to all others."""
     return min(trials, key=lambda trial: trial.loss)
 
 
 def at_an_end(trials: list[Trial]) -> bool:
-    """Whether the best is the least or the largest that was tried, so that one beyond may be better."""
+    """Whether the best rate is the least or the largest that was tried, so that a rate beyond may be better."""
     return best(trials).lr in (trials[0].lr, trials[-1].lr)

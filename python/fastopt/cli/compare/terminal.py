@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import words
-from .words import duration, plural, printable
+from .. import words
+from ..words import duration, plural, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,7 +14,7 @@ __all__ = ["captions", "count", "data_line", "often", "percent", "rate", "table"
 
 
 def data_line(report: dict[str, Any]) -> str:
-    """What was read, so that a wrong column or a wrong number of classes shows."""
+    """A line on what was read, so that a wrong column or a wrong number of classes shows."""
     data = report["data"]
     of = "" if data["target"] is None else f" of {data['target']!r}"
     samples = f"{data['train'] + data['test']:,} samples"
@@ -28,7 +28,8 @@ def table(report: dict[str, Any]) -> Table:
     from rich.text import Text
 
     data = report["data"]
-    title = f"{data['name']}: {words.epochs(report['epochs'])} of {data['train']:,} samples, tested on {plural(data['test'], 'other')}"
+    epochs, tested = words.epochs(report["epochs"]), plural(data["test"], "other")
+    title = f"{data['name']}: {epochs} of {data['train']:,} samples, tested on {tested}"
     shown = Table(title=Text(title), min_width=min(80, len(title)), box=HORIZONTALS, padding=(0, 1, 0, 0), pad_edge=False)
     target = f"{report['target_loss']['loss']:.3g}"
     for name in ("rule", "lr", "train %", "test %", f"steps\nto {target}", f"time\nto {target}", "time of\na step"):
@@ -68,7 +69,7 @@ def percent(row: dict[str, Any], name: str) -> str:
 
 
 def often(looks: int) -> str:
-    """How often an epoch: once, 10 times."""
+    """A number of times in words: once, 10 times."""
     return "once" if looks == 1 else "twice" if looks == 2 else f"{looks} times"
 
 

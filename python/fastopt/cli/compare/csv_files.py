@@ -1,0 +1,147 @@
+"""CSV files as samples: pandas reads them; here are what is refused, with the cure, and the features that columns make."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .samples import DataError, Samples, listed
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["CATEGORIES", "read_csv"]
+
+CATEGORIES = 100
+"""Different texts of a column, at most, that are read as categories; more of them are names, dates or free text."""
+
+NUMBER = r"(?i:[-+]?[$€£]?\s*(?:\d[\d,. ]*|\.\d+)(?:e[-+]?\d+)?\s*%?)"
+"""What was meant as a number, though pandas may not read it as one: 17%, 1,100, $5."""
+
+DATE = r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})(?:[T ].*)?"
+
+
+def read_csv(path: Path, target: str | None) -> Samples:
+    """The samples of a CSV file with a line of names: one column of labels, the others features.
+
+    Numbers stay as they are, truth values become 0 and 1, each of a column's different texts becomes a feature that is 0 or 1.
+    """
+    import pandas as pd
+
+    frame = read_frame(path)
+    if target is None:
+        target = str(frame.columns[-1])
+    if target not in frame.columns:
+        raise DataError(f"--target: got {target!r}, expected a column of {path}: {listed(list(frame.columns))}")
+    for name, count in frame.isna().sum().items():
+        if count:
+            what = "value" if count == 1 else "values"
+            raise DataError(f"{path}: column {name!r} has {count} missing {what} (empty, NA, ...): fill or remove them first")
+    labels = frame.pop(target)
+    features = pd.concat([numbers(path, str(name), column) for name, column in frame.items()], axis=1)
+    return Samples(
+        path.name,
+        features.to_numpy(np.float64),
+        labels.to_numpy() if pd.api.types.is_numeric_dtype(labels) else np.array([str(label) for label in labels], dtype=np.str_),
+        features=list(features.columns),
+        target=target,
+    )
+
+
+def read_frame(path: Path) -> pandas.DataFrame:
+    """The table as pandas reads it, with a name of its own for each column; DataError if it is none."""
+    import pandas as pd
+
+    names: list[str] = []
+    try:
+        with warnings.catch_warnings():
+            # Lines longer than the first one would lose their ends, or their beginnings to an index.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # The names as they stand in the file: pandas adds ".1" to a repeated one.
+            first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8")
+            names = [str(name) for name in first.iloc[0]]
+            frame = pd.read_csv(path, index_col=False, low_memory=False, encoding="utf-8")
+    except UnicodeError as error:
+        raise DataError(f"{path}: cannot be read as CSV: expected text in UTF-8") from error
+    except pd.errors.ParserWarning as error:
+        problem = "its lines have more values than the first line has names"
+        raise DataError(f"{path}: cannot be read as CSV: {problem}{separator(names)}") from error
+    except (ValueError, OSError, OverflowError, MemoryError) as error:  # pandas' other errors are ValueErrors
+        raise DataError(f"{path}: cannot be read as CSV: {error or type(error).__name__}{separator(names)}") from error
+    check_names(path, names, [str(name) for name in frame.columns])
+    if not len(frame):
+        raise DataError(f"{path}: got the line of names alone, expected samples below it")
+    return frame
+
+
+def separator(names: Sequence[str]) -> str:
+    """What an error adds if something else than commas separates the names."""
+    text = ",".join(names)
+    found = next((other for other in (";", "\t", "|") if text.count(other) > text.count(",")), None)
+    return "" if found is None else f"; the first line has values separated by {found!r}, expected commas"
+
+
+def check_names(path: Path, names: Sequence[str], columns: Sequence[str]) -> None:
+    """Refuses a first line that holds data, and columns without a name or with another's; `columns`: pandas' names."""
+    if len(columns) < 2:
+        raise DataError(
+            f"{path}: got {len(columns)} column, expected features and a target, separated by commas{separator(names)}"
+        )
+    for i, name in enumerate(columns):
+        if name.startswith("Unnamed: "):
+            raise DataError(f"{path}: column {i + 1} has no name: name it, or remove it where it only counts the lines")
+    for name, times in Counter(names).items():
+        # Whole numbers may count the columns, as in a file that pandas wrote; but then each stands there once.
+        if is_number(name) and (times > 1 or not name.isdecimal()):
+            raise DataError(f"{path}: the first line has the number {name!r}, expected a line with the columns' names")
+        if times > 1:
+            raise DataError(f"{path}: {times} columns have the name {name!r}, expected a name of its own for each")
+
+
+def numbers(path: Path, name: str, column: pandas.Series[Any]) -> pandas.DataFrame:
+    """The features that a column makes."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column):
+        return column.to_frame(name)
+    texts = column.astype(str).str.strip()
+    check_texts(path, name, texts)
+    return pd.get_dummies(texts, prefix=name, prefix_sep="=", dtype=np.float64)
+
+
+def check_texts(path: Path, name: str, texts: pandas.Series[Any]) -> None:
+    """Refuses texts that are no categories: numbers in other words, dates, and what names each sample."""
+    plain = texts.map(is_number)
+    numeric = texts[plain | texts.str.fullmatch(NUMBER)]
+    if 2 * len(numeric) > len(texts):
+        odd = texts[~plain]
+        which = f"texts such as {shortened(odd.iloc[0])}" if len(odd) else "numbers too large, such as "
+        which += "" if len(odd) else shortened(max(numeric, key=len))
+        raise DataError(f"{path}: column {name!r} is of numbers, but has {which}: write numbers alone, or remove it")
+    dates = texts[texts.str.fullmatch(DATE)]
+    if 2 * len(dates) > len(texts):
+        example = shortened(dates.iloc[0])
+        raise DataError(f"{path}: column {name!r} is of dates such as {example}: write them as numbers, or remove it")
+    count = texts.nunique()
+    if count > CATEGORIES or 2 * count > len(texts):
+        raise DataError(
+            f"{path}: column {name!r} has {count} different texts among {len(texts)} samples, expected numbers, or categories "
+            f"(at most {CATEGORIES}, each for two samples or more on average): remove it, or write it as numbers"
+        )
+
+
+def shortened(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
