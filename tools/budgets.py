@@ -1,7 +1,7 @@
-"""What fastopt costs before it has made a step: builds a wheel from this checkout and fails where a budget is exceeded.
+"""What fastopt costs before its first step: builds a wheel from this checkout and fails if a budget is exceeded.
 
-The build's is for two processors, the download of its requirements included; the import's is beyond NumPy, of the fastopt
-that is installed.
+The build's budget is for two processors and includes the download of its requirements.  The import's is the time beyond NumPy's,
+for the installed fastopt.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def build() -> tuple[float, float]:
     """Seconds to build a wheel, and megabytes of the extension in it."""
     with tempfile.TemporaryDirectory() as folder:
         start = perf_counter()
-        build_dir = f"-Cbuild-dir={folder}/build"  # nothing left over from another build
+        build_dir = f"-Cbuild-dir={folder}/build"  # no leftovers of another build
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", build_dir, "-w", folder, str(ROOT)]
         subprocess.run(command, check=True)
         seconds = perf_counter() - start
@@ -36,7 +36,7 @@ def build() -> tuple[float, float]:
 
 
 def importing() -> float:
-    """Seconds to import fastopt where NumPy has been imported: the median of new interpreters."""
+    """Seconds to import fastopt after NumPy: the median over new interpreters."""
     runs = [subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True) for _ in range(7)]
     return sorted(float(run.stdout) for run in runs)[3]
 
