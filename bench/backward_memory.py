@@ -1,9 +1,9 @@
 """Memory that `fused_in_backward` saves: `python bench/backward_memory.py`.
 
-Three training steps of AdamW over linear layers such as GPT-2 small has, on a batch of 8, so that activations are next to
-nothing.  Each way is a fresh process; the figures are the peaks of its resident memory over its whole life: with the C library's
-allocator as it is, which keeps freed memory in gaps that not everything fits into, and with every large block mapped by
-itself (`MALLOC_MMAP_THRESHOLD_`, which glibc reads), where freed is free.
+It makes three training steps of AdamW over linear layers of GPT-2 small's sizes, on a batch of 8, so that activations are next to
+nothing.  Each way runs in a fresh process; the figures are the peaks of the process's resident memory over its whole life.  They
+are taken with two allocators: the C library's as it is, which keeps freed memory in gaps that not everything fits into, and one
+that maps every large block by itself (`MALLOC_MMAP_THRESHOLD_`, which glibc reads), so that freed memory is free.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import fastopt.torch
 WIDTH, BLOCKS, BATCH, STEPS = 768, 12, 8, 3
 WAYS = ("torch fused", "fastopt step()", "fused_in_backward")
 ALLOCATORS: dict[str, dict[str, str]] = {"malloc": {}, "blocks mapped": {"MALLOC_MMAP_THRESHOLD_": "65536"}}
-"""Name -> environment."""
+"""Name of the allocator -> environment."""
 MIB = 2**20
 
 
 class Block(torch.nn.Module):
-    """Layers of four shapes around which values stay of one magnitude."""
+    """Layers of four shapes that keep values at one magnitude."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -38,8 +38,8 @@ class Block(torch.nn.Module):
 
 
 def peak() -> int:
-    """The most bytes of memory that this process has had."""
-    if sys.platform == "linux":  # where what getrusage says has the parent's in it
+    """The most bytes of memory that this process has held."""
+    if sys.platform == "linux":  # whose getrusage includes the parent's peak
         with open("/proc/self/status") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
     import resource
@@ -48,7 +48,7 @@ def peak() -> int:
 
 
 def train(way: str, width: int, blocks: int) -> dict[str, int]:
-    """Bytes of all gradients together, and the peak of a process that does nothing else."""
+    """Bytes of all gradients together, and the peak of this process, which does nothing else."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(*(Block(width) for _ in range(blocks)))
     params = list(model.parameters())
@@ -77,7 +77,7 @@ def table(width: int = WIDTH, blocks: int = BLOCKS, allocators: dict[str, dict[s
     gradients = next(iter(found.values()))["gradients"]
 
     def words(way: str, allocator: str) -> str:
-        """The peak, and how much of all gradients it is above that of `fused_in_backward`."""
+        """The peak, and its distance from that of `fused_in_backward` as a share of all gradients."""
         most = found[way, allocator]["peak"]
         saved = most - found["fused_in_backward", allocator]["peak"]
         return f"{most / MIB:.0f} MiB" + (f" ({saved / gradients:+.0%})" if way != "fused_in_backward" else "")

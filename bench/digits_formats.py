@@ -1,6 +1,6 @@
 """Trains `fastopt compare`'s network on handwritten digits in every storage format: accuracy over five seeds, mean and spread.
 
-`python bench/digits_formats.py`, with `.[cli]` and ml_dtypes installed.
+Run `python bench/digits_formats.py` with `.[cli]` and ml_dtypes installed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LAYERS = (64, 128, 64, 10)
 
 
 def train(rule: str, dtype: Any, arguments: dict[str, Any], data: Data, seed: int, epochs: int) -> float:
-    """The share of test images whose digit is right, after `epochs` in batches of 32."""
+    """The share of test images with the right digit after `epochs` in batches of 32."""
     network = Network(LAYERS, seed=seed)
     params = {name: array.astype(dtype) for name, array in network.params.items()}
     optimizer = getattr(fastopt, rule)(params, seed=seed, **arguments)

@@ -1,8 +1,8 @@
 """Steps over the tensors of whole models: `python bench/models.py`.
 
-AdamW in float32 over the 148 tensors of GPT-2 (124 million elements), the 161 of ResNet-50 (26 million) and 1,000 tensors of
-100 elements, each as a list of arrays, as one flat buffer, and by torch's fused AdamW.  Each step of the list is given gradient
-arrays that the step before did not have.  Arms take turns in one process; the figures are medians of the rounds' ratios.
+It times AdamW in float32 over the 148 tensors of GPT-2 (124 million elements), the 161 of ResNet-50 (26 million) and 1,000
+tensors of 100 elements, each as a list of arrays, as one flat buffer, and with torch's fused AdamW.  Each step over the list
+takes other gradient arrays than the step before.  Arms take turns in one process; the figures are medians of the rounds' ratios.
 """
 
 from __future__ import annotations

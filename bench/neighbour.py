@@ -1,8 +1,7 @@
 """What a busy process on one processor does to a step: `python bench/neighbour.py [elements ...]`.
 
-Times AdamW in float32 on one quiet thread and on all threads, quiet and beside a process that computes without pause
-(stopped and continued by signals).  The three are measured in turn; the ratios are those of each round, their median and
-90th percentile printed.
+Times AdamW in float32 on one quiet thread, on all threads, and on all threads beside a process that computes without pause
+(signals stop and continue it).  The three take turns; it prints the median and the 90th percentile of the rounds' ratios.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The estimators of fastopt.sklearn against scikit-learn's own: `python bench/sklearn_estimators.py [--quick] [--dtype float64]`.
 
-First accuracy: on handwritten digits, breast cancer and a made set of seven classes, the same splits for both, arguments
-their defaults (MLPs: 100 epochs at most).  Then time, on large made sets: a whole fit of each with its default arguments, which
-ends when the estimator finds that its loss has stopped falling, with the accuracy and the epochs that it came to; and one epoch,
-with as many rows in a batch where both have batches.  Arms take turns in one process, and in beginning a round; ratios are medians of the rounds' ratios.
+First comes accuracy, on handwritten digits, breast cancer and a synthetic set of seven classes, with the same splits for both and
+default arguments (MLPs: at most 100 epochs).  Then comes time, on large synthetic sets.  A whole fit with default arguments ends
+when the estimator finds that its loss has stopped falling; its accuracy and epochs are printed too.  An epoch has the same batch
+size on both sides if both have batches.  Arms take turns in one process and in beginning a round; ratios are medians of the
+rounds' ratios.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ NETWORK = Pair("MLP (100,)", MLPClassifier, SklearnMLP)
 
 
 def split(X: np.ndarray, y: np.ndarray, seed: int, dtype: str) -> Data:
-    """Three quarters for training and the rest, standardised."""
+    """Three quarters of the data for training, and the rest; both standardised."""
     train, test, y_train, y_test = train_test_split(X, y, random_state=seed, stratify=y)
     scaler = StandardScaler().fit(train)
     return scaler.transform(train).astype(dtype), scaler.transform(test).astype(dtype), y_train, y_test
@@ -76,12 +77,12 @@ def timed(model: Any, train: np.ndarray, y: np.ndarray) -> float:
 
 
 def rotated(round_: int) -> tuple[int, int]:
-    """The order of the two arms: each begins every other round."""
+    """The order of the two arms; each begins every other round."""
     return (0, 1) if round_ % 2 == 0 else (1, 0)
 
 
 def whole_fits(pair: Pair, data: Data, rounds: int) -> None:
-    """Until each stops by itself."""
+    """Times fits that end by themselves."""
     train, test, y_train, y_test = data
     seconds: list[list[float]] = [[], []]
     models: list[Any] = []
@@ -93,7 +94,7 @@ def whole_fits(pair: Pair, data: Data, rounds: int) -> None:
 
 
 def epochs(pair: Pair, data: Data, rounds: int, count: int, **arguments: Any) -> None:
-    """The same number of epochs."""
+    """Times the same number of epochs on both sides."""
     train, test, y_train, y_test = data
     seconds: list[list[float]] = [[], []]
     models: list[Any] = []
@@ -123,7 +124,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rows, splits and rounds")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of the features, for both")
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore", ConvergenceWarning)  # the numbers of epochs stand in the table
+    warnings.simplefilter("ignore", ConvergenceWarning)  # the table has the numbers of epochs
     quick, dtype = arguments.quick, arguments.dtype
     print(
         f"fastopt {fastopt.__version__}, scikit-learn {sklearn.__version__}, NumPy {np.__version__}, Python {platform.python_version()}, {dtype}"

@@ -1,7 +1,8 @@
-// What it costs to hand a step to threads, in microseconds: fastopt's pool and OpenMP, the figures of docs/threads.md.
+// The cost of handing a step to threads, in microseconds, with fastopt's pool and with OpenMP, for docs/threads.md.
 //
-//   g++ -std=c++17 -O3 -fopenmp -Iinclude -Icsrc bench/threads.cpp csrc/cpu/work/threads.cpp
-//   csrc/cpu/work/processors.cpp -o build/threads build/threads pool; build/threads openmp
+//   g++ -std=c++17 -O3 -fopenmp -Iinclude -Icsrc bench/threads.cpp csrc/cpu/work/threads.cpp \
+//     csrc/cpu/work/processors.cpp -o build/threads
+//   build/threads pool; build/threads openmp
 #include <time.h>
 
 #include <algorithm>
@@ -29,7 +30,7 @@ void openmp(int64_t chunks, fastopt::ChunkFunction run, void* context, bool) {
 
 void nothing(void*, int64_t) {}
 
-// A chunk that ends when both threads are in theirs.
+// A chunk that ends when each thread has begun one.
 void meet(void* context, int64_t) {
   auto& arrived = *static_cast<std::atomic<int>*>(context);
   arrived.fetch_add(1);
@@ -43,7 +44,7 @@ void sleep_for(int microseconds) {
 }
 
 struct Spread {
-  double median, high;  // and the 90th percentile
+  double median, high;  // high: the 90th percentile
 };
 
 Spread spread(std::vector<double> times) {
@@ -106,7 +107,7 @@ void print(const char* what, Spread times) { std::printf("%-55s %10.2f %10.2f\n"
 
 }  // namespace
 
-// One kind of threads a process: OpenMP's go on spinning after a step and would be in the pool's way.
+// One kind of threads a process: OpenMP's threads spin on after a step and would disturb the pool.
 int main(int argc, char** argv) {
   const bool is_pool = argc > 1 && std::strcmp(argv[1], "pool") == 0;
   if (!is_pool && (argc < 2 || std::strcmp(argv[1], "openmp") != 0))

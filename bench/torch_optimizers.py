@@ -1,9 +1,9 @@
 """The optimizers of fastopt.torch against torch's of the same names: `python bench/torch_optimizers.py [--quick]`.
 
-`step()`, all that it does included, over the parameters of GPT-2 (148 tensors, 124 million elements), of ResNet-50 (161, 26
-million) and over 1,000 of 100 elements; then the whole training loop of two small networks on handwritten digits: `zero_grad`, forward,
-loss, backward, `step`; then the memory that `fused_in_backward` saves.  All in float32 on the CPU.  Arms take turns in one process;
-the figures are medians of the rounds' ratios.
+First comes `step()` with all that it does, over the parameters of GPT-2 (148 tensors, 124 million elements), of ResNet-50 (161,
+26 million) and over 1,000 tensors of 100 elements.  Then comes the whole training loop of two small networks on handwritten
+digits: `zero_grad`, forward, loss, backward, `step`.  Last comes the memory that `fused_in_backward` saves.  All is in float32 on
+the CPU.  Arms take turns in one process; the figures are medians of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Shape = tuple[int, ...]
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
 FUSED: dict[str, dict[str, Any]] = {"AdamW": {}, "Adam": {}, "SGD momentum": {"momentum": 0.9}, "Adagrad": {}}
-"""Label, its first word the class -> arguments: what torch has a fused kernel for."""
+"""Label -> arguments, for what torch has a fused kernel for; a label's first word is the class."""
 CENTERED = {"centered": True, "momentum": 0.9}
 UNFUSED: dict[str, dict[str, Any]] = {
     **{"Adamax": {}, "NAdam": {}, "RAdam": {}, "RMSprop": {}},
@@ -41,10 +41,10 @@ LOOPS: dict[str, dict[str, Any]] = {"SGD": {}, **FUSED, **UNFUSED}
 LAYERS = (64, 128, 64, 10)
 """Pixels, two hidden layers, classes."""
 BATCH_SIZE = 64
-LR = 1e-6  # of steps with one gradient over and over; loops have the classes' own
+LR = 1e-6  # for steps with the same gradient; loops have the classes' defaults
 SECONDS = {"GPT-2": 12.0, "ResNet-50": 6.0, "1,000 x 100": 3.0}
 LOOP_SECONDS = 4.0
-"""After which a row is content with the rounds it has."""
+"""Seconds after which a row needs no further rounds."""
 ROUNDS = 31
 
 
@@ -59,9 +59,9 @@ def torch_variants(label: str) -> dict[str, dict[str, bool]]:
 
 
 def step_arms(label: str, arguments: dict[str, Any], shapes: Iterable[Shape]) -> Sequence[Arm]:
-    """A step over parameters whose gradients stay as they are, of which no arm takes advantage: all look at each in every step.
+    """A step over parameters whose gradients do not change.  No arm profits: each reads all gradients in every step.
 
-    The arms have the gradients' memory in common.
+    The arms share the gradients' memory.
     """
     torch.manual_seed(0)
     values = [torch.randn(shape) for shape in shapes]
@@ -129,7 +129,7 @@ def loop_arms(label: str, arguments: dict[str, Any], build: Callable[[], torch.n
 
 
 def compare(arms: Callable[[], Sequence[Arm]], placements: int, rounds: int, seconds: float) -> dict[str, Any]:
-    """Rounds of the arms, which are gone when it returns, fewer of them where they take longer than that."""
+    """Times rounds of the arms, fewer if they take longer than `seconds`.  The arms are gone when it returns."""
     return timing.compare(timing.measure(arms, placements, rounds, perf_counter() + seconds, lambda: None))
 
 
@@ -144,9 +144,9 @@ def line(label: str, over: str, *cells: str) -> str:
 def step_rows(shapes: dict[str, list[Shape]], rounds: int) -> Iterable[str]:
     yield line("step()", "parameters", "fastopt", "fused", "foreach", "rounds")
     for label, arguments in {**FUSED, **UNFUSED}.items():
-        gc.collect()  # what torch imports at its first step is in a circle with that step's optimizer
+        gc.collect()  # torch's imports at its first step are in a reference cycle with that step's optimizer
         for model, each in shapes.items():
-            # Of what is far larger than any cache, other places would only cost memory: 5 GB for one of AdamW's.
+            # Arrays far larger than any cache need no other places, which would only cost memory: 5 GB for one of AdamW's.
             found = compare(
                 functools.partial(step_arms, label, arguments, each), 1 if model == "GPT-2" else 3, rounds, SECONDS[model]
             )

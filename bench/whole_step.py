@@ -1,9 +1,10 @@
 """The whole step against its floor and torch's calls for the same: `python bench/whole_step.py [elements ...]`.
 
-Unscale, check for Inf and NaN, clip by the global norm, AdamW, average of the weights, bfloat16 copy, zeroed gradients, all in
-float32.  torch does it in two ways: `calls` by `_amp_foreach_non_finite_check_and_unscale_`, `clip_grad_norm_`, fused AdamW,
-`_foreach_lerp_`, `copy_`, `zero_`; `folded` with scale and norm folded into the fused AdamW's `grad_scale` and `found_inf`.
-`bare` is fastopt's AdamW alone.  Arms take turns in one process; the figures are medians of the rounds' ratios.
+The whole step unscales, checks for Inf and NaN, clips by the global norm, and has AdamW, an average of the weights, a bfloat16
+copy and zeroed gradients, all in float32.  torch has two arms: `calls` is `_amp_foreach_non_finite_check_and_unscale_`,
+`clip_grad_norm_`, fused AdamW, `_foreach_lerp_`, `copy_`, `zero_`; `folded` folds scale and norm into the fused AdamW's
+`grad_scale` and `found_inf`.  `bare` is fastopt's AdamW alone.  Arms take turns in one process; the figures are medians of the
+rounds' ratios.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SCALE, MAX_NORM, EMA_DECAY, LR, ROUNDS = 1 / 1024, 1.0, 0.999, 1e-6, 15
 
 
 def torch_arm(grad: Any, *, folded: bool) -> Arm:
-    """torch's calls over tensors of their own; gradients are zeroed by each step, which times the same as any others."""
+    """torch's calls over their own tensors.  Each step zeroes the gradients, which does not change its time."""
     array = copy(grad)
     param, average = torch.from_numpy(array).requires_grad_(), torch.from_numpy(array.copy())
     param.grad = torch.from_numpy(copy(grad))
@@ -52,7 +53,7 @@ def torch_arm(grad: Any, *, folded: bool) -> Arm:
     def fold() -> None:
         norm = torch.linalg.vector_norm(param.grad) * SCALE
         optimizer.found_inf = (~norm.isfinite()).float()
-        optimizer.grad_scale = torch.clamp((norm + 1e-6) / MAX_NORM, min=1.0) / SCALE  # it divides
+        optimizer.grad_scale = torch.clamp((norm + 1e-6) / MAX_NORM, min=1.0) / SCALE  # torch divides by it
         optimizer.step()
         after()
 

@@ -16,7 +16,7 @@ def main() -> dict[str, float]:
     def hinge(W):
         return np.maximum(0, 1 - sign * (X @ W))
 
-    def gradient(W):  # of the mean hinge loss
+    def gradient(W):  # the mean hinge loss's
         return -X.T @ (sign * (hinge(W) > 0)) / len(X)
 
     W, v, a = (np.zeros((5, 3)) for _ in range(3))
@@ -28,7 +28,7 @@ def main() -> dict[str, float]:
         W -= d
 
     p = np.zeros((5, 3))
-    opt = fastopt.Adadelta(p, rho=RHO, eps=EPS)  # lr is 1 where none is given
+    opt = fastopt.Adadelta(p, rho=RHO, eps=EPS)  # the default lr is 1
     small = np.zeros((5, 3))
     keras_opt = fastopt.Adadelta(small, lr=1e-3, rho=RHO, eps=1e-7)
     for _ in range(STEPS):

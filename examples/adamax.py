@@ -16,7 +16,7 @@ def main() -> dict[str, float]:
     order = np.concatenate([np.random.default_rng(epoch).permutation(len(X)) for epoch in range(EPOCHS)])
     batches = np.split(order, range(BATCH, len(order), BATCH))
 
-    def gradient(W, batch):  # of the mean cross-entropy
+    def gradient(W, batch):  # the mean cross-entropy's
         P = np.exp(X[batch] @ W)
         return X[batch].T @ (P / P.sum(axis=1, keepdims=True) - Y[batch]) / len(batch)
 

@@ -1,4 +1,4 @@
-/* AdamW from C, over memory of one's own: minimizes the sum of (p - 3)^2.
+/* AdamW from C, over the program's own memory: minimizes the sum of (p - 3)^2.
  *
  *   cmake -S . -B build/c -DFASTOPT_PYTHON=OFF && cmake --build build/c
  *   cc -Iinclude examples/adamw.c build/c/libfastopt.a -lstdc++ -lm -pthread -o build/adamw && build/adamw
@@ -20,7 +20,7 @@ int main(void) {
   group.rule = fastopt_find_rule("adam");
   group.lr = 0.1;
   group.decoupled_weight_decay = 1;
-  group.hyperparameters[0] = 0.9;   /* beta1, by fastopt_rule_at(group.rule)->hyperparameters */
+  group.hyperparameters[0] = 0.9;   /* beta1, as in fastopt_rule_at(group.rule)->hyperparameters */
   group.hyperparameters[1] = 0.999; /* beta2 */
   group.hyperparameters[2] = 1e-8;  /* eps; the flags after it stay 0 */
 

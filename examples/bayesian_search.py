@@ -23,7 +23,7 @@ def scores(model, X, y):
 
 
 def search(load):
-    """What guiding gains, and the metrics on a third of the data, held out: of the best network, of one with the defaults."""
+    """What guiding gains, and metrics on a held-out third of the data: the best network's and a default network's."""
     X, y = load(return_X_y=True)
     X, X_test, y, y_test = train_test_split(X, y, test_size=1 / 3, stratify=y, random_state=0)
 

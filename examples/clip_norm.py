@@ -12,7 +12,7 @@ X, y = make_regression(n_samples=1000, n_features=20, noise=0.1, random_state=1)
 X, X_test, y, y_test = train_test_split(X, y, test_size=0.5, random_state=0)
 
 
-def gradients(w, rows):  # of the mean squared error
+def gradients(w, rows):  # the mean squared error's
     hidden = np.maximum(0, X[rows] @ w[0] + w[1])
     error = 2 / len(rows) * (hidden @ w[2] + w[3] - y[rows])
     back = np.outer(error, w[2]) * (hidden > 0)

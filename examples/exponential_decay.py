@@ -15,7 +15,7 @@ def main() -> dict[str, float]:
     rng = np.random.default_rng(0)
     rows = np.concatenate([rng.permutation(len(X)) for _ in range(EPOCHS)])
 
-    def gradient(w, i):  # of half the squared error of one row
+    def gradient(w, i):  # half the squared error's, on one row
         return (X[i] @ w - y[i]) * X[i]
 
     def excess(w):  # how far the mean squared error is above the least

@@ -2,7 +2,7 @@
 
 from scipy.stats import loguniform, uniform
 from sklearn.datasets import load_digits, load_iris
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401  # makes the import of the search possible
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401  # allows the import of the search
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from sklearn.model_selection import HalvingRandomSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
@@ -25,7 +25,7 @@ def scores(model, X, y):
 
 
 def search(load):
-    """The share of the epochs, and the metrics on a third of the data, held out: of the best network, of one with the defaults."""
+    """The share of the epochs, and metrics on a held-out third of the data: the best network's and a default network's."""
     X, y = load(return_X_y=True)
     X, X_test, y, y_test = train_test_split(X, y, test_size=1 / 3, stratify=y, random_state=0)
     network = MLPClassifier((32,), optimizer="sgd", batch_size=32, max_iter=9, tol=None, random_state=0)
@@ -33,7 +33,7 @@ def search(load):
     best = HalvingRandomSearchCV(default, DISTRIBUTIONS, **HALVING, cv=3, scoring="neg_log_loss", random_state=0).fit(X, y)
     rounds = list(zip(best.n_candidates_, best.n_resources_, strict=True))
     print("    epochs: " + ", ".join(f"{count} networks for {epochs}" for count, epochs in rounds))
-    share = sum(count * epochs for count, epochs in rounds) / (27 * 9)  # of what all 27 for all 9 epochs would take
+    share = sum(count * epochs for count, epochs in rounds) / (27 * 9)  # all 27 candidates for all 9 epochs would be 1
     chosen = ", ".join(f"{name.split('__')[1]} {value:.2g}" for name, value in best.best_params_.items())
     print(f"    {share:.0%} of all epochs; best: {chosen}; cross-validated log loss {-best.best_score_:.3f}")
     return share, scores(best, X_test, y_test), scores(default.fit(X, y), X_test, y_test)

@@ -1,4 +1,4 @@
-"""A loop over mini-batches, `optimizer.step(gradients)` for each: a neural network that reads handwritten digits, by Adam."""
+"""A loop over mini-batches, `optimizer.step(gradients)` for each: a neural network that reads handwritten digits, with Adam."""
 
 import numpy as np
 from scipy.special import softmax
@@ -28,7 +28,7 @@ class TextbookAdam:
             self.w[name] -= LR * m_hat / (np.sqrt(v_hat) + EPS)
 
 
-def gradients_of(w, rows):  # of the mean cross-entropy
+def gradients_of(w, rows):  # the mean cross-entropy's
     hidden = np.maximum(0, X[rows] @ w["W1"] + w["b1"])
     delta = (softmax(hidden @ w["W2"] + w["b2"], axis=1) - Y[rows]) / len(rows)
     back = delta @ w["W2"].T * (hidden > 0)

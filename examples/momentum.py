@@ -12,7 +12,7 @@ def main() -> dict[str, float]:
     X, y = load_diabetes(return_X_y=True)
     X = np.column_stack([np.ones(len(X)), (X - X.mean(axis=0)) / X.std(axis=0)])
 
-    def gradient(w):  # of half the mean squared error
+    def gradient(w):  # half the mean squared error's
         return X.T @ (X @ w - y) / len(X)
 
     def rmse(w):
@@ -22,7 +22,7 @@ def main() -> dict[str, float]:
     p, other = np.zeros(11), np.zeros(11)
     opt = fastopt.SGD(p, lr=LR, momentum=BETA, dampening=BETA, momentum_init="zero")
     torch_opt = fastopt.SGD(other, lr=LR, momentum=BETA, dampening=BETA)  # torch starts v at the whole first gradient
-    difference = 0.0  # at any step: at the end every form has come to the same coefficients
+    difference = 0.0  # the largest at any step: in the end every form reaches the same coefficients
     for step in range(1, STEPS + 1):
         v = BETA * v + (1 - BETA) * gradient(w)
         w -= LR * v

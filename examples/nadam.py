@@ -13,11 +13,11 @@ X, y = load_wine(return_X_y=True)
 X, X_test, Y, Y_test = train_test_split((X - X.mean(axis=0)) / X.std(axis=0), np.eye(3)[y], random_state=0)
 
 
-def layers(w):  # the two matrices, views of the one array of all weights
+def layers(w):  # the two matrices, as views of the array of all weights
     return w[:208].reshape(13, 16), w[208:].reshape(16, 3)
 
 
-def gradient(w):  # of the mean cross-entropy
+def gradient(w):  # the mean cross-entropy's
     W1, W2 = layers(w)
     hidden = np.tanh(X @ W1)
     delta = (softmax(hidden @ W2, axis=1) - Y) / len(X)

@@ -7,14 +7,14 @@ import fastopt
 
 
 def nadam(objective, derivative, bounds, n_iter, alpha, mu, nu, eps=1e-8, seed=1):
-    """From a random point within the bounds: the best of `n_iter` points, and its value."""
+    """The best of `n_iter` points from a random start within the bounds, and its value."""
     x = np.random.default_rng(seed).uniform(*bounds)
     m, n, best = np.zeros(len(x)), np.zeros(len(x)), x
     for t in range(1, n_iter + 1):
         g = derivative(x)
         m = mu * m + (1 - mu) * g
         n = nu * n + (1 - nu) * g**2
-        m_hat = (mu * m + (1 - mu) * g) / (1 - mu**t)  # some print 1 - mu here and 1 - nu below, as for t = 1
+        m_hat = (mu * m + (1 - mu) * g) / (1 - mu**t)  # some texts print 1 - mu here and 1 - nu below, as if t = 1
         n_hat = n / (1 - nu**t)
         x = x - alpha * m_hat / (np.sqrt(n_hat) + eps)
         best = min(best, x, key=objective)
@@ -22,7 +22,7 @@ def nadam(objective, derivative, bounds, n_iter, alpha, mu, nu, eps=1e-8, seed=1
 
 
 def in_one_call(objective, derivative, bounds, n_iter, alpha, mu, nu, eps=1e-8, seed=1):
-    form = {"momentum_decay": None, "lookahead_correction": "same"}  # torch's Nadam has a schedule of the momentum
+    form = {"momentum_decay": None, "lookahead_correction": "same"}  # torch's Nadam has a momentum schedule
     result = fastopt.minimize(
         objective,
         np.random.default_rng(seed).uniform(*bounds),

@@ -17,7 +17,7 @@ def mse(w):
 
 
 def epochs(w, step):
-    """The mean squared error after each epoch, of one step for each row."""
+    """The mean squared error after each epoch, with one step for each row."""
     rng = np.random.default_rng(0)
     for _ in range(EPOCHS):
         for i in rng.permutation(len(X)):

@@ -11,7 +11,7 @@ TRIALS, EPOCHS, BATCH = 30, 5, 64
 
 images, digits = load_digits(return_X_y=True)
 X, X_test, y, y_test = train_test_split(images / 16, digits, random_state=0)
-X, X_valid, y, y_valid = train_test_split(X, y, random_state=0)  # to choose by; the test is for the chosen one alone
+X, X_valid, y, y_valid = train_test_split(X, y, random_state=0)  # to choose with; the test is for the choice alone
 Y = np.eye(10)[y]
 
 
@@ -20,7 +20,7 @@ def train(lr, momentum=0.0, by_hand=False):
     opt = fastopt.SGD(W, lr=lr, momentum=momentum)
     for _ in range(EPOCHS):
         for rows in np.array_split(rng.permutation(len(X)), len(X) // BATCH):
-            g = X[rows].T @ (softmax(X[rows] @ W, axis=1) - Y[rows]) / len(rows)  # of the mean cross-entropy
+            g = X[rows].T @ (softmax(X[rows] @ W, axis=1) - Y[rows]) / len(rows)  # the mean cross-entropy's
             if by_hand:
                 v = momentum * v + g
                 W -= lr * v

@@ -23,7 +23,7 @@ def scores(model, X, y):
 
 
 def search(load):
-    """The metrics on a third of the data, held out: of the best model, of one with the defaults."""
+    """Metrics on a held-out third of the data: the best model's and a default model's."""
     X, y = load(return_X_y=True)
     X, X_test, y, y_test = train_test_split(X, y, test_size=1 / 3, stratify=y, random_state=0)
     network = MLPClassifier((32,), optimizer="sgd", batch_size=32, max_iter=5, tol=None, random_state=0)

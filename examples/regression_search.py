@@ -1,4 +1,4 @@
-"""Random search by two metrics, RMSE and MAE: a neural network that finds Friedman's function of ten variables in noise."""
+"""Random search with two metrics, RMSE and MAE: a neural network that finds Friedman's function of ten variables in noise."""
 
 from scipy.stats import loguniform, uniform
 from sklearn.compose import TransformedTargetRegressor
@@ -21,7 +21,7 @@ SCORING = {"RMSE": "neg_root_mean_squared_error", "MAE": "neg_mean_absolute_erro
 
 
 def main() -> dict[str, float]:
-    X, y = make_friedman1(n_samples=1000, noise=1.0, random_state=0)  # so no RMSE can be expected below 1
+    X, y = make_friedman1(n_samples=1000, noise=1.0, random_state=0)  # noise of 1: expect no RMSE below it
     X, X_test, y, y_test = train_test_split(X, y, random_state=0)
     network = MLPRegressor((32,), optimizer="sgd", batch_size=32, max_iter=20, tol=None, random_state=0)
     default = TransformedTargetRegressor(make_pipeline(StandardScaler(), network), transformer=StandardScaler())

@@ -14,7 +14,7 @@ def main() -> dict[str, float]:
     X = np.column_stack([np.ones(len(X)), (X - X.mean(axis=0)) / X.std(axis=0)])
     X, X_test, y, y_test = train_test_split(X, y, random_state=0)
 
-    def gradient(w):  # of the mean cross-entropy
+    def gradient(w):  # the mean cross-entropy's
         return X.T @ (1 / (1 + np.exp(-X @ w)) - y) / len(X)
 
     w, s = np.zeros(31), np.zeros(31)

@@ -26,7 +26,7 @@ def forward(w):
     return hidden, hidden @ w["W2"] + w["b2"]
 
 
-def gradients(w):  # of the mean cross-entropy
+def gradients(w):  # the mean cross-entropy's
     hidden, scores = forward(w)
     delta = (softmax(scores, axis=1) - Y) / len(X)
     back = delta @ w["W2"].T * (1 - hidden**2)

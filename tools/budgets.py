@@ -1,4 +1,4 @@
-"""What fastopt costs before it has made a step; fails where a budget is exceeded: `python tools/budgets.py WHEEL SECONDS`.
+"""What fastopt costs before it has made a step; fails if a budget is exceeded: `python tools/budgets.py WHEEL SECONDS`.
 
 SECONDS is what the build of the wheel took, for two processors, the download of its requirements included.  The import is that
 of the fastopt that is installed, beyond NumPy's.

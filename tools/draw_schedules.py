@@ -37,7 +37,7 @@ PANELS = (
 
 
 def plateau() -> tuple[list[float], list[float]]:
-    """A loss that stops to fall now and then, and the rate that follows it."""
+    """A loss that stops falling now and then, and the rate that follows it."""
     reducing = S.ReduceOnPlateau(1.0, factor=0.5, patience=8)
     rates, losses = [], []
     for step in range(STEPS + 1):
@@ -48,7 +48,7 @@ def plateau() -> tuple[list[float], list[float]]:
 
 
 def named(schedule: S.schedule.Schedule) -> str:
-    """What is called, without the rate of 1 that all have; a join by its name."""
+    """The call, without the rate of 1 that all have; for a join its name."""
     text = repr(schedule) if not isinstance(schedule, S.join) else "join([linear, constant, cosine], [30, 60])"
     return text.replace("max_lr=1.0, ", "").replace("lr=1.0, ", "").replace("lr=1.0", "").split("(", 1)[1][:-1] or "lr"
 

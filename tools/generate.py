@@ -1,6 +1,6 @@
 """Writes what follows from the table of rules: type stubs, the README's table, docs/rules.md and docs/forms.md.
 
-`python tools/generate.py` writes; with `--check` it fails where a file is not what it would write.
+`python tools/generate.py` writes the files; with `--check` it fails if a file differs from what it would write.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from fastopt.torch.arguments import class_signature as torch_signature
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "<!-- rules: made by tools/generate.py -->"
 BYTES_MARK = "<!-- bytes: made by tools/generate.py -->"
-OPTIONS_HEAD = """Stages that hold for all tensors of a step: arguments of each class and of `step`, and entries of `opt.options`.  With the
-arguments above, the order is `grad_scale`, `skip_nonfinite`, `clip_value`, `max_norm`, `maximize`, `l1`, L2 `weight_decay`, decoupled
-`weight_decay`, the rule, `ema_decay`, `copy_to`, `zero_grad`.
+OPTIONS_HEAD = """Options are stages that hold for all tensors of a step: arguments of each class and of `step`, and entries of `opt.options`.  With
+the arguments above, the order is `grad_scale`, `skip_nonfinite`, `clip_value`, `max_norm`, `maximize`, `l1`, L2 `weight_decay`,
+decoupled `weight_decay`, the rule, `ema_decay`, `copy_to`, `zero_grad`.
 """
-FORMS_HEAD = """# Which call gives whose formula
+FORMS_HEAD = """# Which call computes whose formula
 
-The default of each class is torch's formula; Lion, which torch does not have, is the paper's.  The numbers in the calls are
-the framework's defaults, or usual ones.  `g` is the gradient, `m` and `v` the averages of gradient and squared gradient;
+Each class computes torch's formula by default; Lion, which torch does not have, computes the paper's.  The numbers in the calls
+are the framework's defaults, or common ones.  `g` is the gradient, `m` and `v` the averages of gradient and squared gradient;
 `b1`, `b2` are the betas, `bc1 = 1 - b1^t`, `bc2 = 1 - b2^t` with `t` from 1, `m^ = m/bc1`, `v^ = v/bc2`; `mu` is `momentum`.
 
 Keras' `weight_decay` is decoupled on every optimizer: `weight_decay=wd, decoupled_weight_decay=True`.  Keras and optax compute
-`1 - b^t` in float32 (at b = 0.999 a relative error of 1.3e-5), Keras on TensorFlow even for float64; fastopt derives it in float64.  The stages
-around the rule and their order are at the end of [rules.md](rules.md).
+`1 - b^t` in float32 (at b = 0.999 a relative error of 1.3e-5), Keras on TensorFlow even for float64; fastopt derives it in float64.
+The stages around the rule and their order are at the end of [rules.md](rules.md).
 """
 
 
@@ -115,7 +115,7 @@ def function_stub() -> str:
 
 
 def torch_annotation(name: str, rule: Rule) -> str:
-    """The same of an argument of torch's class."""
+    """The type of an argument of torch's class."""
     fixed = {"params": "ParamsT", "copy_to": "Tensor | Sequence[Tensor | None] | None"}
     if name in FLAGS:
         return "bool | None" if FLAGS[name] is None else "bool"
@@ -169,7 +169,7 @@ def rules_page() -> str:
     out = [
         "# The rules\n",
         MARK,
-        "\nMade from the table in `python/fastopt/rules`.  `t` counts steps from 1; `g` is the gradient after the stages.\n",
+        "\nThis page is made from the table in `python/fastopt/rules`.  `t` counts steps from 1; `g` is the gradient after the stages.\n",
     ]
     for rule in RULES.values():
         out += [f"## {rule.name}\n", f"{rule.summary}\n", f"    {rule.formula}\n", f"Source: {rule.paper}.\n"]
@@ -188,7 +188,7 @@ def rules_page() -> str:
         *map(describe, OPTIONS),
         "",
         "## Formats of every rule\n",
-        "Arguments of each class, fixed when it is built; [formats.md](formats.md) says what they mean.\n",
+        "These are arguments of each class, fixed when an optimizer is built; [formats.md](formats.md) says what they mean.\n",
         "| argument | default | range | meaning |",
         "|---|---|---|---|",
         *map(describe, FORMAT_ARGUMENTS),
@@ -198,7 +198,7 @@ def rules_page() -> str:
 
 
 def forms_page() -> str:
-    """docs/forms.md: which call gives whose formula."""
+    """docs/forms.md: which call computes whose formula."""
     out = [FORMS_HEAD, MARK]
     for rule in RULES.values():
         out += [f"\n## {rule.name}\n", f"{rule.paper}.\n", "| form | formula | call |", "|---|---|---|"]
@@ -240,7 +240,7 @@ def bytes_table() -> str:
 
 
 def filled(name: str, mark: str, table: str) -> str:
-    """The page with what stands between two marks made anew."""
+    """The page with a new table between its two marks."""
     before, _, after = (ROOT / name).read_text().split(mark)
     return f"{before}{mark}\n{table}\n{mark}{after}"
 

@@ -1,4 +1,4 @@
-"""How fastopt runs here: instruction set, threads, versions; and the environment variables that choose them."""
+"""How fastopt runs here: instruction set, threads, versions, and the environment variables that choose them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["get_num_threads", "set_num_threads", "show_config"]
 def set_num_threads(count: int) -> None:
     """Sets how many threads a step may use, the caller's included.
 
-    Without it they are `FASTOPT_NUM_THREADS`, or else the processors of the affinity mask within the
-    container's quota.  The result of a step does not depend on it, to the bit.
+    The default is `FASTOPT_NUM_THREADS`, or else the processors of the affinity mask within the container's quota.  A step's
+    result has the same bits for every count.
 
-    Raises TypeError or ValueError where `count` is not a whole number from 1 to 4096.
+    Raises TypeError or ValueError if `count` is not a whole number from 1 to 4096.
     """
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
         raise TypeError(f"count: got {type(count).__name__} {count!r}, expected a whole number of threads")
@@ -34,12 +34,12 @@ def get_num_threads() -> int:
 
 
 def available() -> list[str]:
-    """The instruction sets that are compiled in and that this machine runs, best first."""
+    """The compiled instruction sets that this machine can run, best first."""
     return [name for name in _core.isa_compiled() if _core.isa_available(name)]
 
 
 def read_environment() -> None:
-    """Applies `FASTOPT_ISA` and `FASTOPT_NUM_THREADS`; ValueError where one cannot be had."""
+    """Applies `FASTOPT_ISA` and `FASTOPT_NUM_THREADS`.  Raises ValueError if one is not possible here."""
     isa = os.environ.get("FASTOPT_ISA")
     if isa and not _core.set_isa(isa):
         raise ValueError(f"FASTOPT_ISA: got {isa!r}, expected one that this machine can run: {', '.join(available())}")
@@ -64,7 +64,7 @@ def config() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name as the system gives it."""
+    """The processor's name, from the system."""
     try:
         with open("/proc/cpuinfo") as file:
             names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
@@ -82,8 +82,8 @@ def show_config(mode: Literal["dicts"]) -> dict[str, Any]: ...
 def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     """Shows how fastopt was built and what it uses on this machine.
 
-    With `mode="stdout"` it prints, with `mode="dicts"` it returns the same as a dictionary, as NumPy's
-    `show_config` does: `version`, `isa` (`compiled`, `available`, `active`), `threads`, `build`, `python`, `numpy`, `machine`.
+    `mode="stdout"` prints; `mode="dicts"` returns the same as a dictionary, as NumPy's `show_config` does: `version`, `isa`
+    (`compiled`, `available`, `active`), `threads`, `build`, `python`, `numpy`, `machine`.
     """
     if mode == "dicts":
         return config()

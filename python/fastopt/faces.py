@@ -1,4 +1,4 @@
-"""From a row of the table to what users call: a class and a function, with signature and documentation."""
+"""Turns a row of the table into what users call: a class and a function, with signature and documentation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def parameter(hyperparameter: Hyperparameter, kind: Any) -> inspect.Parameter:
 
 
 def class_signature(rule: Rule) -> inspect.Signature:
-    """torch's arguments by position, everything else by name only."""
+    """The class's signature: torch's arguments by position, all others by name only."""
     positional, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     return inspect.Signature(
         [inspect.Parameter("params", positional)]
@@ -37,7 +37,7 @@ def class_signature(rule: Rule) -> inspect.Signature:
 
 
 def described(h: Hyperparameter) -> str:
-    """A line on an argument."""
+    """A line of documentation for an argument."""
     return f"  {h.name}: {h.doc}; in {h.expected}, default {h.default!r}"
 
 
@@ -50,9 +50,9 @@ def docstring(rule: Rule) -> str:
     )
     lines += [described(h) for h in (*rule.arguments, *OPTIONS, *FORMAT_ARGUMENTS)]
     lines.append(
-        "  copy_to: arrays, given as the parameters are, that take a copy of each new parameter, rounded to nearest even:"
+        "  copy_to: arrays, in the form of the parameters, that take a copy of each new parameter, rounded to nearest even:"
     )
-    lines.append("    float32, float64, bfloat16 (ml_dtypes, torch) or float16 (of float64 by way of float32)")
+    lines.append("    float32, float64, bfloat16 (ml_dtypes, torch) or float16 (from float64 via float32)")
     lines.append("  grads: gradients bound once, for step() without arguments; shaped like params")
     state = (
         "State: "
@@ -62,12 +62,12 @@ def docstring(rule: Rule) -> str:
     state += "".join(f"; {scalar.name} ({scalar.doc}), a float64 number" for scalar in rule.running)
     lines += ["", f"{state}."]
     lines += ["", "Forms:", *(f"  {form.name}: {form.formula}\n    {form.call(rule)}" for form in rule.forms)]
-    lines += ["", "Raises TypeError or ValueError where an argument is not what is expected here; nothing was written then."]
+    lines += ["", "Raises TypeError or ValueError, and writes nothing, if an argument is not as described here."]
     return "\n".join(lines)
 
 
 def make_class(rule: Rule) -> type[Optimizer]:
-    """The optimizer class of a row."""
+    """The optimizer class for a row of the table."""
     members = {"rule": rule, "__doc__": docstring(rule), "__signature__": class_signature(rule), "__module__": "fastopt"}
     return type(rule.name, (Optimizer,), members)
 
@@ -77,7 +77,7 @@ def names_of(state: tuple[Slot | Running, ...]) -> list[str]:
 
 
 def function_signature(rule: Rule) -> inspect.Signature:
-    """param, grad, then the state by position, running scalars last; the step and the hyperparameters by name."""
+    """The function's signature: param, grad, state and running scalars by position, the step and hyperparameters by name."""
     positional, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     return inspect.Signature(
         [inspect.Parameter(name, positional) for name in ("param", "grad")]
@@ -89,7 +89,7 @@ def function_signature(rule: Rule) -> inspect.Signature:
 
 
 def make_function(rule: Rule) -> Callable[..., None]:
-    """One step of a rule over the caller's own arrays."""
+    """The function that makes one step of a rule over the caller's own arrays."""
     arguments = function_signature(rule)
     name = rule.name.lower()
     positional = tuple(n for n, p in arguments.parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD)
@@ -148,9 +148,9 @@ def make_function(rule: Rule) -> Callable[..., None]:
     function.__signature__ = arguments  # type: ignore[attr-defined]  # read by inspect and help()
     function.__doc__ = (
         f"One step of {rule.name} on `param` and its state, in place.\n\n    {rule.formula}\n\n"
-        f"State: {slots}; each of param's shape and dtype (float32 where that has 16 bits) and filled (with zeros, before step 1, or as `fastopt.{rule.name}` does), "
-        f"None where the arguments do without it.\n{carried}"
+        f"State: {slots}; each array has param's shape and dtype (float32 if param has 16 bits).  Before step 1 fill\n"
+        f"it with zeros or as `fastopt.{rule.name}` does.  Pass None for state that the arguments do without.\n{carried}"
         f"`step` is the number of this step, from 1.  The other arguments are those of `fastopt.{rule.name}`.\n"
-        f"Raises TypeError or ValueError, with nothing written, where one is not as expected."
+        f"Raises TypeError or ValueError, and writes nothing, if an argument is not as expected."
     )
     return function

@@ -1,6 +1,6 @@
 """`flatten` and `FlatBuffer`: many tensors in one aligned buffer, each a view of it.
 
-A step over the buffer is a step of one tensor: nothing is spent on each of many small ones.
+A step over the buffer is a step of a single tensor, so that many small tensors have no overhead each.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ __all__ = ["BLOCK", "FlatBuffer", "flatten"]
 
 
 class FlatBuffer:
-    """Tensors of one dtype, one behind the other in one aligned buffer; made by `fastopt.flatten`.
+    """Tensors of one dtype, one after another in an aligned buffer; made by `fastopt.flatten`.
 
-    Tensor `i` has shape `shapes[i]` and begins at element `offsets[i]` of `data`, a multiple of `BLOCK`; zeros pad it to
-    the next.  `names` are the keys where the arrays came in a dict, else None.
+    Tensor `i` has shape `shapes[i]` and begins at element `offsets[i]` of `data`, a multiple of `BLOCK`; zeros pad it to the next
+    multiple.  `names` are the keys if the arrays came in a dict, else None.
 
-    It gives `data` by `__array_interface__`, so it stands wherever fastopt or NumPy takes an array, and `len` is the
-    number of elements of `data`.  `copy.copy`, `copy.deepcopy` and pickle make a separate one with the same values.
+    A FlatBuffer has `__array_interface__`, so fastopt and NumPy take it as the array `data`; `len` is the number of elements of
+    `data`.  `copy.copy`, `copy.deepcopy` and pickle make a separate buffer with the same values.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], names: Sequence[str] | None, dtype: np.dtype[Any]) -> None:
@@ -41,27 +41,27 @@ class FlatBuffer:
 
     @property
     def data(self) -> Array:
-        """The whole buffer, padding included: 1-D, writable, of the tensors' dtype."""
+        """The whole buffer, padding included: 1-D, writable, in the tensors' dtype."""
         return self._data
 
     @data.setter
     def data(self, value: Array) -> None:
-        if value is not self._data:  # as it is after `flat.data *= 2`
+        if value is not self._data:  # `flat.data *= 2` assigns the same array
             raise AttributeError("data: got another array, which is not what the views show; write into it: flat.data[:] = ...")
 
     @property
     def views(self) -> Any:
-        """The tensors: writable views of `data`, in a list, or in a dict where they have names.
+        """The tensors: writable views of `data`, in a list, or in a dict if they have names.
 
-        The list or dict is new at each call; to change a tensor write into it: `flat.views[0][:] = ...`.
+        Each call makes a new list or dict.  To change a tensor, write into its view: `flat.views[0][:] = ...`.
         """
         return self._views.copy()
 
     def split(self, array: Any) -> Any:
-        """Views of another array as the tensors lie in `data`: a list, or a dict where they have names.
+        """Views of another array, with the tensors' places in `data`: a list, or a dict if they have names.
 
-        `array`: 1-D, as long as `data`, of any dtype; for instance a state array of an optimizer over `data` (`np.asarray` of one in a storage format).
-        TypeError or ValueError where it is not.
+        `array`: 1-D, as long as `data`, in any dtype; for instance a state array of an optimizer over `data` (`np.asarray` of
+        state in a storage format).  Raises TypeError or ValueError for anything else.
         """
         whole = array if isinstance(array, np.ndarray) else buffers.as_host_array(array, "array")
         if whole.shape != self._data.shape:
@@ -73,14 +73,14 @@ class FlatBuffer:
         return views if self.names is None else dict(zip(self.names, views, strict=True))
 
     def zeros_like(self) -> FlatBuffer:
-        """A new one of zeros, of the same shapes, names and dtype: for gradients, averages, state of one's own."""
+        """A new buffer of zeros with the same shapes, names and dtype: for gradients, averages or your own state."""
         return FlatBuffer(self.shapes, self.names, self._data.dtype)
 
     def copy_from(self, arrays: Any) -> None:
         """Copies the values of `arrays` into the tensors; the padding stays as it is.
 
-        `arrays`: a list or tuple in the tensors' order, or a dict of their names; each of its tensor's shape and dtype, with
-        any strides.  TypeError or ValueError, with nothing written, where one is not.
+        `arrays`: a list or tuple in the tensors' order, or a dict with their names.  Each array has its tensor's shape and dtype,
+        and any strides.  Raises TypeError or ValueError, and writes nothing, if one does not fit.
         """
         if isinstance(arrays, Mapping):
             if self.names is None:
@@ -103,7 +103,7 @@ class FlatBuffer:
                 raise TypeError(f"{label}: got dtype {source.dtype}, expected {self._data.dtype} as the buffer has")
             if source.shape != shape:
                 raise ValueError(f"{label}: got shape {source.shape}, expected {shape} as its tensor has")
-            # Of the buffer's own memory, such as its views in another order: read before any of it is written.
+            # A source in the buffer's own memory, such as a view in another order, is read before anything is written.
             sources.append(source.copy() if np.may_share_memory(source, self._data) else source)
         for view, source in zip(self._tensors(), sources, strict=True):
             view[...] = source.view(view.dtype) if source.dtype == buffers.BFLOAT16 else source
@@ -125,7 +125,7 @@ class FlatBuffer:
         return len(self._data)
 
     def __reduce__(self) -> Any:
-        return restored, (self.shapes, self.names, self._data)  # views of their own would be separate from the data
+        return restored, (self.shapes, self.names, self._data)  # pickled views would be separate from the data
 
     def __repr__(self) -> str:
         padding = self._data.size - sum(map(math.prod, self.shapes))
@@ -133,13 +133,13 @@ class FlatBuffer:
 
 
 def flatten(arrays: Any) -> FlatBuffer:
-    """Copies arrays into one aligned buffer, of which `flat.views` are the tensors and `flat.data` is all.
+    """Copies arrays into one aligned buffer: `flat.views` are the tensors, `flat.data` is the whole.
 
-    `arrays`: a list, a tuple or a {name: array} dict of arrays, all of one of float32, float64, float16 and bfloat16, of any shapes and strides; an
-    array that comes twice becomes two tensors.  Arrays on a GPU are refused: there many tensors are one launch as they are.  They are only read, and left alone afterwards: what is to follow the
-    optimizer from then on are the views.
+    `arrays`: a list, a tuple or a {name: array} dict of arrays with any shapes and strides, all in one dtype: float32, float64,
+    float16 or bfloat16.  An array that comes twice becomes two tensors.  The arrays are only read.  From then on use the views,
+    which follow the optimizer.  Arrays on a GPU are refused, since many tensors are a single launch there anyway.
 
-    TypeError where one is not an array or of another dtype, ValueError where there is none.
+    Raises TypeError for anything but arrays of one dtype, ValueError without arrays.
     """
     entries = named(arrays, "arrays")
     sources = [buffers.as_host_array(value, label) for value, label, _ in entries]
@@ -159,7 +159,7 @@ def flatten(arrays: Any) -> FlatBuffer:
 
 
 def named_bfloat16(name: str) -> np.dtype[Any]:
-    """ml_dtypes' type, in which NumPy shows bfloat16."""
+    """The bfloat16 dtype of ml_dtypes, which NumPy can show."""
     try:
         import ml_dtypes
     except ImportError:
@@ -169,7 +169,7 @@ def named_bfloat16(name: str) -> np.dtype[Any]:
 
 
 def restored(shapes: Sequence[tuple[int, ...]], names: Sequence[str] | None, data: Array) -> FlatBuffer:
-    """The buffer that `__reduce__` took apart."""
+    """Makes the buffer again that `__reduce__` took apart."""
     flat = FlatBuffer(shapes, names, data.dtype)
     flat.data[:] = data
     return flat

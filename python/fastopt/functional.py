@@ -1,6 +1,6 @@
 """The bare kernels as functions over the caller's own arrays, one for each rule: `adamw(p, g, m, v, step=1, lr=1e-3)`.
 
-For frameworks that keep the state themselves.  Checks and kernels are those of the classes.
+They are for frameworks that keep the state themselves.  Checks and kernels are those of the classes.
 """
 
 from .faces import make_function

@@ -1,8 +1,8 @@
 """Norm, clipping and finiteness of gradients outside a step: `global_norm`, `clip_grad_norm`, `clip_grad_value`, `all_finite`.
 
-Inside a step the same are options, and cost one sweep of the gradients or none.
+A step has the same as options, which cost one sweep of the gradients or none.
 
-Of arrays on a GPU the results are arrays of no dimension there, of float64 or bool: nothing waits for the GPU until they are read.
+For arrays on a GPU the results are float64 or bool arrays without dimensions there: nothing waits for the GPU until they are read.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = ["all_finite", "clip_grad_norm", "clip_grad_value", "global_norm"]
 def global_norm(grads: Any) -> Any:
     """The Euclidean norm of all elements of `grads` together, in float64.
 
-    `grads`: an array, a list, a tuple or a dict of arrays, float32, float64, bfloat16 or float16, C-contiguous; None stands for none.
-    Squares are summed in float64 over blocks of 256 elements, and the blocks' sums exactly: the result has the same bits for
-    any number of threads, any instruction set and any order of the arrays.  Squares do not overflow; the norm itself is Inf
-    where it is beyond float64, or where an element is Inf, and NaN where one is NaN.
+    `grads`: an array, or a list, a tuple or a dict of arrays; float32, float64, bfloat16 or float16, C-contiguous.  Entries may
+    be None.  Squares are summed in float64 over blocks of 256 elements, and the blocks' sums exactly, so the result has the same
+    bits for any number of threads, any instruction set and any order of the arrays.  Squares do not overflow.  The norm is Inf if
+    it is beyond float64 or if an element is Inf, and NaN if an element is NaN.
 
-    Raises TypeError or ValueError where an argument is not that.
+    Raises TypeError or ValueError if `grads` is anything else.
     """
     return run("measure", read(grads), _core.Options(1.0, 0.0, 0.0, 0.0, False, False))[0]
 
@@ -37,12 +37,12 @@ def all_finite(grads: Any) -> Any:
 
 
 def clip_grad_norm(grads: Any, max_norm: float, norm_eps: float = 0.0) -> Any:
-    """Scales `grads` in place by max_norm/norm where their norm is above `max_norm`; returns the norm before.
+    """Scales `grads` in place by max_norm/norm if their norm is above `max_norm`; returns the norm before.
 
-    `grads` as for `global_norm`, writable and not overlapping.  A norm that is not finite leaves them as they are.  With `norm_eps`, torch's
-    1e-6, the factor is torch's: max_norm/(norm + norm_eps) where that is below 1, also of a norm that is not finite.
+    `grads` as for `global_norm`, writable and not overlapping.  A norm that is not finite leaves the gradients as they are.  With
+    `norm_eps` (torch has 1e-6) the factor is torch's: max_norm/(norm + norm_eps), at most 1, also if the norm is not finite.
 
-    Raises TypeError or ValueError, with nothing written, where an argument is not that.
+    Raises TypeError or ValueError, and writes nothing, if an argument is anything else.
     """
     limit = check("max_norm", max_norm)
     return run("clip", read(grads, written=True), _core.Options(1.0, 0.0, limit, 0.0, False, False, check("norm_eps", norm_eps)))[
@@ -53,14 +53,14 @@ def clip_grad_norm(grads: Any, max_norm: float, norm_eps: float = 0.0) -> Any:
 def clip_grad_value(grads: Any, clip_value: float) -> None:
     """Holds each element of `grads` within [-clip_value, clip_value], in place; NaN stays NaN.
 
-    `grads` as for `clip_grad_norm`.  Raises TypeError or ValueError, with nothing written, where an argument is not that.
+    `grads` as for `clip_grad_norm`.  Raises TypeError or ValueError, and writes nothing, if an argument is anything else.
     """
     limit = check("clip_value", clip_value)
     run("clip", read(grads, written=True), _core.Options(1.0, limit, 0.0, 0.0, False, False))
 
 
 def check(name: str, value: Any) -> float:
-    """A limit as the option of that name takes it, but for None."""
+    """A limit, checked as the option of that name is; None raises TypeError."""
     option = next(option for option in OPTIONS if option.name == name)
     if value is None:
         raise TypeError(f"{name}: got None, expected a real number")
@@ -68,7 +68,7 @@ def check(name: str, value: Any) -> float:
 
 
 def run(call: str, arrays: list[buffers.Array], options: _core.Options) -> tuple[Any, Any]:
-    """`_core.measure` or `_core.clip`, or the same on the GPU that has the arrays."""
+    """Calls `_core.measure` or `_core.clip`, or their equals on the GPU that holds the arrays."""
     if arrays and isinstance(arrays[0], buffers.DeviceArray):
         from ._cuda import gradients
 
@@ -78,7 +78,7 @@ def run(call: str, arrays: list[buffers.Array], options: _core.Options) -> tuple
 
 
 def read(grads: Any, *, written: bool = False) -> list[buffers.Array]:
-    """The arrays of `grads` that are not None, as ndarrays."""
+    """The arrays of `grads` that are not None, as views of their memory."""
     if isinstance(grads, (list, tuple, Mapping)) and len(grads) == 0:
         return []
     arrays: list[tuple[str, buffers.Array]] = []

@@ -1,7 +1,7 @@
-"""`Optimizer`, what every rule's class has in common: the face for arrays of any framework.
+"""`Optimizer`, the base of every rule's class: the face for arrays of any framework.
 
-It sorts the caller's arrays into an `Engine`; after that a step is one call into the extension, which checks the gradients, derives the
-step's scalars and runs the kernels.
+It sorts the caller's arrays into an `Engine`.  After that a step is one call into the extension, which checks the gradients,
+derives the step's scalars and runs the kernels.
 """
 
 from __future__ import annotations
@@ -61,21 +61,23 @@ class Optimizer:
         self._engine.settle()
 
     def step(self, grads: Any = None, **options: Unpack[StepOptions]) -> None:
-        """One step, in place, in one pass over memory; `max_norm` and `skip_nonfinite` read the gradients once before.
+        """Updates the parameters in place, in one pass over memory.
 
-        `grads`: for one parameter its gradient; for several a list or tuple in their order, or a dict where they
-        came in one; a gradient of None leaves its parameter, state and count of steps alone.  Without `grads` the
-        gradients that were bound when the optimizer was built are read.  Each has the shape of its parameter,
-        its dtype or another that the arithmetic holds without loss, is C-contiguous, and only read unless `zero_grad`.
+        `max_norm` and `skip_nonfinite` read the gradients once before.
 
-        `grad_scale`, `skip_nonfinite`, `clip_value`, `max_norm`, `norm_eps`, `ema_decay` and `zero_grad`, by name, hold for this step
-        in place of those in `opt.options`; None keeps those.
+        `grads`: for one parameter its gradient; for several a list or tuple in their order, or a dict if they came in one.  A
+        gradient of None leaves its parameter, state and count of steps as they are.  Without `grads` the step reads the gradients
+        that were bound when the optimizer was built.  Each gradient has the shape of its parameter, and its dtype or another that
+        the arithmetic holds without loss.  It is C-contiguous, and only read unless `zero_grad` is on.
 
-        A call counts in `steps`, and for schedules, even where every gradient is None; or in `skipped_steps`.
+        `grad_scale`, `skip_nonfinite`, `clip_value`, `max_norm`, `norm_eps`, `ema_decay` and `zero_grad`, by name, hold for this
+        step instead of those in `opt.options`; None keeps those.
 
-        Raises TypeError or ValueError, with nothing written and no step counted, where an argument is not that.
+        A call counts in `steps`, and for schedules, even if every gradient is None.  A skipped step counts only in `skipped_steps`.
+
+        Raises TypeError or ValueError if an argument is anything else; then nothing is written and no step counted.
         """
-        # Every step passes here: what is rare is left to others.
+        # Every step passes here, so rare cases are left to other functions.
         engine = self._engine
         bound = engine.options.overridden(options, StepOptions) if options else engine.options.bound
         if engine.scheduled or engine.parts.done:
@@ -93,16 +95,17 @@ class Optimizer:
         end: int | None = None,
         **options: Unpack[PartOptions],
     ) -> None:
-        """The part of a step over elements `begin` to `end` (all of them) of one tensor, for gradients that come one at a time.
+        """Makes the part of a step over elements `begin` to `end` of one tensor, for gradients that come one at a time.
 
-        `tensor`: its position, or its name where the parameters came in a dict.  `grad`: of the tensor's shape, or 1-D and
-        of that part alone.  Parts may come in any order and cut; each element has one.  When every element of every tensor
-        has had its part the step is over and counts; `end_step` ends it without the tensors that have had none.  A part of
-        no elements does nothing; with 8-bit state parts begin and end at multiples of 256, or at the end.  Hyperparameters and options are not to be changed while a step is open.  The
-        result has the bits of `step`.
+        `tensor`: its position, or its name if the parameters came in a dict.  `grad`: in the tensor's shape, or the part alone in
+        1-D.  By default the part is the whole tensor.  Parts may come in any order and be cut anywhere; each element belongs to
+        one.  With 8-bit state parts begin and end at multiples of 256, or at the end.  A part without elements does nothing.
 
-        Raises TypeError or ValueError, with nothing written, where an argument is not that, and where `max_norm` or
-        `skip_nonfinite` is on: they need all gradients at once.
+        The step is over, and counts, when every element of every tensor has had its part; `end_step` ends it without the tensors
+        that had none.  Do not change hyperparameters and options while a step is open.  The result has the bits of `step`.
+
+        Raises TypeError or ValueError, and writes nothing, if an argument is anything else, or if `max_norm` or `skip_nonfinite`
+        is on: they need all gradients at once.
         """
         for name in ("max_norm", "skip_nonfinite"):
             if self.options[name]:
@@ -114,12 +117,12 @@ class Optimizer:
     def end_step(self) -> None:
         """Ends a step in parts in which some tensors had no gradient.
 
-        ValueError where a tensor has had its part in part, or where no step is open.
+        Raises ValueError if only some elements of a tensor have had their part, or if no step is open.
         """
         self._engine.parts.end()
 
     def _unwrapped(self, grads: Any) -> Any:
-        """What the plan takes as it is: of a dict a list in the order of the tensors, where the names fit; a buffer's data."""
+        """`grads` as the plan takes them: a buffer's data, or the values of a dict in the tensors' order if the names fit."""
         if grads.__class__ is FlatBuffer:
             return grads.data
         if grads.__class__ is not dict:
@@ -142,7 +145,7 @@ class Optimizer:
 
     @property
     def steps(self) -> int:
-        """Completed steps of the optimizer.  `opt.state[i]["step"]` counts those that a tensor had a gradient for."""
+        """Completed steps of the optimizer.  `opt.state[i]["step"]` counts those for which the tensor had a gradient."""
         return self._engine.plan.completed
 
     @property
@@ -154,7 +157,7 @@ class Optimizer:
     def grad_norm(self) -> float | None:
         """Euclidean norm of all gradients of the last step together, after `grad_scale` and `clip_value`, before `max_norm`.
 
-        None where neither `max_norm` nor `skip_nonfinite` was on, since nothing measured it then.
+        None if neither `max_norm` nor `skip_nonfinite` was on, since then nothing measured the norm.
         """
         return self._engine.plan.grad_norm
 
@@ -165,9 +168,9 @@ class Optimizer:
 
     @property
     def ema_params(self) -> Any:
-        """The averages of the parameters: an array, a list or a dict as the parameters came (groups: a list); None without.
+        """The averages of the parameters, as an array, a list or a dict like the parameters (for groups: a list); None without.
 
-        The arrays are live; before a parameter's first step its average is the parameter as it came.
+        The arrays are live.  Before a parameter's first step its average is the parameter as it came.
         """
         averages = [buffers.given(tensor.ema) for tensor in self._engine.tensors]
         if averages[0] is None:
@@ -178,7 +181,7 @@ class Optimizer:
 
     @property
     def lr(self) -> float:
-        """The learning rate of all groups; ValueError on reading where they differ.  Setting it sets it in each."""
+        """The learning rate of all groups.  Reading raises ValueError if the groups differ; setting sets the rate of each."""
         rates = {group.number() for group in self._engine.groups}
         if len(rates) != 1:
             raise ValueError(f"lr: the groups have different ones ({sorted(rates)}); read opt.groups[i]['lr']")
@@ -194,16 +197,16 @@ class Optimizer:
     def traffic(self) -> dict[str, dict[str, int]]:
         """The bytes that a step with all gradients must read and write, for each kind of array and in total.
 
-        `{"params": {"read": ..., "write": ...}, "grads": ..., "exp_avg": ..., "master": ..., "total": ...}`.  Gradients are
-        counted in the dtype of those that are bound, else in that of their parameters.
+        `{"params": {"read": ..., "write": ...}, "grads": ..., "exp_avg": ..., "master": ..., "total": ...}`.  Gradients count in
+        the dtype of the bound gradients, or of their parameters if none are bound.
         """
         return traffic(self._engine)
 
     def reset_masters(self) -> None:
-        """Takes the parameters as they are for their masters: to be called after writing to them where `master` keeps something.
+        """Sets the masters to the parameters.  Call it after you write to parameters that have masters.
 
-        Without it the next step goes on from the float32 copy and overwrites what was written; or, with 24 or 32 bits, from what was
-        written and the old correction, which is up to half a unit in the parameter's last place.
+        Without the call the next step continues from the old master.  A float32 copy overwrites what was written; with 24 or 32
+        bits the old correction, up to half a unit in the parameter's last place, is added to it.
         """
         self._engine.parts.refuse("reset_masters")
         for tensor in self._engine.tensors:
@@ -212,11 +215,15 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """A snapshot of everything but the parameters, for `load_state_dict`.
 
-        `{"rule": name, "steps": count, "skipped_steps": count, "seed": number, "state_dtype": ..., "master": ..., "state": [{"step": count, slot:
-        array}, ...], "groups": [{...}, ...], "options": {...}}`, the state in the order of the tensors; an entry has a `"name"` too
-        where the parameters came in a dict, a `"dtype"` where its parameter has 16 bits, the scalars that the rule carries from step to step, `"master"` and `"ema"`, where there
-        are such.  What is kept in a storage format is a dict of its raw arrays.  The arrays are copies.  A schedule is code and not kept: its
-        latest `lr` is, and under `"schedule"` what its own `state_dict` gives, where it has one (`schedules.ReduceOnPlateau`).  Not to be called while another thread steps.
+        `{"rule": name, "steps": count, "skipped_steps": count, "seed": number, "state_dtype": ..., "master": ...,
+        "state": [{"step": count, slot: array}, ...], "groups": [{...}, ...], "options": {...}}`
+
+        The state is in the order of the tensors.  An entry of the state also has a `"name"` if the parameters came in a dict, a
+        `"dtype"` if its parameter has 16 bits, the scalars that the rule carries from step to step, and `"master"` and `"ema"` if
+        kept.  An array in a storage format is a dict of its raw arrays.  All arrays are copies.
+
+        A schedule is code and not kept.  Its latest `lr` is, and if it has state (`schedules.ReduceOnPlateau`), what its own
+        `state_dict` returns, under `"schedule"`.  Do not call this while another thread steps.
         """
         self._engine.parts.refuse("state_dict")
         return snapshot(self._engine)
@@ -224,10 +231,11 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copies a snapshot of `state_dict` into this optimizer's state, masters, averages, counts, seed, groups and options.
 
-        Entries with a name find the parameter of that name.  A group whose `lr` is a schedule keeps it; one that has state takes that of the
-        snapshot.  Raises TypeError
-        or ValueError, with nothing changed, where the snapshot is of another rule, of other formats, or of other tensors or
-        groups in number, shape or dtype.
+        Entries with a name go to the parameter of that name.  A group whose `lr` is a schedule keeps the schedule; a schedule
+        with state takes the snapshot's.
+
+        Raises TypeError or ValueError, and changes nothing, if the snapshot has another rule, other formats, or tensors or groups
+        that differ in number, shape or dtype.
         """
         self._engine.parts.refuse("load_state_dict")
         load(self._engine, state_dict)
@@ -235,8 +243,8 @@ class Optimizer:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes `state_dict()` to a safetensors file, whole or not at all; needs `pip install "fastopt[checkpoints]"`.
 
-        The parameters are the caller's to save.  A file that is there is replaced when the new one is on the disk.  Raises OSError where
-        that fails, with the old file as it was, and TypeError where `path` is not one.
+        Save the parameters yourself.  An existing file is replaced when the new one is on the disk.  Raises OSError if that
+        fails, and leaves the old file as it was; raises TypeError if `path` is no path.
         """
         from ._engine.checkpoints import Target
 
@@ -245,10 +253,10 @@ class Optimizer:
         target.write(self.state_dict())
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Takes on what `save` wrote; with the parameters as they were then, the next steps have the same bits.
+        """Loads what `save` wrote.  With the parameters of that time, the next steps have the same bits.
 
-        Raises OSError where the file cannot be read, and ValueError, with nothing changed, where it is not one of `save` for such an
-        optimizer.
+        Raises OSError if the file cannot be read.  Raises ValueError, and changes nothing, if `save` did not write the file, or
+        not for such an optimizer.
         """
         from ._engine.checkpoints import reading
 
@@ -275,5 +283,5 @@ class Optimizer:
 
 
 def engine_of(optimizer: Optimizer) -> Engine:
-    """What an optimizer drives; for the rest of fastopt, which reads no private names of it."""
+    """The engine that an optimizer drives, for the rest of fastopt, which reads no private names."""
     return optimizer._engine

@@ -2,8 +2,8 @@
 
     scipy.optimize.minimize(fun, x0, jac=grad, method=fastopt.scipy.adam, options={"steps": 500, "lr": 1e-2})
 
-A function for each rule, under its name in lower case, and `method` for any other optimizer.  They do what `fastopt.minimize`
-does, and stand in `minimizer_kwargs` of `basinhopping` and `dual_annealing` too.
+Each rule has a function with its name in lower case; `method` takes any other optimizer.  They do what `fastopt.minimize` does,
+and work in the `minimizer_kwargs` of `basinhopping` and `dual_annealing` too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Method = Callable[..., Any]
 
 
 def method(optimizer: Any) -> Method:
-    """A method for `scipy.optimize.minimize` of a rule's name, a class, or a callable that makes an optimizer of an array.
+    """A method for `scipy.optimize.minimize`, from a rule's name, a class, or a callable that makes an optimizer from an array.
 
         scipy.optimize.minimize(fun, x0, method=fastopt.scipy.method(functools.partial(fastopt.Adam, betas=(0.8, 0.99))))
 
@@ -65,7 +65,7 @@ def method(optimizer: Any) -> Method:
             )
         show = bool(disp)
         for value, words in ((hess, "Hessian information (hess)"), (hessp, "Hessian-vector product information (hessp)")):
-            if value is not None:  # in SciPy's words, for the methods of its own that do not use it
+            if value is not None:  # SciPy's words for its own methods without a Hessian
                 warnings.warn(f"Method {run.__name__} does not use {words}.", RuntimeWarning, stacklevel=3)
         count = steps if steps is not None else maxiter
         if count is not None:
@@ -79,13 +79,13 @@ def method(optimizer: Any) -> Method:
     run.__name__ = run.__qualname__ = words.lower()
     run.__doc__ = (
         f"{words} as a method of `scipy.optimize.minimize`.\n\n"
-        "Its options are those of `fastopt.minimize`, `maxiter` for `steps`, and `disp`."
+        "The options are those of `fastopt.minimize`, with `maxiter` as another name for `steps`, and `disp`."
     )
     return run
 
 
 def summary(result: Any) -> str:
-    """What `disp` prints, as SciPy's own methods do."""
+    """The text that `disp` prints, in the form of SciPy's own methods."""
     lines = [result.message]
     for words, value in (("Current function value", f"{result.fun:f}"), ("Iterations", result.nit)):
         lines.append(f"         {words}: {value}")
@@ -94,7 +94,7 @@ def summary(result: Any) -> str:
 
 
 def options_of(rule: Rule) -> list[Hyperparameter]:
-    """What an optimizer of the rule takes and `minimize` passes on; the seed is among its own arguments."""
+    """The arguments of the rule's optimizer that `minimize` passes on.  The seed is an argument of `minimize` itself."""
     return [h for h in (*rule.arguments, *OPTIONS, *FORMAT_ARGUMENTS) if h.name not in {*OUR_OWN, "seed"}]
 
 
@@ -119,9 +119,9 @@ def of_rule(rule: Rule) -> Method:
     function.__doc__ = (
         f"{rule.summary[:-1]}; for `scipy.optimize.minimize(..., method=fastopt.scipy.{function.__name__}, options={{...}})`.\n\n"
         f"    {rule.formula}\n\nSource: {rule.paper}.\n\n"
-        f"Options: those of `fastopt.minimize`, `maxiter` for `steps`, `disp` (print a summary), and\n{options}\n\n"
-        "`tol` is `gtol`, `bounds` are projected onto, of the Hessian no use is made (RuntimeWarning).  Returns and raises what\n"
-        "`fastopt.minimize` does; TypeError for an option that there is not, ValueError for constraints."
+        f"Options: those of `fastopt.minimize`, `maxiter` (another name for `steps`), `disp` (print a summary), and\n{options}\n\n"
+        "`tol` is `gtol`.  Each step is projected onto `bounds`.  A Hessian is not used, and gives a RuntimeWarning.  Returns and\n"
+        "raises what `fastopt.minimize` does; raises TypeError for an unknown option, ValueError for constraints."
     )
     return function
 
@@ -130,5 +130,5 @@ globals().update({rule.name.lower(): of_rule(rule) for rule in RULES.values()})
 
 
 def __getattr__(name: str) -> Method:
-    """For names that there are not; those that there are do not come here."""
+    """Called only for names that the module lacks."""
     raise AttributeError(f"fastopt.scipy has no method {name!r}; it has {', '.join(__all__)}")

@@ -1,7 +1,7 @@
 """Any array -> a view of its memory, and the words of every input error.  The view is NumPy's, or a DeviceArray on a GPU.
 
-The extension's fast check says only that an array will not do; the functions here say why.  Nothing is
-ever copied: what cannot be viewed in place is refused.
+The extension's fast check says only that an array will not do; the functions here say why.  Nothing is ever copied: an array that
+cannot be viewed in place is refused.
 """
 
 from __future__ import annotations
@@ -48,22 +48,22 @@ __all__ = [
 ]
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
-"""In the order of C's fastopt_dtype."""
+"""The dtypes of parameters, in the order of C's fastopt_dtype."""
 
 WIDER = {"float32": ("float32", "bfloat16", "float16"), "float64": ("float64", "float32", "bfloat16", "float16")}
-"""The dtypes of gradients that an arithmetic holds without loss."""
+"""For each arithmetic the dtypes of gradients that it holds without loss."""
 
 Named: TypeAlias = tuple[str, Array]
-"""Of arrays; those on a GPU stand under the same annotation, as what they have in common is all that is used."""
+"""A name and an array.  Arrays on a GPU have the same annotation, since only what both kinds share is used."""
 
 
 def is_array(value: Any) -> bool:
-    """Whether `value` claims to be an array, by any of the protocols."""
+    """Whether `value` claims to be an array, with any of the protocols."""
     return any(has(value, name) for name in ("__array_interface__", "__dlpack__", "__cuda_array_interface__"))
 
 
 def has(value: Any, name: str) -> bool:
-    """hasattr; also where the attribute is there and fails, which `as_array` words."""
+    """hasattr, but True if reading the attribute fails: `as_array` has the words for that."""
     try:
         return hasattr(value, name)
     except Exception:
@@ -71,18 +71,18 @@ def has(value: Any, name: str) -> bool:
 
 
 def place_of(array: Any) -> str:
-    """Where an array is, in messages."""
+    """The name of an array's device, for messages."""
     return array.place if isinstance(array, DeviceArray) else "the CPU"
 
 
 def check_place(array: Array, name: str, like: Array, like_name: str) -> None:
-    """ValueError where two arrays of one optimizer are not on the same device."""
+    """Raises ValueError if two arrays of an optimizer are not on the same device."""
     if place_of(array) != place_of(like):
         raise ValueError(f"{name}: got an array on {place_of(array)}, expected one on {place_of(like)} as {like_name} is")
 
 
 def address(array: Any) -> int:
-    """Where its memory begins."""
+    """The address at which an array's memory begins."""
     return int(array.pointer if isinstance(array, DeviceArray) else array.__array_interface__["data"][0])
 
 
@@ -109,7 +109,7 @@ def name_of_dtype(dtype: np.dtype[Any]) -> str:
 
 
 def as_array(value: Any, name: str) -> Array:
-    """`value`'s memory as an ndarray, without a copy, of bfloat16 under the dtype BFLOAT16; TypeError where it has none on the CPU."""
+    """A view of `value`'s memory, without a copy; of bfloat16 in the dtype BFLOAT16.  Raises TypeError without memory to view."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: got a masked array, whose mask a step would ignore; expected a plain array")
     if isinstance(value, np.ndarray):
@@ -133,19 +133,19 @@ def as_array(value: Any, name: str) -> Array:
         if hasattr(value, "__array_interface__"):
             array = np.asarray(value)
             if array.base is not None:  # a copy has no base
-                # The protocol has no word for bfloat16: it gives two bytes of anything.
+                # The protocol has no word for bfloat16 and calls it two bytes of anything.
                 anything = array.dtype.kind == "V" and array.dtype.names is None
                 return array.view(BFLOAT16) if anything and str(getattr(value, "dtype", "")) == "bfloat16" else array
             raise TypeError("NumPy makes a copy of it")
         if hasattr(value, "__dlpack__"):
             return np.from_dlpack(value, copy=False)
-    except Exception as error:  # whatever somebody else's class raises
+    except Exception as error:  # a foreign class may raise anything
         raise TypeError(f"{name}: got {type(value).__name__}, which does not give its memory: {error}") from error
     raise TypeError(f"{name}: got {describe(value)}, expected an array (NumPy, __array_interface__ or DLPack)")
 
 
 def as_host_array(value: Any, name: str) -> Array:
-    """The same; ValueError for one on a GPU."""
+    """`as_array` for the CPU alone.  Raises ValueError for an array on a GPU."""
     array = as_array(value, name)
     if isinstance(array, DeviceArray):
         raise ValueError(f"{name}: got an array on {array.place}, expected one on the CPU")
@@ -188,7 +188,7 @@ def check_unmoved(value: Any, view: Array, name: str, *, written: bool) -> None:
 
 
 def from_torch(value: Any, name: str) -> Array:
-    """The bits of a bfloat16 tensor, which torch gives by another type only."""
+    """The bits of a bfloat16 tensor, which torch gives only as another dtype."""
     if value.requires_grad:
         raise TypeError(f"{name}: got a {type(value).__name__} that requires grad, expected it detached from autograd")
     try:
@@ -198,7 +198,7 @@ def from_torch(value: Any, name: str) -> Array:
 
 
 def check_layout(array: Array, name: str) -> None:
-    """Contiguous, aligned, in native byte order."""
+    """Raises ValueError unless the array is contiguous, aligned and in native byte order."""
     if not array.dtype.isnative:
         raise ValueError(f"{name}: got foreign byte order ({array.dtype.str}), expected native")
     if not array.flags.c_contiguous:
@@ -208,7 +208,7 @@ def check_layout(array: Array, name: str) -> None:
 
 
 def check_parameter(value: Any, name: str) -> Array:
-    """An array that a step can write in place: of one of DTYPES, contiguous, native, writable."""
+    """An array that a step can write in place: in one of DTYPES, contiguous, native, writable."""
     array = check_dtype(as_array(value, name), name)
     check_layout(array, name)
     check_writable(array, name)
@@ -234,14 +234,14 @@ def check_shape(array: Array, name: str, param: Array, param_name: str) -> None:
 
 
 def check_copy(value: Any, name: str, param: Array, param_name: str) -> tuple[Array, int]:
-    """An array that takes copies of `param`, in one of DTYPES, and the C number of that."""
+    """An array that takes copies of `param`, and the C number of its dtype, one of DTYPES."""
     array = check_parameter(value, name)
     check_shape(array, name, param, param_name)
     return array, DTYPES.index(dtype_name(array))
 
 
 def check_gradient(value: Any, name: str, param: Array, param_name: str, *, written: bool = False) -> Array:
-    """A gradient for `param`, of a dtype that its arithmetic holds; it may be read-only where it is not written."""
+    """A gradient for `param`, in a dtype that its arithmetic holds.  It may be read-only unless `written`."""
     array = as_array(value, name)
     possible = WIDER[arithmetic(param).name]
     if dtype_name(array) not in possible:
@@ -254,12 +254,12 @@ def check_gradient(value: Any, name: str, param: Array, param_name: str, *, writ
 
 
 def arithmetic(param: Array) -> np.dtype[Any]:
-    """What a rule computes in."""
+    """The dtype in which a rule computes."""
     return np.dtype(np.float64 if param.dtype == np.float64 else np.float32)
 
 
 def widened(param: Array) -> Array:
-    """`param` as the arithmetic has it; a new array for a 16-bit one, and of one on a GPU, in NumPy."""
+    """The values of `param` in the dtype of its arithmetic, on the CPU; a new array for 16 bits or a GPU."""
     if isinstance(param, DeviceArray):
         param = cuda.to_host(param)
     if param.dtype == BFLOAT16:
@@ -268,7 +268,7 @@ def widened(param: Array) -> Array:
 
 
 def check_state(value: Any, name: str, param: Array, param_name: str) -> Array:
-    """A state array for `param`, to be updated in place, of the dtype of the arithmetic."""
+    """A state array for `param`, writable in place, in the dtype of the arithmetic."""
     array = check_parameter(value, name)
     if array.dtype != arithmetic(param):
         raise TypeError(
@@ -279,7 +279,7 @@ def check_state(value: Any, name: str, param: Array, param_name: str) -> Array:
 
 
 def check_running(value: Any, name: str) -> Array:
-    """A scalar that a step carries on: a float64 array of no dimension, to be updated in place."""
+    """A scalar that steps carry on: a float64 array without dimensions, writable in place."""
     if value is None:
         raise ValueError(f"{name}: got None, expected a float64 array of shape (), which each step carries on")
     array = check_parameter(value, name)
@@ -293,8 +293,10 @@ def check_running(value: Any, name: str) -> Array:
 
 
 def new_like(param: Array, dtype: Any) -> Array:
-    """A new array of zeros of the shape of `param`; where elements have its size placed like it relative to the cache lines, so
-    that one peeled head aligns both."""
+    """A new array of zeros in the shape of `param`.
+
+    If the elements of both have the same size, so have their offsets from the cache lines: one peeled head aligns both.
+    """
     if isinstance(param, DeviceArray):
         return cuda.new(param, param.shape, dtype)
     size = np.dtype(dtype).itemsize
@@ -305,19 +307,19 @@ def new_like(param: Array, dtype: Any) -> Array:
 
 
 def blocks_like(param: Array, count: int, length: int) -> tuple[Array, Array]:
-    """Zeros for the codes of so many blocks, and a word for each, where `param` is."""
+    """Zeros for the codes of `count` blocks, and a word for each block, on the device of `param`."""
     if isinstance(param, DeviceArray):
         return cuda.new(param, (count, length), np.uint8), cuda.new(param, (count,), np.uint32)
     return allocate(count * length).reshape(count, length), allocate(4 * count).view(np.uint32)
 
 
 def part_of(array: Array, begin: int, end: int) -> Array:
-    """Elements of a contiguous array, in one dimension."""
+    """Elements `begin` to `end` of a contiguous array, in one dimension."""
     return array.part(begin, end) if isinstance(array, DeviceArray) else array.reshape(-1)[begin:end]
 
 
 def full_like(param: Array, value: float, dtype: Any) -> Array:
-    """The same, filled with `value`."""
+    """A new array in the shape of `param`, filled with `value`."""
     array = new_like(param, dtype)
     if value != 0:
         copy_values(array, np.full(param.shape, value, dtype))
@@ -333,12 +335,12 @@ def copy_values(to: Array, values: Any) -> None:
 
 
 def to_host(array: Any) -> Array:
-    """An array of NumPy as it is, one on a GPU as a copy."""
+    """A NumPy array as it is, or a copy of an array on a GPU."""
     return cuda.to_host(array) if isinstance(array, DeviceArray) else array
 
 
 def check_disjoint(arrays: Iterable[Named], known: Sequence[Named] = ()) -> None:
-    """ValueError where one of `arrays` shares memory with another or with one of `known`; all are contiguous."""
+    """Raises ValueError if one of `arrays` shares memory with another or with one of `known`.  All are contiguous."""
     spans = []
     for new, group in ((False, known), (True, arrays)):
         for name, array in group:

@@ -1,4 +1,4 @@
-"""Memory for state and flat buffers: aligned, and on huge pages where the system offers them."""
+"""Memory for state and flat buffers: aligned, and on huge pages if the system offers them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ __all__ = ["BFLOAT16", "BLOCK", "LINE", "Array", "allocate"]
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
 BLOCK = 256
-"""Elements: what is measured or stored in blocks of a tensor has blocks of this size.  In a flat buffer every tensor begins at a
-multiple of it, so that the buffer has the same blocks."""
+"""Elements of a block, in which gradients are measured and 8-bit state is stored.  In a flat buffer every tensor begins at a
+multiple of a block, so that the buffer has the tensors' blocks.
+"""
 
 BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
-"""How bfloat16 arrays travel inside fastopt: NumPy itself has no such type."""
+"""The dtype of bfloat16 arrays inside fastopt, since NumPy has none."""
 
 LINE = 64
 """Bytes of a cache line."""
@@ -30,13 +31,13 @@ HUGE_BUFFER = 2 * HUGE_PAGE
 
 
 def allocate(nbytes: int) -> Array:
-    """Zeroed bytes from a cache line on, or from a huge page on where there are enough of them and the system has such.
+    """Zeroed bytes that begin at a cache line, or at a huge page if they are enough and the system has huge pages.
 
-    Every page is the system's first zero page until it is written.  The array holds the memory, and so does any view of it.
+    Every page is the system's shared zero page until it is written.  The array, and any view of it, keeps the memory alive.
     """
     advice = getattr(mmap, "MADV_HUGEPAGE", None)
     if advice is not None and nbytes >= HUGE_BUFFER:
-        with contextlib.suppress(OSError):  # a kernel without them, or no memory, of which NumPy has the words
+        with contextlib.suppress(OSError):  # a kernel without huge pages, or no memory, for which NumPy has the words
             memory = mmap.mmap(-1, -(-nbytes // HUGE_PAGE) * HUGE_PAGE + HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             memory.madvise(advice)
             return aligned(np.frombuffer(memory, np.uint8), HUGE_PAGE, nbytes)

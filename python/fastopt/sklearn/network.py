@@ -38,10 +38,11 @@ class Network:
     `activation`: the function of the hidden layers: "relu", "tanh", "logistic" or "identity".
     `output`: "softmax" (cross-entropy; the target is the index of the class, an integer, shape (rows,)), "logistic"
     (cross-entropy of each output; target 0 or 1, shape (rows, outputs)), "identity" (half the squared error, summed over the
-    outputs; target of shape (rows, outputs)), or any `Loss`.  `dtype`: float32 or float64, for the parameters, the inputs and all
-    arithmetic.  `seed`: what `numpy.random.default_rng` takes.  The first weights are normal with the variance 2 /
-    (inputs + outputs) of their layer (Glorot & Bengio, Understanding the difficulty of training deep feedforward neural networks,
-    AISTATS 2010); biases begin at 0.
+    outputs; target of shape (rows, outputs)), or any `Loss`.
+    `dtype`: float32 or float64, for the parameters, the inputs and all arithmetic.
+    `seed`: what `numpy.random.default_rng` takes.  The first weights are normal, with the variance 2 / (inputs + outputs) of
+    their layer (Glorot & Bengio, Understanding the difficulty of training deep feedforward neural networks, AISTATS 2010);
+    biases begin at 0.
 
     `params` maps "weight0", "bias0", "weight1", ... to views of the one buffer `flat`, with shapes (inputs, outputs) and
     (outputs,).  Writing to a view changes the network.  `gradients` returns views of `flat_grads` in the same way.  Pickle and
@@ -99,8 +100,7 @@ class Network:
         return self._grads
 
     def differentiate(self, X: Any, target: Array, sample_weight: Array | None, total: float, *, loss: bool = True) -> float:
-        """Writes the gradient of sum(sample_weight * losses) / total to `flat_grads`; returns the quotient, or nan without
-        `loss`.
+        """Writes the gradient of sum(sample_weight * losses) / total to `flat_grads`; returns that mean, or nan without `loss`.
 
         Checks nothing, for the sake of loops over many batches.
         """
@@ -228,13 +228,8 @@ class Network:
         return total
 
     def __reduce__(self) -> Any:
-        return restored, (
-            self.sizes,
-            self.activation,
-            self.output,
-            self.dtype,
-            self.flat,
-        )  # pickled views would be separate arrays
+        # Pickled views would be arrays of their own.
+        return restored, (self.sizes, self.activation, self.output, self.dtype, self.flat)
 
     def __repr__(self) -> str:
         return f"Network({self.sizes}, activation={self.activation!r}, output={self.output!r}, dtype={self.dtype})"
