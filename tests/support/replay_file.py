@@ -16,8 +16,8 @@ from fastopt.rules import Rule
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
-SLOTS, RUNNING = (_core.limits()[name] for name in ("slots", "running"))
-HEADER = struct.Struct(f"<16s12d4d{RUNNING}d4d{12 + SLOTS}i4qQ")  # CaseHeader of replay.cpp
+SLOTS, RUNNING, HYPERPARAMETERS = (_core.limits()[name] for name in ("slots", "running", "hyperparameters"))
+HEADER = struct.Struct(f"<16s{HYPERPARAMETERS}d4d{RUNNING}d4d{12 + SLOTS}i4qQ")  # CaseHeader of replay.cpp
 DTYPES = (np.float32, np.float64)
 COPIES = {"float32": np.float32, "float64": np.float64, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 
@@ -94,7 +94,7 @@ def header(
     return HEADER.pack(
         rule.arithmetic.encode(),
         *codes,
-        *[0.0] * (12 - len(codes)),
+        *[0.0] * (HYPERPARAMETERS - len(codes)),
         values["lr"],
         values["weight_decay"],
         values["l1"],

@@ -67,14 +67,12 @@ void add_piece(Squares& sum, const fastopt_tensor& tensor, const Row& row, int64
 }  // namespace
 
 void measure_factors(Step& step, const fastopt_plan& plan) {
-  const auto rule_of = [&](const Row& row) { return rule_row(plan.groups[row.group].rule); };
-  if (std::none_of(step.rows.begin(), step.rows.end(), [&](const Row& row) { return rule_of(row)->factor; })) return;
   const std::vector<Range>& ranges = step.line.ranges();
   std::vector<Squares> sums(ranges.size());
   std::mutex mutex;
   step.line.for_each_piece([&](const Range& range, int64_t begin, int64_t end) {
     const Row& row = step.rows[range.row];
-    if (!rule_of(row)->factor) return;
+    if (!row.rule->factor) return;
     Squares sum;
     add_piece(sum, *range.tensor, row, begin, end);
     const std::scoped_lock lock(mutex);
@@ -85,10 +83,9 @@ void measure_factors(Step& step, const fastopt_plan& plan) {
   step.factored.resize(ranges.size());
   for (size_t i = 0; i < ranges.size(); ++i) {
     const Row& row = step.rows[ranges[i].row];
-    const auto rest = std::copy(row.scalars, row.scalars + row.rule->scalar_count, step.factored[i].begin());
-    const RuleRow& rule = *rule_of(row);
-    if (rule.factor) {
-      *rest = rule.factor(plan.groups[row.group], row.scalars, sums[i].param.root(), sums[i].direction.root());
+    const auto rest = std::copy(row.scalars, row.scalars + row.rule->info.scalar_count, step.factored[i].begin());
+    if (row.rule->factor) {
+      *rest = row.rule->factor(plan.groups[row.group], row.scalars, sums[i].param.root(), sums[i].direction.root());
     }
   }
 }

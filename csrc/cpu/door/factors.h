@@ -7,7 +7,7 @@
 
 namespace fastopt {
 
-// Fills step.factored if a rule of the plan has a factor; the scalars of all rows are known.
+// Fills step.factored, when the scalars of all rows are known.
 void measure_factors(Step& step, const fastopt_plan& plan);
 
 }  // namespace fastopt

@@ -3,7 +3,8 @@
 #include <stddef.h>
 #include <string.h>
 
-#include <algorithm>
+#include <memory>
+#include <vector>
 
 namespace fastopt {
 namespace {
@@ -31,41 +32,54 @@ template <class T> void widen(const T* from, int64_t count, uint64_t size, std::
 
 }  // namespace
 
+Given::Widened& Given::widened() {
+  if (!widened_) widened_ = std::make_unique<Widened>();
+  return *widened_;
+}
+
 fastopt_status Given::take(const fastopt_plan& given) {
   if (const fastopt_status status = check(given.size, kLeastPlan, sizeof given)) return status;
-  plan = {};
-  memcpy(&plan, &given, given.size);
-  if (plan.tensor_count > 0) {
-    if (const fastopt_status status = check(plan.tensor_size, kLeastTensor, sizeof(fastopt_tensor))) return status;
+  const bool has_tensors = given.tensor_count > 0, has_groups = given.group_count > 0;
+  if (has_tensors) {
+    if (const fastopt_status status = check(given.tensor_size, kLeastTensor, sizeof(fastopt_tensor))) return status;
   }
-  if (plan.group_count > 0) {
-    if (const fastopt_status status = check(plan.group_size, kLeastGroup, sizeof(fastopt_group))) return status;
+  if (has_groups) {
+    if (const fastopt_status status = check(given.group_size, kLeastGroup, sizeof(fastopt_group))) return status;
   }
-  if (plan.tensor_count > 0 && plan.tensor_size != sizeof(fastopt_tensor)) {
-    tensors_ = plan.tensors;
-    tensor_size_ = plan.tensor_size;
-    widen(plan.tensors, plan.tensor_count, plan.tensor_size, widened_tensors_);
-    plan.tensors = widened_tensors_.data();
+  given_ = plan_ = &given;
+  const bool short_tensors = has_tensors && given.tensor_size < sizeof(fastopt_tensor);
+  const bool short_groups = has_groups && given.group_size < sizeof(fastopt_group);
+  if (given.size == sizeof given && !short_tensors && !short_groups) return FASTOPT_OK;
+  Widened& own = widened();
+  memcpy(&own.plan, &given, given.size);
+  plan_ = &own.plan;
+  if (short_tensors) {
+    widen(given.tensors, given.tensor_count, given.tensor_size, own.tensors);
+    own.plan.tensors = own.tensors.data();
   }
-  if (plan.group_count > 0 && plan.group_size != sizeof(fastopt_group)) {
-    widen(plan.groups, plan.group_count, plan.group_size, widened_groups_);
-    plan.groups = widened_groups_.data();
+  if (short_groups) {
+    widen(given.groups, given.group_count, given.group_size, own.groups);
+    own.plan.groups = own.groups.data();
   }
   return FASTOPT_OK;
 }
 
 fastopt_status Given::take(const fastopt_plan& given, const fastopt_options& given_options) {
   if (const fastopt_status status = check(given_options.size, kLeastOptions, sizeof given_options)) return status;
-  memcpy(&options, &given_options, given_options.size);
+  options_ = &given_options;
+  if (given_options.size < sizeof given_options) {
+    memcpy(&widened().options, &given_options, given_options.size);
+    options_ = &widened_->options;
+  }
   return take(given);
 }
 
-void Given::give_back() const {
-  char* at = reinterpret_cast<char*>(tensors_);
-  for (const fastopt_tensor& tensor : widened_tensors_) {
+void Given::Widened::give_back(const fastopt_plan& given) const {
+  char* at = reinterpret_cast<char*>(given.tensors);
+  for (const fastopt_tensor& tensor : tensors) {
     memcpy(at + offsetof(fastopt_tensor, steps), &tensor.steps, sizeof tensor.steps);
     memcpy(at + offsetof(fastopt_tensor, running), tensor.running, sizeof tensor.running);
-    at += tensor_size_;
+    at += given.tensor_size;
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <stdint.h>
 
+#include <memory>
 #include <vector>
 
 #include "fastopt.h"
@@ -14,16 +15,30 @@ class Given {
  public:
   fastopt_status take(const fastopt_plan& given, const fastopt_options& options);
   fastopt_status take(const fastopt_plan& given);
-  void give_back() const;
+  void give_back() const {
+    if (widened_) widened_->give_back(*given_);
+  }
 
-  fastopt_plan plan;
-  fastopt_options options{};
+  const fastopt_plan& plan() const { return *plan_; }
+  const fastopt_options& options() const { return *options_; }
 
  private:
-  fastopt_tensor* tensors_ = nullptr;  // the caller's, if they are shorter
-  uint64_t tensor_size_ = 0;
-  std::vector<fastopt_tensor> widened_tensors_;
-  std::vector<fastopt_group> widened_groups_;
+  // Copies of what is shorter.
+  struct Widened {
+    fastopt_plan plan{};
+    fastopt_options options{};
+    std::vector<fastopt_tensor> tensors;
+    std::vector<fastopt_group> groups;
+
+    void give_back(const fastopt_plan& given) const;
+  };
+
+  Widened& widened();
+
+  const fastopt_plan* given_ = nullptr;
+  const fastopt_plan* plan_ = nullptr;
+  const fastopt_options* options_ = nullptr;
+  std::unique_ptr<Widened> widened_;
 };
 
 // Whether a report has a size that this library knows; there may be none.

@@ -100,7 +100,7 @@ fastopt_status sweep_given(const fastopt_plan& plan, const fastopt_options& opti
   if (const fastopt_status status = given.take(plan, options)) return status;
   if (const fastopt_status status = check(report)) return status;
   fastopt_report seen{};
-  const fastopt_status status = sweep(given.plan, given.options, apply, seen);
+  const fastopt_status status = sweep(given.plan(), given.options(), apply, seen);
   if (status == FASTOPT_OK) write(seen, report);
   return status;
 }

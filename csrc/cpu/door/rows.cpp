@@ -1,6 +1,23 @@
 #include "cpu/door/rows.h"
 
+#include "step/derive.h"
+
 namespace fastopt {
+
+Row::Row(const fastopt_group& values, const fastopt_tensor& tensor, const fastopt_options& options)
+    : group(tensor.group),
+      t(tensor.steps + 1),
+      rule(rule_row(values.rule)),
+      stages(derive_stages(values, options, tensor.steps)) {
+  memcpy(before, tensor.running, sizeof before);
+  memcpy(after, tensor.running, sizeof after);
+  const int32_t chosen = rule->variant(values);
+  variant = &rule->info.variants[chosen];
+  kernel = rule->first_kernel + chosen;
+  rule->derive(values, t, after, scalars);
+  const bool penalties = stages.grad_scale != 1 || stages.l1 != 0 || stages.l2 != 0 || stages.keep != 1;
+  level = stages.clip_value != 0 || stages.zero_grad ? kWhole : penalties ? kPenalties : kBare;
+}
 
 Piece piece_of(const fastopt_tensor& tensor, const Row& row, int64_t begin, int64_t end) {
   const int64_t size = element_size(tensor.dtype);

@@ -8,6 +8,7 @@
 
 #include "fastopt.h"
 
+#include "cpu/door/rule_table.h"
 #include "cpu/loops/kernel.h"
 #include "cpu/work/line.h"
 #include "step/stage_scalars.h"
@@ -18,15 +19,17 @@ using FactoredScalars = std::array<double, FASTOPT_MAX_SCALARS + 1>;
 
 // The scalars of one group at one step number and running scalars; tensors that agree in these share them.
 struct Row {
+  Row(const fastopt_group& group, const fastopt_tensor& tensor, const fastopt_options& options);
+
   int32_t group;
   int64_t t;
   double before[FASTOPT_MAX_RUNNING];  // running scalars before the step and after it
   double after[FASTOPT_MAX_RUNNING];
-  const fastopt_rule* rule;
+  const RuleRow* rule;
   const fastopt_variant* variant;
   int32_t kernel;    // index in a KernelSet
   StageLevel level;  // without what a tensor's own arrays ask for
-  StageScalars stages{};
+  StageScalars stages;
   double scalars[FASTOPT_MAX_SCALARS];
 
   bool serves(const fastopt_tensor& tensor) const {
@@ -38,17 +41,19 @@ struct Row {
 struct Step {
   std::vector<Row> rows;
   Line line;
-  // For each range of the line the scalars of its row with the tensor's factor behind them; empty if no rule has one.
+  bool has_factors = false;
+  // If a rule has a factor: for each range of the line the scalars of its row with the tensor's factor behind them.
   std::vector<FactoredScalars> factored;
 
   const double* scalars_of(const Range& range) const {
-    return factored.empty() ? rows[range.row].scalars : factored[&range - line.ranges().data()].data();
+    return has_factors ? factored[&range - line.ranges().data()].data() : rows[range.row].scalars;
   }
 
   void clear() {
     rows.clear();
     line.clear();
     factored.clear();
+    has_factors = false;
   }
 };
 

@@ -22,24 +22,6 @@ namespace {
 // reading the lines that it replaces (4% of a whole step at 1e8).
 constexpr int64_t kCached = int64_t{8} << 20;
 
-Row make_row(const fastopt_group& group, const fastopt_tensor& tensor, const fastopt_options& options) {
-  const RuleRow& rule = *rule_row(group.rule);
-  const int32_t variant = rule.variant(group);
-  Row row;
-  row.group = tensor.group;
-  row.t = tensor.steps + 1;
-  memcpy(row.before, tensor.running, sizeof row.before);
-  memcpy(row.after, tensor.running, sizeof row.after);
-  row.rule = &rule.info;
-  row.variant = &rule.info.variants[variant];
-  row.kernel = rule.first_kernel + variant;
-  rule.derive(group, row.t, row.after, row.scalars);
-  const StageScalars& stages = row.stages = derive_stages(group, options, tensor.steps);
-  const bool penalties = stages.grad_scale != 1 || stages.l1 != 0 || stages.l2 != 0 || stages.keep != 1;
-  row.level = stages.clip_value != 0 || stages.zero_grad ? kWhole : penalties ? kPenalties : kBare;
-  return row;
-}
-
 fastopt_status check(const fastopt_plan& plan, const fastopt_tensor& tensor) {
   if (tensor.group < 0 || tensor.group >= plan.group_count) return FASTOPT_BAD_GROUP;
   if (tensor.dtype != FASTOPT_FLOAT32 && tensor.dtype != FASTOPT_FLOAT64) return FASTOPT_BAD_DTYPE;
@@ -62,7 +44,8 @@ fastopt_status check(const fastopt_plan& plan, const fastopt_tensor& tensor) {
 void add(Step& step, const fastopt_plan& plan, const fastopt_options& options, fastopt_tensor& tensor, int64_t begin,
          int64_t end) {
   if (step.rows.empty() || !step.rows.back().serves(tensor)) {
-    step.rows.push_back(make_row(plan.groups[tensor.group], tensor, options));
+    step.rows.emplace_back(plan.groups[tensor.group], tensor, options);
+    step.has_factors = step.has_factors || step.rows.back().rule->factor;
   }
   step.line.add(tensor, begin, end, static_cast<int32_t>(step.rows.size() - 1));
 }
@@ -79,7 +62,7 @@ void update(const Step& step, uint64_t seed, Line::Order order) {
         piece.scalars = step.scalars_of(range);
         piece.stream = tensor.copy && stream;
         const StageLevel level = piece.ema || tensor.copy ? kWhole : row.level;
-        const KernelChoice choice = kernels_of(tensor, *row.rule, *row.variant);
+        const KernelChoice choice = kernels_of(tensor, row.rule->info, *row.variant);
         const Kernel kernel = set.steps[level][choice.row][row.kernel];
         if (choice.row == tensor.dtype && !choice.decodes) {
           run(set, kernel, piece);
@@ -134,7 +117,7 @@ fastopt_status step_all(const fastopt_plan& plan, const fastopt_options& options
     if (options.zero_grad) zero_gradients(step.line);
     return FASTOPT_OK;
   }
-  measure_factors(step, plan);
+  if (step.has_factors) measure_factors(step, plan);
   update(step, plan.seed, needs_all(options) ? Line::Order::kBackwards : Line::Order::kForwards);
   for (const Range& range : step.line.ranges()) count(*range.tensor, step.rows[range.row]);
   return FASTOPT_OK;
@@ -148,10 +131,10 @@ fastopt_status step_part(const fastopt_plan& plan, const fastopt_options& option
   fastopt_tensor& whole = plan.tensors[tensor];
   if (const fastopt_status status = check(plan, whole)) return status;
   if (begin < 0 || begin > end || end > whole.length || !whole.grad) return FASTOPT_BAD_RANGE;
-  if (rule_row(plan.groups[whole.group].rule)->factor) return FASTOPT_NEEDS_ALL;
   const FloatControl control;  // the scalars are derived on this thread
   Step& step = scratch();
   add(step, plan, options, whole, begin, end);
+  if (step.has_factors) return FASTOPT_NEEDS_ALL;
   const bool cuts = begin % FASTOPT_BLOCK != 0 || (end % FASTOPT_BLOCK != 0 && end != whole.length);
   if (begin < end && cuts && has_blocks(whole, *step.rows.back().variant)) return FASTOPT_BAD_RANGE;
   update(step, plan.seed, Line::Order::kForwards);
@@ -163,7 +146,7 @@ fastopt_status count_one(const fastopt_plan& plan, int64_t tensor) {
   fastopt_tensor& done = plan.tensors[tensor];
   if (const fastopt_status status = check(plan, done)) return status;
   const FloatControl control;  // as above
-  count(done, make_row(plan.groups[done.group], done, fastopt_options{}));
+  count(done, Row(plan.groups[done.group], done, fastopt_options{}));
   return FASTOPT_OK;
 }
 
@@ -177,7 +160,7 @@ fastopt_status fastopt_step(const fastopt_plan* plan, const fastopt_options* opt
   if (const fastopt_status status = given.take(*plan, *options)) return status;
   if (const fastopt_status status = fastopt::check(report)) return status;
   fastopt_report seen{sizeof seen, -1, 1, 0};
-  const fastopt_status status = fastopt::step_all(given.plan, given.options, seen);
+  const fastopt_status status = fastopt::step_all(given.plan(), given.options(), seen);
   if (status != FASTOPT_OK) return status;
   given.give_back();
   fastopt::write(seen, report);
@@ -190,7 +173,7 @@ fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options
                                  int64_t begin, int64_t end) try {
   fastopt::Given given;
   if (const fastopt_status status = given.take(*plan, *options)) return status;
-  return fastopt::step_part(given.plan, given.options, tensor, begin, end);
+  return fastopt::step_part(given.plan(), given.options(), tensor, begin, end);
 } catch (...) {
   return FASTOPT_NO_MEMORY;
 }
@@ -198,7 +181,7 @@ fastopt_status fastopt_step_part(const fastopt_plan* plan, const fastopt_options
 fastopt_status fastopt_count(const fastopt_plan* plan, int64_t tensor) try {
   fastopt::Given given;
   if (const fastopt_status status = given.take(*plan)) return status;
-  const fastopt_status status = fastopt::count_one(given.plan, tensor);
+  const fastopt_status status = fastopt::count_one(given.plan(), tensor);
   if (status == FASTOPT_OK) given.give_back();
   return status;
 } catch (...) {

@@ -164,14 +164,14 @@ extern "C" fastopt_status fastopt_floor(const fastopt_plan* plan, int64_t tensor
                                         const fastopt_options* options) try {
   fastopt::Given given;
   if (const fastopt_status status = given.take(*plan, *options)) return status;
-  if (tensor < 0 || tensor >= given.plan.tensor_count) return FASTOPT_BAD_RANGE;
-  const fastopt_tensor& one = given.plan.tensors[tensor];
-  const fastopt_status status = fastopt::check_floor(one, slot_count, given.options);
+  if (tensor < 0 || tensor >= given.plan().tensor_count) return FASTOPT_BAD_RANGE;
+  const fastopt_tensor& one = given.plan().tensors[tensor];
+  const fastopt_status status = fastopt::check_floor(one, slot_count, given.options());
   if (status != FASTOPT_OK || one.length == 0) return status;
   if (fastopt::has_formats(one, slot_count)) {
     fastopt::floor_in_formats(one, slot_count);
   } else {
-    fastopt::floor_of(one, slot_count, given.options);
+    fastopt::floor_of(one, slot_count, given.options());
   }
   return FASTOPT_OK;
 } catch (...) {
