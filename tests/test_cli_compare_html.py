@@ -112,7 +112,10 @@ class TestPage:
                 if tag == "use":
                     assert attributes[name].startswith("#")  # a marker in the page
                 else:
-                    assert (tag, attributes[name]) == ("link", "data:,"), (tag, name)  # an icon of nothing, or browsers ask for one
+                    assert (tag, attributes[name]) == ("link", "data:,"), (
+                        tag,
+                        name,
+                    )  # an icon of nothing, or browsers ask for one
         assert not re.search(r"https?:|@import|\bfetch\b|XMLHttpRequest|WebSocket|\bimport\b", text)
         assert all(found.startswith("#") for found in re.findall(r"url\(([^)]*)\)", text))
         policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
