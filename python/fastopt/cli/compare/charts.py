@@ -44,9 +44,8 @@ def accuracy(axes: Axes, report: Report) -> None:
     """The test accuracy by epochs."""
     runs = [np.array([run["curves"]["test"]["test_accuracy"] for run in row["runs"]], np.float64) for row in report["rows"]]
     draw(axes, report, [np.arange(values.shape[1]) for values in runs], runs)
-    ends = [float(values[:, 1:].mean(axis=0).min()) for values in runs] or [0.0]
     best = max((float(values.max()) for values in runs), default=1.0)
-    low = math.floor(20 * float(np.clip(np.median(ends) - 0.05, 0, 0.9))) / 20
+    low = max(0.0, min([0.9, *(row["mean"]["test_accuracy"] - 0.05 for row in report["rows"])]))
     axes.set_xlim(0, report["epochs"])
     axes.set_ylim(low, max(low + 0.1, min(1.0, math.ceil(20 * best + 0.2) / 20)))
     linear(axes.xaxis, integer=True)
