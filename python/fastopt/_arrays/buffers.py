@@ -220,7 +220,7 @@ def arithmetic(param: Array) -> np.dtype[Any]:
 def widened(param: Array) -> Array:
     """`param` as the arithmetic has it; a new array for a 16-bit one, and of one on a GPU, in NumPy."""
     if isinstance(param, DeviceArray):
-        param = cuda.to_host(param)
+        param = cuda.to_host(param, "params")
     if param.dtype == BFLOAT16:
         return (param.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     return param.astype(arithmetic(param), copy=False)
@@ -283,17 +283,17 @@ def full_like(param: Array, value: float, dtype: Any) -> Array:
     return array
 
 
-def copy_values(to: Array, values: Any) -> None:
-    """Copies values of the same shape and dtype; either side may be on a GPU."""
+def copy_values(to: Array, values: Any, name: str = "an array on the GPU") -> None:
+    """Copies values of the same shape and dtype; either side may be on a GPU.  `name` is for messages."""
     if isinstance(to, DeviceArray):
-        cuda.copy_values(to, values)
+        cuda.copy_values(to, values, name)
     else:
-        np.copyto(to, to_host(values))
+        np.copyto(to, to_host(values, name))
 
 
-def to_host(array: Any) -> Array:
-    """An array of NumPy as it is, one on a GPU as a copy."""
-    return cuda.to_host(array) if isinstance(array, DeviceArray) else array
+def to_host(array: Any, name: str = "an array on the GPU") -> Array:
+    """An array of NumPy as it is, and an array on a GPU as a copy.  `name` is for messages."""
+    return cuda.to_host(array, name) if isinstance(array, DeviceArray) else array
 
 
 def check_disjoint(arrays: Iterable[Named], known: Sequence[Named] = ()) -> None:

@@ -72,8 +72,8 @@ CONTROL = np.dtype(
         ("infinite", np.uint32),
         ("nan", np.uint32),
         ("not_finite", np.uint32),
-        ("done", np.uint32),
         ("limbs", np.uint64, LIMITS["limbs"]),
+        ("done", np.uint64),
     ],
     align=True,
 )
@@ -93,6 +93,7 @@ LAUNCH = np.dtype(
         ("begin", np.int64),
         ("end", np.int64),
         ("seed", np.uint64),
+        ("ticket", np.uint64),
         ("options", OPTIONS),
         ("measured", np.int32),
         ("counts", np.int32),

@@ -74,7 +74,7 @@ class Group(MutableMapping[str, Any]):
     def number(self) -> float:
         """The learning rate, wherever it is."""
         lr = self._values["lr"]
-        return float(lr) if isinstance(lr, (int, float)) else float(buffers.to_host(buffers.as_array(lr, "lr")).reshape(()))
+        return float(lr) if isinstance(lr, (int, float)) else float(buffers.to_host(buffers.as_array(lr, "lr"), "lr").reshape(()))
 
     def written(self) -> dict[str, Any]:
         """What the plan takes."""

@@ -13,7 +13,7 @@ from .tensors import Tensor
 if TYPE_CHECKING:
     from .._cuda.plan import CudaPlan
 
-__all__ = ["Plan", "Progress", "fresh", "make_plan", "settle", "write_group"]
+__all__ = ["Plan", "Progress", "fresh", "make_plan", "refuse_waiting", "settle", "write_group"]
 
 Plan: TypeAlias = "_core.Plan | CudaPlan"
 
@@ -43,6 +43,12 @@ def settle(plan: Plan) -> None:
     """Waits, where that takes time, until the plan is ready for a step."""
     if not isinstance(plan, _core.Plan):
         plan.settle()
+
+
+def refuse_waiting(plan: Plan, call: str) -> None:
+    """RuntimeError, beginning with `call`, if the call would wait for a GPU and so end the capture of a CUDA graph."""
+    if not isinstance(plan, _core.Plan):
+        plan.refuse_waiting(call)
 
 
 def write_group(plan: Plan, index: int, rule: Rule, values: Mapping[str, Any]) -> None:
