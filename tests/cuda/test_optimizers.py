@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from fastopt._cuda.kernels import GRADIENTS, GradientKernel
+from fastopt._arrays.buffers import GRADIENTS
+from fastopt._cuda.kernels import GradientKernel
 from fastopt.rules import RULES
 from tests.engine.test_whole_step import OPTIONS
 from tests.support.cuda_launches import kernel_of

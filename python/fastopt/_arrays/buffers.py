@@ -21,6 +21,8 @@ from .memory import BFLOAT16, LINE, Array, allocate
 __all__ = [
     "BFLOAT16",
     "DTYPES",
+    "GRADIENTS",
+    "SIZES",
     "Array",
     "DeviceArray",
     "address",
@@ -49,7 +51,10 @@ __all__ = [
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 """In the order of C's fastopt_dtype."""
 
-WIDER = {"float32": ("float32", "bfloat16", "float16"), "float64": ("float64", "float32", "bfloat16", "float16")}
+SIZES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
+"""Bytes of an element."""
+
+GRADIENTS = {"float32": ("float32", "bfloat16", "float16"), "float64": ("float64", "float32", "bfloat16", "float16")}
 """The dtypes of gradients that an arithmetic holds without loss."""
 
 Named: TypeAlias = tuple[str, Array]
@@ -202,7 +207,7 @@ def check_copy(value: Any, name: str, param: Array, param_name: str) -> tuple[Ar
 def check_gradient(value: Any, name: str, param: Array, param_name: str, *, written: bool = False) -> Array:
     """A gradient for `param`, of a dtype that its arithmetic holds; it may be read-only where it is not written."""
     array = as_array(value, name)
-    possible = WIDER[arithmetic(param).name]
+    possible = GRADIENTS[arithmetic(param).name]
     if dtype_name(array) not in possible:
         expected = f"{', '.join(possible[:-1])} or {possible[-1]}"
         raise TypeError(f"{name}: got dtype {array.dtype}, expected {expected}, since {param_name} is {dtype_name(param)}")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .driver import CudaError, driver
-from .memory import BFLOAT16
+from .memory import BFLOAT16, same_order
 
 __all__ = [
     "DeviceArray",
@@ -85,17 +85,17 @@ class DeviceArray:
 
     @property
     def flags(self) -> Flags:
-        dense = contiguous_strides(self.shape, self.itemsize)
-        steps = zip(self.shape, self.strides, dense, strict=True)
-        contiguous = self.size == 0 or all(length == 1 or step == expected for length, step, expected in steps)
+        contiguous = same_order(self.shape, self.strides, contiguous_strides(self.shape, self.itemsize))
         return Flags(contiguous, self.pointer % self.itemsize == 0, self._writable)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The strides in elements."""
+        return tuple(stride // self.itemsize for stride in self.strides)
 
     def same_layout(self, other: DeviceArray) -> bool:
         """Whether both have one shape and their elements in one order in memory."""
-        if self.shape != other.shape:
-            return False
-        steps = zip(self.shape, self.strides, other.strides, strict=True)
-        return self.size == 0 or all(n == 1 or a // self.itemsize == b // other.itemsize for n, a, b in steps)
+        return self.shape == other.shape and same_order(self.shape, self.steps, other.steps)
 
     @property
     def place(self) -> str:
@@ -136,8 +136,11 @@ def is_on_device(value: Any) -> bool:
         return False
 
 
-def as_device_array(value: Any, name: str) -> DeviceArray:
-    """A view of `value`'s memory; TypeError if it gives none, CudaError if no GPU can be used."""
+def as_device_array(value: Any, name: str, *, ordered: bool = True) -> DeviceArray:
+    """A view of `value`'s memory; TypeError if it gives none, CudaError if no GPU can be used.
+
+    `ordered`: the stream in use waits for the stream on which, by the word of `value`, the memory is ready.
+    """
     if isinstance(value, DeviceArray):
         return value
     try:
@@ -167,7 +170,8 @@ def as_device_array(value: Any, name: str) -> DeviceArray:
     array = DeviceArray(
         int(pointer), tuple(interface["shape"]), dtype, int(device), value, strides=strides, writable=not read_only
     )
-    order_after(array, interface.get("stream"))
+    if ordered:
+        order_after(array, interface.get("stream"))
     return array
 
 
@@ -184,6 +188,10 @@ def from_torch(value: Any, name: str) -> DeviceArray:
         raise TypeError(f"{name}: got a {type(value).__name__} that requires grad, expected it detached from autograd")
     if value.is_sparse or value.is_quantized or value.is_neg():
         raise TypeError(f"{name}: got a {type(value).__name__} whose memory does not hold its values, expected a plain one")
+    if not has_memory(value):
+        raise TypeError(
+            f"{name}: got a {type(value).__name__} without memory for its values, freed or never made, expected a plain one"
+        )
     word = str(value.dtype).removeprefix("torch.")
     try:
         dtype = BFLOAT16 if word == "bfloat16" else np.dtype(word)
@@ -194,6 +202,16 @@ def from_torch(value: Any, name: str) -> DeviceArray:
     return DeviceArray(
         value.data_ptr(), tuple(value.shape), dtype, value.device.index, value.detach(), strides=strides, torch=True, source=value
     )
+
+
+def has_memory(tensor: Any) -> bool:
+    """Whether a tensor's storage reaches to its last element: a storage may be freed or shortened, and a tensor fake or a wrapper."""
+    if type(tensor).__torch_dispatch__ is not sys.modules["torch"].Tensor.__torch_dispatch__:
+        return False
+    if tensor.numel() == 0:
+        return True
+    last = tensor.storage_offset() + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return bool(tensor.data_ptr()) and bool(tensor.untyped_storage().nbytes() >= (last + 1) * tensor.element_size())
 
 
 def stream_of(array: DeviceArray) -> int:
@@ -207,7 +225,9 @@ def refuse_waiting(like: DeviceArray, name: str) -> int:
     """The stream of `like` to wait for; RuntimeError, beginning with `name`, if the wait would end the capture of a CUDA graph."""
     stream = stream_of(like)
     if not driver().may_wait(stream):
-        raise RuntimeError(f"{name}: a CUDA graph is being captured, and this waits for the GPU, which would end the capture: do it before")
+        raise RuntimeError(
+            f"{name}: a CUDA graph is being captured, and this waits for the GPU, which would end the capture: do it before"
+        )
     return stream
 
 

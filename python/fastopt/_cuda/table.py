@@ -105,7 +105,7 @@ WORDS = np.dtype([("to", np.uint64), ("count", np.int64), ("words", np.uint64, 5
 
 
 def offset_of(struct: np.dtype[Any], field: str) -> int:
-    """Bytes before a field."""
+    """Bytes of a structure before a field."""
     fields = struct.fields
     assert fields is not None
     return int(fields[field][1])

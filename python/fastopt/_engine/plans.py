@@ -33,7 +33,7 @@ def make_plan(rule: Rule, tensors: Sequence[Tensor], groups: int, seed: int, pro
     if isinstance(tensors[0].param, buffers.DeviceArray):
         from .._cuda.plan import CudaPlan
 
-        return CudaPlan(rule, rows, groups, seed, progress)
+        return CudaPlan(rule, rows, groups, seed, progress, [named for tensor in tensors for named in tensor.arrays()])
     plan = _core.Plan(rule.arithmetic, rows, groups, seed)
     plan.set_progress(progress)
     return plan
