@@ -36,7 +36,7 @@ class Gpu:
         self.torch: ModuleType | None = usable_torch()
         self.number = int(self.cupy.cuda.runtime.getDevice())
         self.stream = int(self.torch.cuda.current_stream(self.number).cuda_stream) if self.torch else 0
-        self._stream: Any = self.cupy.cuda.ExternalStream(self.stream, self.number)
+        self._stream: Any = driver().external(self.stream)
         attributes = self.cupy.cuda.Device(self.number).attributes
         self.cache = int(attributes["L2CacheSize"])
         """Bytes of its last cache."""
