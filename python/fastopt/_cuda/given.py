@@ -84,11 +84,16 @@ def of_torch(grads: Any, params: list[DeviceArray], in_order: list[bool]) -> Gra
         if grad.requires_grad or grad.is_neg():
             return None
         pointer = grad.data_ptr()
-        if not pointer and param.size:  # freed, or zeros that have no memory
+        if param.size and not (pointer and reaches(grad, param.size)):  # freed, or zeros that have no memory
             return None
         pointers.append(pointer or NON_NULL)
         dtypes.append(name)
     return Gradients(grads, pointers, dtypes)
+
+
+def reaches(grad: Any, size: int) -> bool:
+    """Whether a dense tensor's storage has all of its elements: a storage may be shortened under a tensor."""
+    return bool(grad.untyped_storage().nbytes() >= (grad.storage_offset() + size) * grad.element_size())
 
 
 def same_layout(grad: Any, param: DeviceArray) -> bool:
