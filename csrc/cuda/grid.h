@@ -53,14 +53,16 @@ FASTOPT_INLINE void for_each_tile(const Launch& launch, const Enter& enter, cons
   }
 }
 
-// Whether this block of threads is the last of the grid to get here, which then sees all that the others wrote.
-FASTOPT_INLINE bool is_last(Control* control) {
+// Whether this block of threads is the last of the grid to get here, which then sees all that the others wrote.  The
+// count heals itself: what a launch that was cut short, or ran beside another, left in it lies below this one's ticket.
+FASTOPT_INLINE bool is_last(const Launch& launch) {
   __shared__ bool last;
   __syncthreads();
   if (threadIdx.x == 0) {
+    auto* const done = reinterpret_cast<unsigned long long*>(&launch.control->done);
     __threadfence();
-    last = atomicAdd(&control->done, 1U) == gridDim.x - 1;
-    if (last) control->done = 0;
+    atomicMax(done, static_cast<unsigned long long>(launch.ticket));
+    last = atomicAdd(done, 1ULL) == launch.ticket + gridDim.x - 1;
     __threadfence();
   }
   __syncthreads();

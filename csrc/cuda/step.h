@@ -245,7 +245,7 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
         }
       }
     });
-    if (launch.counts && is_last(launch.control)) count(launch, skipped);
+    if (launch.counts && is_last(launch)) count(launch, skipped);
   }
 };
 

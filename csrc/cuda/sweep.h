@@ -115,7 +115,7 @@ template <class T, int kGradFormat> struct SweepLoop {
     for (int i = static_cast<int>(threadIdx.x); i < kSumLimbs; i += static_cast<int>(blockDim.x)) {
       if (limbs[i]) atomicAdd(reinterpret_cast<unsigned long long*>(launch.control->limbs + i), limbs[i]);
     }
-    if (is_last(launch.control) && launch.ends) conclude(launch, limbs);
+    if (is_last(launch) && launch.ends) conclude(launch, limbs);
   }
 };
 

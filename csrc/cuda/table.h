@@ -1,4 +1,4 @@
-// What the host writes and the kernels read, in the layout of C; python/fastopt/cuda/table.py has the same.
+// What the host writes and the kernels read, in the layout of C; python/fastopt/_cuda/table.py has the same.
 #pragma once
 #include <stdint.h>
 
@@ -24,8 +24,8 @@ struct Control {
   // What the measurement that is under way has found so far:
   uint32_t infinite, nan;  // sums of squares
   uint32_t not_finite;     // gradients
-  uint32_t done;           // thread blocks that have ended
   uint64_t limbs[kSumLimbs];
+  uint64_t done;  // thread blocks that have ended, counted from the launch's ticket; groups are sent with a 0 for it
 };
 
 // One launch, over the tensors that need the same kernel.  They lie in one line of tiles of FASTOPT_BLOCK elements,
@@ -43,6 +43,7 @@ struct Launch {
   int64_t span;        // tiles that a block of threads takes in a row, a multiple of its warps; 0: one a warp
   int64_t begin, end;  // elements of each tensor, for a part of a step
   uint64_t seed;
+  uint64_t ticket;  // where Control::done begins for this launch, beyond all that earlier ones of the plan could count
   fastopt_options options;
   int32_t measured;  // a sweep came before
   int32_t counts;    // the tensors' steps

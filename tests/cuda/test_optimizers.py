@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from fastopt._cuda.kernels import GRADIENTS
+from fastopt._arrays.buffers import GRADIENTS
 from fastopt.rules import RULES
 from tests.support.arrays import Array, gradients
 from tests.support.cases import OPTIONS, Arguments, case_id, combinations, stage_arguments

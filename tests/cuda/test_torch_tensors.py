@@ -1,8 +1,9 @@
-"""torch's CUDA tensors: on a GPU where there is one, else played by tensors whose memory the emulated device knows."""
+"""torch's CUDA tensors: on a GPU if there is one, else played by tensors whose memory the emulated device knows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -97,6 +98,127 @@ def test_tensors_that_will_not_do(device: Device, case: str) -> None:
     make, error, words = BAD[case]
     with pytest.raises(error, match=f"params: got .*{words}"):
         fastopt.AdamW(make(device))
+
+
+# ---- Memory that moves -----------------------------------------------------------------------------------------------
+
+
+def freed(device: Device, tensor: Any) -> Any:
+    """Of the tensor's shape, with a storage that was freed."""
+    result = torch.ones_like(plain(tensor)).as_subclass(Played)
+    result.untyped_storage().resize_(0)
+    return result
+
+
+def shortened(device: Device, tensor: Any) -> Any:
+    """Of the tensor's shape, with a storage that ends in its middle."""
+    result = torch.ones_like(plain(tensor)).as_subclass(Played)
+    result.untyped_storage().resize_(tensor.nbytes // 2)
+    return result
+
+
+MOVES: dict[str, tuple[Callable[[Device, Any], Any], type[Exception], str]] = {
+    "other memory": (
+        lambda d, t: setattr(t, "data", d.tensor(torch.ones(4, 4))),
+        ValueError,
+        "got other memory than when the optimizer was built, expected the same at every step: copy values into the array",
+    ),
+    "other memory of another shape": (
+        lambda d, t: setattr(t, "data", d.tensor(torch.ones(2))),
+        ValueError,
+        "got shape (2,), expected (4, 4) as when the optimizer was built",
+    ),
+    "set_": (lambda d, t: t.set_(d.tensor(torch.ones(4, 4))), ValueError, "got other memory"),
+    "resize_": (lambda d, t: t.resize_(3, 4), ValueError, "got shape (3, 4), expected (4, 4)"),
+    "a transposition in place": (lambda d, t: t.t_(), ValueError, "got strides (4, 16), expected (16, 4)"),
+    "a freed storage": (
+        lambda d, t: setattr(t, "data", freed(d, t)),
+        TypeError,
+        "got a Played without memory for its values, freed",
+    ),
+    "a shortened storage": (lambda d, t: setattr(t, "data", shortened(d, t)), TypeError, "got a Played without memory"),
+}
+PLACES = {"params[1]": 0, "copy_to[1]": 1, "grads[1]": 2, "lr": 3}
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("name", PLACES)
+def test_what_is_bound_and_moved_is_refused_by_name(device: Device, name: str, move: str) -> None:
+    """And nothing is written; when the memory is back, steps go on."""
+    params, copies, grads = ([device.tensor(torch.ones(4, 4)) for _ in range(2)] for _ in range(3))
+    lr = device.tensor(torch.ones(1)).expand(1)
+    opt = fastopt.SGD(params, lr=lr, copy_to=copies, grads=grads)
+    opt.step()
+    before = [plain(each).clone() for each in (*params, *copies)]
+    target = [params[1], copies[1], grads[1], lr][PLACES[name]]
+    kept = target.data
+    if name == "lr":
+        target.data = device.tensor(torch.ones(1))
+        error, words = ValueError, "got other memory"
+    else:
+        call, error, words = MOVES[move]
+        call(device, target)
+    with pytest.raises(error, match=f"^{re.escape(f'{name}: {words}')}"):
+        opt.step()
+    if not name.startswith("grads"):
+        with pytest.raises(error, match=f"^{re.escape(name)}: "):
+            opt.step_part(0, device.tensor(torch.ones(4, 4)))
+    target.data = kept
+    assert all(torch.equal(plain(a), b) for a, b in zip((*params, *copies), before, strict=True))
+    assert opt.steps == 1
+    opt.step()
+    assert (plain(params[1]) == -1).all()
+
+
+def test_memory_that_an_array_of_another_library_changed_is_refused(device: Device) -> None:
+    class Doubled:
+        """An array that changes between two places, as double buffers do."""
+
+        def __init__(self) -> None:
+            self.places, self.at = [array(np.zeros(300, np.float32)) for _ in range(2)], 0
+
+        @property
+        def __cuda_array_interface__(self) -> dict[str, Any]:
+            return self.places[self.at].__cuda_array_interface__
+
+    param = Doubled()
+    opt = fastopt.SGD(param, lr=1.0)
+    opt.step(array(np.ones(300, np.float32)))
+    param.at = 1
+    with pytest.raises(ValueError, match=r"^params: got other memory than when the optimizer was built"):
+        opt.step(array(np.ones(300, np.float32)))
+    assert (param.places[0].host == -1).all()
+    assert (param.places[1].host == 0).all()
+
+
+WITHOUT_MEMORY: dict[str, Callable[[Device], Any]] = {
+    "freed": lambda d: freed(d, torch.ones(300)),
+    "shortened": lambda d: shortened(d, torch.ones(300)),
+    "zeros without memory": lambda d: torch._efficientzerotensor(300).as_subclass(Played),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_MEMORY)
+def test_a_gradient_without_memory_is_refused(device: Device, case: str) -> None:
+    """It would be read as leftovers of other memory, or as no gradient."""
+    param = device.tensor(torch.ones(300))
+    opt = fastopt.SGD([param], lr=0.1)
+    with pytest.raises(TypeError, match=r"^grads\[0\]: got a Played without memory for its values"):
+        opt.step([WITHOUT_MEMORY[case](device)])
+    assert (plain(param) == 1).all()
+    assert opt.steps == 0
+
+
+def test_a_fake_tensor_is_refused(device: Device) -> None:
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode():
+        fake = torch.ones(300, device="cuda")
+    with pytest.raises(TypeError, match=r"^params: got a FakeTensor without memory for its values"):
+        fastopt.SGD(fake, lr=0.1)
+    opt = fastopt.SGD(device.tensor(torch.ones(300)), lr=0.1)
+    with pytest.raises(TypeError, match=r"^grads: got a FakeTensor without memory for its values"):
+        opt.step(fake)
 
 
 @pytest.mark.gpu

@@ -12,6 +12,7 @@ from fastopt import _core
 from fastopt._arrays import buffers
 from fastopt._arrays.driver import Parameters
 from fastopt._cuda.kernels import GradientKernel, StepKernel, grad_format
+from fastopt._cuda.launches import TICKETS
 from fastopt._cuda.table import CONTROL, GROUP, LAUNCH, OPTIONS, TENSOR
 from fastopt._engine.options import StepOptions
 from fastopt._storage.formats import param_format
@@ -25,6 +26,7 @@ __all__ = ["GRIDS", "Mirror", "assert_at_rest", "assert_pairs", "gradient_launch
 
 BLOCK, LONGEST = 256, 4
 EVERYTHING = 2**63 - 1
+TICKET = itertools.count(0, TICKETS)
 GRIDS = ((3, 128), (7, 64), (2, 128), (1, 32), (2, 64))
 """Blocks and threads of launches, in turn."""
 STAGGER = (0, 1, 3, 2, 7, 5)
@@ -213,7 +215,7 @@ def assert_pairs(pairs: Iterable[tuple[str, Array, Array]], where: Any) -> None:
 
 def assert_at_rest(control: Any) -> None:
     """A measurement leaves nothing for the next."""
-    for name in ("infinite", "nan", "not_finite", "done"):
+    for name in ("infinite", "nan", "not_finite"):
         assert control[name] == 0, name
     assert not control["limbs"].any()
 
@@ -223,9 +225,9 @@ def grad_name(grad: Array) -> str:
 
 
 def run(driver: EmulatedDriver, kernel: Any, values: Mapping[str, Any], grid: tuple[int, int]) -> None:
-    """One launch; arrays stand for their pointers."""
+    """One launch, with the next ticket; arrays stand for their pointers."""
     parameters = Parameters(LAUNCH)
-    for name, value in values.items():
+    for name, value in {"ticket": next(TICKET), **values}.items():
         parameters.value[name] = value.pointer if isinstance(value, EmulatedArray) else value
     driver.launch(driver.kernel(kernel, 0), *grid, parameters, 0, 0)
 

@@ -138,6 +138,8 @@ class EmulatedGraph:
         self.work: list[Any] = []
         self.launches: list[tuple[EmulatedKernel, int, int, Array]] = []
         """Kernel, blocks, threads, parameters."""
+        self.spoiled: str | None = None
+        """What was asked for that ended the capture."""
 
     def replay(self) -> None:
         for each in self.work:
@@ -220,8 +222,14 @@ class EmulatedDriver:
     def is_capturing(self, stream: int) -> bool:
         return self.capturing is not None
 
+    def may_wait(self, stream: int) -> bool:
+        return self.capturing is None
+
     def follow(self, stream: int, before: int, device: int) -> None:
         self.follows.append((stream, before, device))
+
+    def has(self, kernel: Any, device: int) -> bool:
+        return (kernel.name, device) in self._kernels
 
     def kernel(self, kernel: Any, device: int, compiled: object = None) -> EmulatedKernel:
         if (kernel.name, device) not in self._kernels:
@@ -257,12 +265,13 @@ class EmulatedDriver:
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[EmulatedGraph]:
-        """Collects what comes in a graph, instead of doing it."""
+        """Collects what comes in a graph, instead of doing it; AssertionError if something came that ends a capture."""
         self.capturing = graph = EmulatedGraph()
         try:
             yield graph
         finally:
             self.capturing = None
+        assert graph.spoiled is None, graph.spoiled
 
     def check_guards(self) -> None:
         check_guards()
@@ -277,4 +286,5 @@ class EmulatedDriver:
         if not 0 <= device < self.devices:
             raise RuntimeError(f"device {device}: there are {self.devices}")
         if self.capturing is not None:
-            raise RuntimeError(f"{what} while a graph is captured")
+            self.capturing.spoiled = f"{what} while a graph is captured"
+            raise RuntimeError(self.capturing.spoiled)

@@ -21,6 +21,8 @@ from .memory import BFLOAT16, LINE, Array, allocate
 __all__ = [
     "BFLOAT16",
     "DTYPES",
+    "GRADIENTS",
+    "SIZES",
     "Array",
     "DeviceArray",
     "address",
@@ -50,8 +52,11 @@ __all__ = [
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 """The dtypes of parameters, in the order of C's fastopt_dtype."""
 
-WIDER = {"float32": ("float32", "bfloat16", "float16"), "float64": ("float64", "float32", "bfloat16", "float16")}
-"""For each arithmetic the dtypes of gradients that it holds without loss."""
+SIZES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
+"""Bytes of an element."""
+
+GRADIENTS = {"float32": ("float32", "bfloat16", "float16"), "float64": ("float64", "float32", "bfloat16", "float16")}
+"""The dtypes of gradients that an arithmetic holds without loss."""
 
 Named: TypeAlias = tuple[str, Array]
 """A name and an array.  Arrays on a GPU have the same annotation, since only what both kinds share is used."""
@@ -243,7 +248,7 @@ def check_copy(value: Any, name: str, param: Array, param_name: str) -> tuple[Ar
 def check_gradient(value: Any, name: str, param: Array, param_name: str, *, written: bool = False) -> Array:
     """A gradient for `param`, in a dtype that its arithmetic holds.  It may be read-only unless `written`."""
     array = as_array(value, name)
-    possible = WIDER[arithmetic(param).name]
+    possible = GRADIENTS[arithmetic(param).name]
     if dtype_name(array) not in possible:
         expected = f"{', '.join(possible[:-1])} or {possible[-1]}"
         raise TypeError(f"{name}: got dtype {array.dtype}, expected {expected}, since {param_name} is {dtype_name(param)}")
@@ -261,7 +266,7 @@ def arithmetic(param: Array) -> np.dtype[Any]:
 def widened(param: Array) -> Array:
     """The values of `param` in the dtype of its arithmetic, on the CPU; a new array for 16 bits or a GPU."""
     if isinstance(param, DeviceArray):
-        param = cuda.to_host(param)
+        param = cuda.to_host(param, "params")
     if param.dtype == BFLOAT16:
         return (param.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     return param.astype(arithmetic(param), copy=False)
@@ -326,17 +331,17 @@ def full_like(param: Array, value: float, dtype: Any) -> Array:
     return array
 
 
-def copy_values(to: Array, values: Any) -> None:
-    """Copies values of the same shape and dtype; either side may be on a GPU."""
+def copy_values(to: Array, values: Any, name: str = "an array on the GPU") -> None:
+    """Copies values of the same shape and dtype; either side may be on a GPU.  `name` is for messages."""
     if isinstance(to, DeviceArray):
-        cuda.copy_values(to, values)
+        cuda.copy_values(to, values, name)
     else:
-        np.copyto(to, to_host(values))
+        np.copyto(to, to_host(values, name))
 
 
-def to_host(array: Any) -> Array:
-    """A NumPy array as it is, or a copy of an array on a GPU."""
-    return cuda.to_host(array) if isinstance(array, DeviceArray) else array
+def to_host(array: Any, name: str = "an array on the GPU") -> Array:
+    """An array of NumPy as it is, and an array on a GPU as a copy.  `name` is for messages."""
+    return cuda.to_host(array, name) if isinstance(array, DeviceArray) else array
 
 
 def check_disjoint(arrays: Iterable[Named], known: Sequence[Named] = ()) -> None:

@@ -1,6 +1,6 @@
 """Arrays on a GPU as the rest of fastopt sees them: pointer, shape, dtype, device.
 
-CuPy's arrays, torch's CUDA tensors, and whatever else has `__cuda_array_interface__` or gives CUDA memory by DLPack.
+They are CuPy's arrays, torch's CUDA tensors, and whatever else has `__cuda_array_interface__` or gives CUDA memory by DLPack.
 """
 
 from __future__ import annotations
@@ -13,16 +13,28 @@ from typing import Any
 import numpy as np
 
 from .driver import CudaError, driver
-from .memory import BFLOAT16
+from .memory import BFLOAT16, same_order
 
-__all__ = ["DeviceArray", "as_device_array", "copy_values", "is_on_device", "new", "stream_of", "to_host"]
+__all__ = [
+    "DeviceArray",
+    "as_device_array",
+    "copy_values",
+    "is_cupy",
+    "is_on_device",
+    "is_torch",
+    "new",
+    "refuse_allocation",
+    "refuse_waiting",
+    "stream_of",
+    "to_host",
+]
 
 Host = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Flags:
-    """As NumPy calls them."""
+    """An array's flags under NumPy's names."""
 
     c_contiguous: bool
     aligned: bool
@@ -30,7 +42,11 @@ class Flags:
 
 
 class DeviceArray:
-    """A view of memory on a GPU, with the attributes of an ndarray that describe one; `owner` is the array that came."""
+    """A view of memory on a GPU, with the attributes by which NumPy describes an array.
+
+    `owner`: keeps the memory, and is what users see.  `source`: the caller's array, which may get other memory while `owner` keeps this.
+    `torch`: whether torch's current stream is the one to use, else CuPy's is.
+    """
 
     def __init__(
         self,
@@ -43,6 +59,7 @@ class DeviceArray:
         strides: tuple[int, ...] | None = None,
         writable: bool = True,
         torch: bool = False,
+        source: Any = None,
     ) -> None:
         self.pointer = pointer
         self.shape = shape
@@ -51,7 +68,8 @@ class DeviceArray:
         self.owner = owner
         self.strides = contiguous_strides(shape, dtype.itemsize) if strides is None else strides
         self._writable = writable
-        self.torch = torch  # whose current stream is the one to use, else CuPy's
+        self.torch = torch
+        self.source = owner if source is None else source
 
     @property
     def size(self) -> int:
@@ -67,25 +85,25 @@ class DeviceArray:
 
     @property
     def flags(self) -> Flags:
-        dense = contiguous_strides(self.shape, self.itemsize)
-        steps = zip(self.shape, self.strides, dense, strict=True)
-        contiguous = self.size == 0 or all(length == 1 or step == expected for length, step, expected in steps)
+        contiguous = same_order(self.shape, self.strides, contiguous_strides(self.shape, self.itemsize))
         return Flags(contiguous, self.pointer % self.itemsize == 0, self._writable)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The strides in elements."""
+        return tuple(stride // self.itemsize for stride in self.strides)
 
     def same_layout(self, other: DeviceArray) -> bool:
         """Whether both have one shape and their elements in one order in memory."""
-        if self.shape != other.shape:
-            return False
-        steps = zip(self.shape, self.strides, other.strides, strict=True)
-        return self.size == 0 or all(n == 1 or a // self.itemsize == b // other.itemsize for n, a, b in steps)
+        return self.shape == other.shape and same_order(self.shape, self.steps, other.steps)
 
     @property
     def place(self) -> str:
-        """Where it is, in messages."""
+        """The device's name in messages."""
         return f"cuda:{self.device}"
 
     def part(self, begin: int, end: int) -> DeviceArray:
-        """Elements of a contiguous array, in one dimension."""
+        """Elements `begin` to `end` of a contiguous array, in one dimension."""
         pointer, shape = self.pointer + begin * self.itemsize, (end - begin,)
         return DeviceArray(pointer, shape, self.dtype, self.device, self.owner, writable=self._writable, torch=self.torch)
 
@@ -114,12 +132,15 @@ def is_on_device(value: Any) -> bool:
         if hasattr(value, "__cuda_array_interface__"):
             return True
         return hasattr(value, "__dlpack_device__") and int(value.__dlpack_device__()[0]) == 2  # kDLCUDA
-    except Exception:  # whatever somebody else's class raises; `as_array` words it
+    except Exception:  # from somebody else's class; `as_array` says in words what is wrong
         return False
 
 
-def as_device_array(value: Any, name: str) -> DeviceArray:
-    """`value`'s memory, without a copy; TypeError where it has none, CudaError where no GPU can be used."""
+def as_device_array(value: Any, name: str, *, ordered: bool = True) -> DeviceArray:
+    """A view of `value`'s memory; TypeError if it gives none, CudaError if no GPU can be used.
+
+    `ordered`: the stream in use waits for the stream on which, by the word of `value`, the memory is ready.
+    """
     if isinstance(value, DeviceArray):
         return value
     try:
@@ -132,7 +153,7 @@ def as_device_array(value: Any, name: str) -> DeviceArray:
         value = device_driver.from_dlpack(value)
     try:
         interface = value.__cuda_array_interface__
-    except Exception as error:  # as above
+    except Exception as error:  # from somebody else's class
         raise TypeError(f"{name}: got {type(value).__name__}, which does not give its memory: {error}") from error
     if interface.get("mask") is not None:
         raise TypeError(f"{name}: got a masked array, whose mask a step would ignore; expected a plain array")
@@ -140,8 +161,8 @@ def as_device_array(value: Any, name: str) -> DeviceArray:
     bfloat16 = str(getattr(value, "dtype", "")) == "bfloat16"
     dtype = BFLOAT16 if bfloat16 else np.dtype(interface["typestr"])
     if type(value).__module__.startswith("jax"):
-        read_only = True  # its arrays are immutable, whatever the interface says
-    # The numbers of other libraries may be others than CUDA's; without elements there is no address to ask for.
+        read_only = True  # JAX's arrays are immutable, whatever the interface says
+    # Other libraries may number devices in their own way, so CUDA says which device an address is of; an empty array has no address.
     found: Any = getattr(value, "device", None)
     trusted = hasattr(found, "id") and (is_cupy(value) or not pointer)
     device = found.id if trusted else device_driver.device_of(pointer)
@@ -149,14 +170,15 @@ def as_device_array(value: Any, name: str) -> DeviceArray:
     array = DeviceArray(
         int(pointer), tuple(interface["shape"]), dtype, int(device), value, strides=strides, writable=not read_only
     )
-    order_after(array, interface.get("stream"))
+    if ordered:
+        order_after(array, interface.get("stream"))
     return array
 
 
 def order_after(array: DeviceArray, stream: int | None) -> None:
-    """Lets the stream in use wait for the one that the array's owner says its memory is ready on."""
+    """Lets the stream in use wait for the stream on which, by its owner's word, the array's memory is ready."""
     own = stream_of(array)
-    named = 1 if own == 0 else own  # the protocol's name for the default stream
+    named = 1 if own == 0 else own  # the protocol calls the default stream 1
     if stream is not None and stream != named and not is_cupy(array.owner):
         driver().follow(own, stream, array.device)
 
@@ -166,46 +188,82 @@ def from_torch(value: Any, name: str) -> DeviceArray:
         raise TypeError(f"{name}: got a {type(value).__name__} that requires grad, expected it detached from autograd")
     if value.is_sparse or value.is_quantized or value.is_neg():
         raise TypeError(f"{name}: got a {type(value).__name__} whose memory does not hold its values, expected a plain one")
+    if not has_memory(value):
+        raise TypeError(
+            f"{name}: got a {type(value).__name__} without memory for its values, freed or never made, expected a plain one"
+        )
     word = str(value.dtype).removeprefix("torch.")
     try:
         dtype = BFLOAT16 if word == "bfloat16" else np.dtype(word)
     except TypeError:
         raise TypeError(f"{name}: got dtype {value.dtype}, which NumPy does not have") from None
     strides = tuple(step * dtype.itemsize for step in value.stride())
-    # An alias: the tensor itself may be given other memory, and would let go of this.
+    # The owner is an alias: the tensor itself may get other memory, and would let go of this.
     return DeviceArray(
-        value.data_ptr(), tuple(value.shape), dtype, value.device.index, value.detach(), strides=strides, torch=True
+        value.data_ptr(), tuple(value.shape), dtype, value.device.index, value.detach(), strides=strides, torch=True, source=value
     )
 
 
+def has_memory(tensor: Any) -> bool:
+    """Whether a tensor's storage reaches to its last element: a storage may be freed or shortened, and a tensor fake or a wrapper."""
+    if type(tensor).__torch_dispatch__ is not sys.modules["torch"].Tensor.__torch_dispatch__:
+        return False
+    if tensor.numel() == 0:
+        return True
+    last = tensor.storage_offset() + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return bool(tensor.data_ptr()) and bool(tensor.untyped_storage().nbytes() >= (last + 1) * tensor.element_size())
+
+
 def stream_of(array: DeviceArray) -> int:
-    """The current stream of the framework that the array is of, or was made for."""
+    """The current stream of the framework to which the array belongs, or for which it was made."""
     if array.torch:
         return int(sys.modules["torch"].cuda.current_stream(array.device).cuda_stream)
     return int(driver().stream(array.device))
 
 
+def refuse_waiting(like: DeviceArray, name: str) -> int:
+    """The stream of `like` to wait for; RuntimeError, beginning with `name`, if the wait would end the capture of a CUDA graph."""
+    stream = stream_of(like)
+    if not driver().may_wait(stream):
+        raise RuntimeError(
+            f"{name}: a CUDA graph is being captured, and this waits for the GPU, which would end the capture: do it before"
+        )
+    return stream
+
+
+def refuse_allocation(stream: int) -> None:
+    """RuntimeError if memory, or code, that is asked for on a stream would end the capture of a CUDA graph."""
+    if not driver().may_wait(stream):
+        raise RuntimeError("a CUDA graph is being captured, and this call needs memory: make one like it before")
+
+
 def new(like: DeviceArray, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
-    """A new array of zeros beside `like`."""
+    """A new array of zeros beside `like`; RuntimeError while a CUDA graph is captured.
+
+    A graph would fill the array again at each replay, and nobody knows who has the memory then.
+    """
     dtype = np.dtype(dtype)
-    owner = driver().zeros(shape, dtype, like.device, stream_of(like))
+    stream = stream_of(like)
+    refuse_allocation(stream)
+    owner = driver().zeros(shape, dtype, like.device, stream)
     return DeviceArray(owner.__cuda_array_interface__["data"][0], shape, dtype, like.device, owner, torch=like.torch)
 
 
-def to_host(array: DeviceArray) -> Host:
-    """A copy in NumPy; waits for the stream."""
+def to_host(array: DeviceArray, name: str) -> Host:
+    """A copy in NumPy; waits for the stream.  RuntimeError, beginning with `name`, while a CUDA graph is captured."""
     host = np.empty(array.shape, array.dtype)
     if host.nbytes:
-        driver().read(array.pointer, host, array.device, stream_of(array))
+        driver().read(array.pointer, host, array.device, refuse_waiting(array, name))
     return host
 
 
-def copy_values(to: DeviceArray, values: Any) -> None:
-    """Copies values of the same shape and dtype, from either side."""
+def copy_values(to: DeviceArray, values: Any, name: str) -> None:
+    """Copies values of the same shape and dtype, from either side.  RuntimeError, beginning with `name`, while a CUDA graph is captured."""
     if not to.nbytes:
         return
+    stream = refuse_waiting(to, name)
     if isinstance(values, DeviceArray) and values.device == to.device:
-        driver().copy(to.pointer, values.pointer, to.nbytes, to.device, stream_of(to))
+        driver().copy(to.pointer, values.pointer, to.nbytes, to.device, stream)
     else:
-        host = to_host(values) if isinstance(values, DeviceArray) else np.ascontiguousarray(values)
-        driver().write(to.pointer, host, to.device, stream_of(to))
+        host = to_host(values, name) if isinstance(values, DeviceArray) else np.ascontiguousarray(values)
+        driver().write(to.pointer, host, to.device, stream)

@@ -1,6 +1,6 @@
-"""What fastopt asks of a GPU: memory, kernels, launches, streams.  CuPy does it, and is imported at the first CUDA array.
+"""What fastopt asks of a GPU: memory, kernels, launches, streams.  CuPy answers, and is imported at the first CUDA array.
 
-Everything else goes through the few functions of `Driver`, so that tests put another in its place.
+Everything goes through the few methods of `Driver`, so that tests can put another one in its place.
 """
 
 from __future__ import annotations
@@ -13,15 +13,22 @@ import numpy as np
 __all__ = ["THREADS", "CudaError", "Driver", "driver", "use"]
 
 THREADS = 128
-"""Of a block, at most: four warps."""
+"""Threads of a block at most: four warps."""
+
+CAPTURE_IMPLICIT = 906
+"""cudaErrorStreamCaptureImplicit: the default stream would wait for a stream that is being captured."""
 
 
 class CudaError(TypeError):
-    """A CUDA array came where no GPU can be used."""
+    """A CUDA array came to a machine where no GPU can be used."""
 
 
 class Driver:
-    """CuPy's part.  Pointers and streams are numbers; `device` is CUDA's number of a GPU."""
+    """CuPy's part.  Pointers and streams are numbers; `device` is CUDA's number of a GPU.
+
+    `zeros` needs memory, `kernel` may load code, and `read`, `write` and `synchronize` wait for the GPU: each would end the capture of a
+    graph, so callers ask `is_capturing` or `may_wait` first.
+    """
 
     def __init__(self) -> None:
         try:
@@ -41,34 +48,31 @@ class Driver:
         self._kernels: dict[tuple[int, str], Any] = {}
         self._processors: dict[int, int] = {}
 
-    def zeros(self, shape: tuple[int, ...], dtype: Any, device: int, stream: int) -> Any:
-        """A new array of zeros, contiguous, whose memory is ordered by `stream`; RuntimeError where that is being captured.
+    # Memory
 
-        A graph would fill it again at each replay, and who has the memory then is not known.
-        """
-        if self.is_capturing(stream):
-            raise RuntimeError("a CUDA graph is being captured, and this call needs memory: make one like it before")
-        with self._on(device, stream):
+    def zeros(self, shape: tuple[int, ...], dtype: Any, device: int, stream: int) -> Any:
+        """A new contiguous array of zeros, whose memory CuPy reuses in the order of `stream`."""
+        with self._on(device), self.external(stream):
             return self._cupy.zeros(shape, dtype)
 
     def read(self, pointer: int, array: np.ndarray[Any, Any], device: int, stream: int) -> None:
         """Fills a contiguous array of the host from memory of the device; waits for the stream."""
         runtime = self._cupy.cuda.runtime
-        with self._on(device, stream):
+        with self._on(device):
             runtime.memcpyAsync(array.ctypes.data, pointer, array.nbytes, runtime.memcpyDeviceToHost, stream)
             runtime.streamSynchronize(stream)
 
     def write(self, pointer: int, array: np.ndarray[Any, Any], device: int, stream: int) -> None:
-        """Memory of the device from a contiguous array of the host; waits for the stream."""
+        """Fills memory of the device from a contiguous array of the host; waits for the stream."""
         runtime = self._cupy.cuda.runtime
-        with self._on(device, stream):
+        with self._on(device):
             runtime.memcpyAsync(pointer, array.ctypes.data, array.nbytes, runtime.memcpyHostToDevice, stream)
             runtime.streamSynchronize(stream)
 
     def copy(self, to: int, source: int, nbytes: int, device: int, stream: int) -> None:
-        """Memory of the device from memory of the same device, in the order of the stream."""
+        """Copies memory within the device, in the order of the stream."""
         runtime = self._cupy.cuda.runtime
-        with self._on(device, stream):
+        with self._on(device):
             runtime.memcpyAsync(to, source, nbytes, runtime.memcpyDeviceToDevice, stream)
 
     def from_dlpack(self, value: Any) -> Any:
@@ -76,27 +80,61 @@ class Driver:
         return self._cupy.from_dlpack(value)
 
     def device_of(self, pointer: int) -> int:
-        """The device of a pointer; of none, as arrays without elements have it, the current one."""
+        """The device of a pointer; for 0, the pointer of arrays without elements, the current device."""
         if pointer == 0:
             return int(self._cupy.cuda.runtime.getDevice())
         return int(self._cupy.cuda.runtime.pointerGetAttributes(pointer).device)
+
+    # Streams
 
     def stream(self, device: int) -> int:
         """CuPy's current stream."""
         return int(self._cupy.cuda.get_current_stream(device).ptr)
 
+    def external(self, stream: int) -> Any:
+        """CuPy's object for any framework's stream.  To be made and entered while its device is current: CuPy asks for no other."""
+        return self._cupy.cuda.Stream.from_external(ForeignStream(stream))
+
     def is_capturing(self, stream: int) -> bool:
-        """Whether what is launched now goes into a CUDA graph; the default stream's never does."""
+        """Whether what is launched now goes into a CUDA graph; launches on the default stream never do."""
         return stream != 0 and bool(self._cupy.cuda.runtime.streamIsCapturing(stream))
+
+    def may_wait(self, stream: int) -> bool:
+        """Whether the host may wait for a stream without ending the capture of a graph.
+
+        The default stream waits for other streams, so waiting for it would end their captures too.  Asking does not.
+        """
+        runtime = self._cupy.cuda.runtime
+        try:
+            return not runtime.streamIsCapturing(stream)
+        except runtime.CUDARuntimeError as error:
+            if error.status == CAPTURE_IMPLICIT:
+                return False
+            raise
 
     def follow(self, stream: int, before: int, device: int) -> None:
         """Lets what comes on `stream` wait, on the device, for all that is on `before` now; a graph has streams of its own."""
         if self.is_capturing(stream):
             return
-        with self._cupy.cuda.Device(device):
-            event = self._cupy.cuda.Event(disable_timing=True)
-            event.record(self._cupy.cuda.ExternalStream(before, device))
-            self._cupy.cuda.ExternalStream(stream, device).wait_event(event)
+        runtime = self._cupy.cuda.runtime
+        with self._on(device):
+            event = runtime.eventCreateWithFlags(runtime.eventDisableTiming)
+            try:
+                runtime.eventRecord(event, before)
+                runtime.streamWaitEvent(stream, event)
+            finally:
+                runtime.eventDestroy(event)  # CUDA keeps the event until the wait is over
+
+    def synchronize(self, device: int, stream: int) -> None:
+        """Waits for a stream."""
+        with self._on(device):
+            self._cupy.cuda.runtime.streamSynchronize(stream)
+
+    # Kernels
+
+    def has(self, kernel: Any, device: int) -> bool:
+        """Whether a kernel is loaded on the device, so that `kernel` only looks it up."""
+        return (device, kernel.name) in self._kernels
 
     def kernel(self, kernel: Any, device: int, compiled: Callable[[Any, str], bytes]) -> Any:
         """A kernel, loaded on the device; the first time `compiled(kernel, arch)` gives its machine code."""
@@ -106,7 +144,7 @@ class Driver:
                 code = compiled(kernel, self.arch(device))
             except ImportError as error:
                 raise CudaError(str(error)) from error
-            with self._cupy.cuda.Device(device):
+            with self._on(device):
                 module = self._cupy.cuda.function.Module()
                 module.load(code)
                 function = module.get_function("fastopt_kernel")
@@ -116,11 +154,11 @@ class Driver:
         return known
 
     def arch(self, device: int) -> str:
-        """Such as "sm_90"."""
+        """The architecture of a device, such as "sm_90"."""
         return f"sm_{self._cupy.cuda.Device(device).compute_capability}"
 
     def processors(self, device: int) -> int:
-        """Streaming multiprocessors."""
+        """How many streaming multiprocessors a device has."""
         if device not in self._processors:
             self._processors[device] = int(self._cupy.cuda.Device(device).attributes["MultiProcessorCount"])
         return self._processors[device]
@@ -129,41 +167,42 @@ class Driver:
         """Runs a kernel on a stream; nothing waits."""
         cuda = self._cupy.cuda
         launch = cuda.driver.launchKernel
-        if cuda.runtime.getDevice() == device:
-            if not cuda.driver.ctxGetCurrent():  # a thread that has not used the device yet
-                cuda.runtime.setDevice(device)
+        if cuda.runtime.getDevice() == device and cuda.driver.ctxGetCurrent():
             launch(kernel.pointer, blocks, 1, 1, threads, 1, 1, 0, stream, parameters.address, 0)
         else:
-            with cuda.Device(device):
-                cuda.runtime.setDevice(device)
+            with self._on(device):
                 launch(kernel.pointer, blocks, 1, 1, threads, 1, 1, 0, stream, parameters.address, 0)
 
-    def synchronize(self, device: int, stream: int) -> None:
-        """Waits for a stream."""
-        with self._cupy.cuda.Device(device):
-            self._cupy.cuda.runtime.streamSynchronize(stream)
-
-    def _on(self, device: int, stream: int) -> Any:
-        """The device, and the stream in whose order CuPy's allocations are."""
-        return _On(self._cupy, device, stream)
+    def _on(self, device: int) -> CurrentDevice:
+        return CurrentDevice(self._cupy.cuda.runtime, device)
 
 
-class _On:
-    def __init__(self, cupy: Any, device: int, stream: int) -> None:
-        self._device = cupy.cuda.Device(device)
-        self._stream = cupy.cuda.ExternalStream(stream, device)
+class CurrentDevice:
+    """Makes a device the current one, with a context also in a thread that had none, and the one before again."""
+
+    def __init__(self, runtime: Any, device: int) -> None:
+        self._runtime, self._device = runtime, device
 
     def __enter__(self) -> None:
-        self._device.__enter__()
-        self._stream.__enter__()
+        self._before = self._runtime.getDevice()
+        self._runtime.setDevice(self._device)
 
     def __exit__(self, *error: object) -> None:
-        self._stream.__exit__(*error)
-        self._device.__exit__(*error)
+        self._runtime.setDevice(self._before)
+
+
+class ForeignStream:
+    """A stream in the words of CUDA's stream protocol."""
+
+    def __init__(self, pointer: int) -> None:
+        self._pointer = pointer
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._pointer
 
 
 class Kernel:
-    """A loaded kernel, and how many blocks of `THREADS` the device runs of it at once."""
+    """A loaded kernel; `resident`: how many blocks of `THREADS` the device runs of it at once."""
 
     def __init__(self, function: Any, resident: int) -> None:
         self.function = function
@@ -172,7 +211,7 @@ class Kernel:
 
 
 class Parameters:
-    """The one structure that a kernel takes, and where the driver finds it."""
+    """The one structure that a kernel takes, and the address at which the driver finds it."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.value = np.zeros((), dtype)
@@ -184,7 +223,7 @@ _driver: Any = None
 
 
 def driver() -> Any:
-    """The one of this process; CudaError where there is none."""
+    """The driver of this process; CudaError if no GPU can be used."""
     global _driver  # noqa: PLW0603 - one driver for the process, made when it is first needed
     if _driver is None:
         _driver = Driver()
@@ -192,7 +231,7 @@ def driver() -> Any:
 
 
 def use(other: Any) -> Any:
-    """Puts another driver in its place, and returns the one before; for tests."""
+    """Puts another driver in place of the process's, and returns the one before; for tests."""
     global _driver
     before, _driver = _driver, other
     return before

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["BFLOAT16", "BLOCK", "LINE", "Array", "allocate"]
+__all__ = ["BFLOAT16", "BLOCK", "LINE", "Array", "allocate", "same_order"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
@@ -42,6 +43,11 @@ def allocate(nbytes: int) -> Array:
             memory.madvise(advice)
             return aligned(np.frombuffer(memory, np.uint8), HUGE_PAGE, nbytes)
     return aligned(np.zeros(nbytes + LINE, np.uint8), LINE, nbytes)
+
+
+def same_order(shape: Sequence[int], steps: Sequence[int], others: Sequence[int]) -> bool:
+    """Whether two arrays of one shape have their elements in one order in memory; `steps` and `others` count elements."""
+    return 0 in shape or all(length == 1 or a == b for length, a, b in zip(shape, steps, others, strict=True))
 
 
 def aligned(memory: Array, alignment: int, nbytes: int) -> Array:

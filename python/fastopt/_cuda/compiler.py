@@ -1,6 +1,6 @@
 """From a kernel's source to machine code for a GPU: NVRTC, and a cache on disk.
 
-NVRTC is called directly, not by CuPy's own compile path, which flushes denormals to zero.
+NVRTC is called directly, not via CuPy's own compile path, which flushes denormals to zero.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
+from .._arrays.device import refuse_allocation
 from .._arrays.driver import driver
 from .kernels import headers
 
@@ -44,11 +45,11 @@ OPTIONS = (
 SUFFIX = ".cubin"
 
 DIGEST = hashlib.sha256().digest_size
-"""Bytes behind the machine code in a file."""
+"""Bytes of the checksum behind the machine code in a file."""
 
 
 class Kernel(Protocol):
-    """What can be compiled."""
+    """A kernel that can be compiled."""
 
     @property
     def name(self) -> str: ...
@@ -72,16 +73,16 @@ def cache_folder() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastopt"
     except RuntimeError:  # a user without a home
-        return Path(os.devnull) / "fastopt"  # where nothing can be kept
+        return Path(os.devnull) / "fastopt"  # a folder that cannot be made, so nothing is kept
 
 
 def cached() -> list[Cubin]:
-    """What the cache holds, by name."""
+    """The files of the cache, by name."""
     return [Cubin(path) for path in sorted(cache_folder().glob(f"*.*.*{SUFFIX}"))]
 
 
 def nvrtc() -> Any:
-    """CuPy's binding of NVRTC; ImportError, with what to install, where there is none."""
+    """CuPy's binding of NVRTC; ImportError, with what to install, if it is missing."""
     try:
         from cupy.cuda import nvrtc as binding
     except ImportError as error:
@@ -90,13 +91,13 @@ def nvrtc() -> Any:
         ) from error
     try:
         binding.getVersion()
-    except Exception as error:  # CuPy has found no library, and each of its versions says so in its own way
+    except Exception as error:  # the library is missing, which each version of CuPy says in its own way
         raise ImportError(f'NVRTC is missing: pip install "fastopt[cuda13]", or [cuda12] for older drivers ({error})') from error
     return binding
 
 
 def compile_source(source: str, arch: str, extra: tuple[str, ...] = ()) -> tuple[bytes, str]:
-    """Machine code for `arch`, such as "sm_90", and the compiler's words; RuntimeError with them where it refuses."""
+    """Machine code for `arch`, such as "sm_90", and the compiler's words; RuntimeError with these words if it refuses."""
     compiler = nvrtc()
     texts = headers()
     program = compiler.createProgram(
@@ -112,9 +113,9 @@ def compile_source(source: str, arch: str, extra: tuple[str, ...] = ()) -> tuple
 
 
 def cubin(kernel: Kernel, arch: str) -> bytes:
-    """Machine code of a kernel for `arch`, from the cache where it is there, else into it.
+    """Machine code of a kernel for `arch`, from the cache, or compiled and put there.
 
-    A cache that cannot be written is none; a file that was cut short is compiled anew.
+    Without a writable cache every call compiles; a file that was cut short is compiled anew.
     """
     path = place(kernel, arch)
     code = read(path)
@@ -124,18 +125,20 @@ def cubin(kernel: Kernel, arch: str) -> bytes:
     return code
 
 
-def loaded(kernel: Kernel, device: int) -> Any:
-    """A kernel that is ready to be launched on a device: what the driver keeps of it."""
+def loaded(kernel: Kernel, device: int, stream: int) -> Any:
+    """What the driver keeps of a kernel that is ready for launches on a device; RuntimeError if loading it would end the capture of a graph."""
+    if not driver().has(kernel, device):
+        refuse_allocation(stream)
     return driver().kernel(kernel, device, cubin)
 
 
 def place(kernel: Kernel, arch: str) -> Path:
-    """Where the cache has the machine code of a kernel."""
+    """The file of the cache for a kernel's machine code."""
     return cache_folder() / f"{kernel.name}.{arch}.{key(kernel.source, arch)}{SUFFIX}"
 
 
 def read(path: Path) -> bytes | None:
-    """Machine code that `write` left there; None where there is none, or not all of it."""
+    """Machine code that `write` left in a file; None if the file is missing or was cut short."""
     try:
         code = path.read_bytes()
     except OSError:
@@ -145,7 +148,7 @@ def read(path: Path) -> bytes | None:
 
 
 def write(path: Path, code: bytes) -> None:
-    """All of it or nothing, whatever other processes write; nothing where that cannot be."""
+    """Writes a file of the cache whole or not at all, whatever other processes write; if the folder cannot be written, nothing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent)
@@ -161,13 +164,13 @@ def write(path: Path, code: bytes) -> None:
 
 
 def key(source: str, arch: str) -> str:
-    """Of all that the machine code depends on."""
+    """A digest of everything on which the machine code depends."""
     parts = [source, arch, *OPTIONS, str(nvrtc().getVersion()), *(f"{name}\0{text}" for name, text in headers().items())]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
 def check_arch(value: str) -> str:
-    """An architecture by its name; ValueError where it is none."""
+    """The name of an architecture; ValueError if it is none."""
     if not re.fullmatch(r"sm_\d+a?", value):
         raise ValueError(f"arch: got {value!r}, expected one such as sm_90")
     return value

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
 from .. import _core
+from .._arrays import buffers
 from .._arrays.device import DeviceArray, new, stream_of
 from .._arrays.driver import Parameters, driver
 from . import table
 from .compiler import loaded
-from .given import address, name_of
+from .given import address
 from .kernels import GradientKernel, grad_format
-from .launches import Tiles, launch_gradients, set_options, uploaded
+from .launches import TICKETS, Tiles, launch_gradients, set_options, uploaded
 
 __all__ = ["clip", "measure"]
 
 
 def measure(arrays: list[DeviceArray], options: _core.Options) -> tuple[Any, Any]:
-    """`_core.measure`: the norm and whether all is finite, each as an array of no dimension on the device."""
+    """`_core.measure` on a GPU: the norm and whether all is finite, each as an array of no dimension on the device."""
     return Work(arrays, options).measured()
 
 
 def clip(arrays: list[DeviceArray], options: _core.Options) -> tuple[Any, Any]:
-    """`_core.clip`: the same of the gradients before; where nothing was measured, of no meaning."""
+    """`_core.clip` on a GPU: the norm and finiteness of the gradients before it, or None twice if `options` need neither."""
     work = Work(arrays, options)
     measured = options.max_norm > 0 or options.skip_nonfinite
     found = work.measured() if measured else (None, None)
@@ -49,6 +51,7 @@ class Work:
         base["control"] = self._control.pointer
         set_options(base, options)
         kinds = [kind_of(array) for array in arrays]
+        self._tickets = itertools.count(0, TICKETS)
         self._launches = []
         for kind in dict.fromkeys(kinds):
             indices = np.array([i for i, each in enumerate(kinds) if each == kind], np.int32)
@@ -58,11 +61,11 @@ class Work:
             self._launches.append((kind, tiles, parameters))
 
     def launch(self, loop: str, *, measured: bool) -> None:
-        """One loop over all."""
+        """Runs one loop over all gradients."""
         for i, (kind, tiles, parameters) in enumerate(self._launches):
             parameters.value["measured"], parameters.value["ends"] = measured, i + 1 == len(self._launches)
-            kernel = loaded(GradientKernel(loop, *kind), self._like.device)
-            launch_gradients(kernel, tiles, parameters, self._stream)
+            kernel = loaded(GradientKernel(loop, *kind), self._like.device, self._stream)
+            launch_gradients(kernel, tiles, parameters, next(self._tickets), self._stream)
 
     def measured(self) -> tuple[Any, Any]:
         self.launch("Sweep", measured=False)
@@ -71,13 +74,12 @@ class Work:
     def _result(self, field: str, dtype: Any) -> Any:
         source = self._control.pointer + table.offset_of(table.CONTROL, field)
         result = new(self._like, (), dtype)
-        # Of a whole number, which is 0 or 1, the low byte.
+        # `finite` is a whole number, 0 or 1: its low byte is the bool.
         driver().copy(result.pointer, source, result.nbytes, self._like.device, self._stream)
         return result.owner
 
 
 def kind_of(array: DeviceArray) -> tuple[str, str]:
     """The arithmetic and the format of a gradient."""
-    dtype = name_of(array)
-    arithmetic = "float64" if dtype == "float64" else "float32"
-    return arithmetic, grad_format(arithmetic, dtype)
+    arithmetic = buffers.arithmetic(array).name  # type: ignore[arg-type]  # see buffers.Named
+    return arithmetic, grad_format(arithmetic, buffers.dtype_name(array))

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .. import _core
+from .._arrays.buffers import GRADIENTS
 from .._storage.formats import FORMAT_ARGUMENTS, FORMATS, param_format, state_format
 from ..rules import RULES, Rule, Variant
 
-__all__ = ["GRADIENTS", "WRITE", "GradientKernel", "StepKernel", "headers", "step_kernels"]
-
-GRADIENTS = {"float32": ("float32", "bfloat16", "float16"), "float64": ("float64", "float32", "bfloat16", "float16")}
-"""The dtypes of gradients that an arithmetic takes."""
+__all__ = ["WRITE", "GradientKernel", "StepKernel", "headers", "step_kernels"]
 
 
 @functools.cache
@@ -39,20 +37,19 @@ typedef unsigned long long uintptr_t;
 
 @dataclass(frozen=True)
 class StepKernel:
-    """The update of one variant of a rule, over tensors of certain formats."""
+    """The update of one variant of a rule, over tensors of certain formats; "" stands for the arithmetic's own."""
 
     rule: Rule
     variant: Variant
     dtype: str
-    """Of the arithmetic."""
+    """The arithmetic's."""
     param: str
-    """Formats, "" for the arithmetic's own."""
     grad: str
     state_dtype: str | None
 
     @property
     def name(self) -> str:
-        """What the cache calls it."""
+        """The kernel's name in the cache."""
         rule = f"{self.rule.arithmetic}-{self.variant.name}-{self.dtype}"
         formats = [
             self.param or self.dtype,
@@ -95,13 +92,13 @@ FASTOPT_KERNEL({self.blocks}, {loop})
 
 
 def choice(values: list[int]) -> str:
-    """A C++ expression for the k-th of them."""
+    """A C++ expression for the k-th of `values`."""
     return "".join(f"k == {k} ? {value} : " for k, value in enumerate(values)) + "0"
 
 
 @dataclass(frozen=True)
 class GradientKernel:
-    """What is done to gradients alone: `loop` is "Sweep" (their norm) or "Clip"."""
+    """A loop over gradients alone: `loop` is "Sweep" (their norm) or "Clip"."""
 
     loop: str
     dtype: str
@@ -135,7 +132,7 @@ def grad_format(dtype: str, grad: str) -> str:
 
 
 def step_kernels(rules: Iterator[Rule] | None = None) -> Iterator[StepKernel]:
-    """Every one that arguments of the classes can ask for."""
+    """Every kernel for which arguments of the classes can ask."""
     masters = next(each for each in FORMAT_ARGUMENTS if each.name == "master").choices
     params = {param_format(dtype, master)[0] for dtype in ("bfloat16", "float16") for master in masters}
     names = ["", *sorted(format.name for format in params if format is not None)]

@@ -1,4 +1,4 @@
-"""One launch: which kernel, over which tiles, with what parameters."""
+"""A launch: which kernel, over which tiles, with what parameters."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from . import table
 from .compiler import loaded
 from .kernels import WRITE, GradientKernel, StepKernel
 
-__all__ = ["NON_NULL", "Launch", "Tiles", "launch_gradients", "set_options", "uploaded", "write"]
+__all__ = ["NON_NULL", "TICKETS", "Launch", "Tiles", "launch_gradients", "set_options", "uploaded", "write"]
 
 WARP = 32
 LONGEST = THREADS // WARP
-"""Tiles that a block of threads takes at once, at most; tensors begin at a multiple of it."""
+"""Tiles that a block of threads takes at once at most; tensors begin at multiples of it."""
 
 MOST = 2**63 - 1
 
 NON_NULL = 16
 """Stands for the address of a gradient without elements, which frameworks give as 0."""
 
+TICKETS = 1 << 20
+"""The tickets of a launch, more than it has thread blocks: a count that an earlier launch left cannot reach the next one's."""
+
 
 class Tiles:
-    """The line of tiles that a launch goes through: where each tensor begins in it, on the device."""
+    """The line of tiles through which a launch goes: where each tensor begins in the line, on the device."""
 
     def __init__(self, lengths: np.ndarray[Any, Any], indices: np.ndarray[Any, Any] | None, like: DeviceArray) -> None:
         tiles = -(-lengths // (BLOCK * LONGEST)) * LONGEST
@@ -45,10 +48,10 @@ class Tiles:
 class Launch:
     """The kernels of tensors of one kind."""
 
-    def __init__(self, step: StepKernel, sweep: GradientKernel, tiles: Tiles, base: np.ndarray[Any, Any]) -> None:
+    def __init__(self, step: StepKernel, sweep: GradientKernel, tiles: Tiles, base: np.ndarray[Any, Any], stream: int) -> None:
         self._driver = driver()
         self._tiles = tiles
-        self._step = loaded(step, tiles.device)
+        self._step = loaded(step, tiles.device, stream)
         self._sweep_source = sweep
         self._sweep: Any = None
         self._tensors = int(base["tensors"])
@@ -65,32 +68,35 @@ class Launch:
         self._set: tuple[Any, ...] = ()
 
     def set_gradient(self, pointer: int) -> None:
-        """Of a plan of one tensor."""
+        """The gradient's address, if the plan has one tensor."""
         self._whole.value["grad"] = self._measuring.value["grad"] = pointer
 
-    def load_sweep(self) -> None:
-        """Before the first `sweep`."""
+    def load_sweep(self, stream: int) -> None:
+        """Makes `sweep` ready."""
         if self._sweep is None:
-            self._sweep = loaded(self._sweep_source, self._tiles.device)
+            self._sweep = loaded(self._sweep_source, self._tiles.device, stream)
 
-    def sweep(self, options: _core.Options, *, ends: bool, stream: int) -> None:
+    def sweep(self, options: _core.Options, ticket: int, *, ends: bool, stream: int) -> None:
+        """Measures the gradients."""
         set_options(self._measuring.value, options)
         self._measuring.value["ends"] = ends
-        launch_gradients(self._sweep, self._tiles, self._measuring, stream)
+        launch_gradients(self._sweep, self._tiles, self._measuring, ticket, stream)
 
-    def step(self, options: _core.Options, seed: int, *, measured: bool, ends: bool, stream: int) -> None:
+    def step(self, options: _core.Options, seed: int, ticket: int, *, measured: bool, ends: bool, stream: int) -> None:
+        """Updates the tensors and counts their step."""
         now = (options, seed, measured, ends)
+        value = self._whole.value
         if now != self._set:  # most steps have the options of the last one
-            value = self._whole.value
             set_options(value, options)
             value["seed"], value["measured"], value["ends"] = seed, measured, ends
             self._set = now
+        value["ticket"] = ticket
         self._driver.launch(self._step, self._blocks, WARP * self._warps, self._whole, self._tiles.device, stream)
 
     def part(
         self, options: _core.Options, seed: int, line: Tiles, index: int, grad: int, begin: int, end: int, stream: int
     ) -> None:
-        """Elements `begin` to `end` of the tensor at an index of the plan, whose gradient's first would be at `grad`."""
+        """Updates elements `begin` to `end` of the tensor at an index of the plan; the gradient of its first element would be at `grad`."""
         value = self._one(line, index)
         set_options(value, options)
         value["seed"], value["grad"], value["begin"], value["end"], value["counts"] = seed, grad, begin, end, 0
@@ -102,10 +108,11 @@ class Launch:
         warps, blocks = shape(work, span, self._step.resident, self._driver.processors(line.device))
         self._driver.launch(self._step, blocks, WARP * warps, self._single, line.device, stream)
 
-    def count(self, line: Tiles, index: int | None, stream: int) -> None:
-        """Counts the step of a tensor, or, of None, that of all, without making one."""
+    def count(self, line: Tiles, index: int | None, ticket: int, stream: int) -> None:
+        """Counts a step of the tensor at an index, or, if that is None, of the optimizer, and updates nothing."""
         value = self._one(line, index or 0)
         value["grad"], value["counts"], value["begin_tile"], value["end_tile"] = NON_NULL, 1, 0, 0
+        value["ticket"] = ticket
         if index is None:
             value["tensor_count"], value["ends"] = 0, 1
         self._driver.launch(self._step, 1, WARP, self._single, line.device, stream)
@@ -119,7 +126,7 @@ class Launch:
 
 
 def shape(work: int, span: int, resident: int, processors: int) -> tuple[int, int]:
-    """Warps in a block, few where there is little work, so that all processors have some; and blocks, in whole rounds."""
+    """Warps in a block, few if there is little work, so that all processors have some; and blocks, in whole rounds."""
     warps = 4 if work >= 16 * processors else 2 if work >= 8 * processors else 1
     chunks = max(1, -(-span // warps))
     rounds = -(-chunks // (resident * LONGEST // warps))
@@ -127,7 +134,7 @@ def shape(work: int, span: int, resident: int, processors: int) -> tuple[int, in
 
 
 def span(tiles: int, blocks: int, warps: int) -> int:
-    """Tiles of one block in a row, where there are many tensors: it then comes to few of them."""
+    """Tiles of one block in a row, if there are many tensors: each block then comes to few of them."""
     return -(-tiles // (blocks * warps)) * warps
 
 
@@ -137,9 +144,10 @@ def set_options(value: Any, options: _core.Options) -> None:
         row[name] = getattr(options, name)
 
 
-def launch_gradients(kernel: Any, tiles: Tiles, parameters: Parameters, stream: int) -> None:
-    """A loaded kernel over gradients alone."""
+def launch_gradients(kernel: Any, tiles: Tiles, parameters: Parameters, ticket: int, stream: int) -> None:
+    """Runs a loaded kernel over gradients alone."""
     value = parameters.value
+    value["ticket"] = ticket
     value["indices"], value["first_tiles"] = tiles.indices, tiles.pointer
     value["tensor_count"], value["end_tile"], value["end"] = tiles.count, tiles.end, MOST
     warps, blocks = shape(tiles.work, tiles.end, kernel.resident, driver().processors(tiles.device))
@@ -148,7 +156,7 @@ def launch_gradients(kernel: Any, tiles: Tiles, parameters: Parameters, stream: 
 
 
 def uploaded(like: DeviceArray, values: np.ndarray[Any, Any]) -> DeviceArray:
-    """New memory beside `like`, with these bytes and what fills the last word."""
+    """New memory beside `like` with these bytes, and zeros up to the end of the last word."""
     words = np.zeros(-(-values.nbytes // 8), np.uint64)
     words.view(np.uint8)[: values.nbytes] = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     array = new(like, words.shape, np.uint64)
@@ -157,10 +165,10 @@ def uploaded(like: DeviceArray, values: np.ndarray[Any, Any]) -> DeviceArray:
 
 
 def write(pointer: int, values: np.ndarray[Any, Any], device: int, stream: int) -> None:
-    """Words from the host, as parameters of a kernel: in the order of the stream, and without waiting for it."""
+    """Sends words from the host as parameters of a kernel: in the order of the stream, and without waiting for it."""
     words = np.ascontiguousarray(values).view(np.uint8).reshape(-1).view(np.uint64)
     most = table.WORDS["words"].shape[0]
-    kernel = loaded(WRITE, device)
+    kernel = loaded(WRITE, device, stream)
     for begin in range(0, len(words), most):
         part = words[begin : begin + most]
         parameters = Parameters(table.WORDS)

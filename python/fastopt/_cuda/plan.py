@@ -1,12 +1,13 @@
 """The plan of an optimizer whose arrays are on a GPU: what `_core.Plan` is on the CPU.
 
-Tensors, counts of steps, groups and the results of measurements lie in tables on the device; a step sends what has changed of
-them, by kernels of a few words, and launches one kernel for all tensors of one kind (and one before, where a stage needs the
-norm or the finite check).  The host waits for nothing, and after the first step of a kind nothing is allocated.
+Tensors, counts of steps, groups and the results of measurements lie in tables on the device.  A step sends what has changed in them, via
+kernels of a few words, and launches one kernel for all tensors of one kind (and one before, if a stage needs the norm or the finite
+check).  The host waits for nothing, and after the first step of a kind nothing is allocated.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,16 @@ import numpy as np
 
 from .. import _core
 from .._arrays import buffers
-from .._arrays.device import DeviceArray, as_device_array, is_on_device, stream_of
+from .._arrays.buffers import dtype_name
+from .._arrays.device import DeviceArray, as_device_array, is_on_device, refuse_waiting, stream_of
 from .._arrays.driver import driver
 from ..rules import Rule
 from . import table
-from .given import SIZES, Gradients, Spans, address, name_of, of_torch
+from .bound import Bound
+from .counts import Counts
+from .given import Gradients, Spans, address, of_torch
 from .kernels import GradientKernel, StepKernel, grad_format
-from .launches import Launch, Tiles, uploaded, write
+from .launches import TICKETS, Launch, Tiles, uploaded, write
 from .rows import FORMAT_NAMES, spans, state_dtype, tensor_row
 
 __all__ = ["CudaPlan"]
@@ -29,7 +33,7 @@ __all__ = ["CudaPlan"]
 
 @dataclass(frozen=True)
 class Kind:
-    """What tensors of one launch have in common beside the rule: the variant of their group, their formats."""
+    """What the tensors of a launch have in common beside the rule: the variant of their group, their formats."""
 
     variant: str
     dtype: str
@@ -39,14 +43,23 @@ class Kind:
 
 
 class CudaPlan:
-    """`_core.Plan`'s methods, over `rows` of DeviceArrays."""
+    """`_core.Plan`'s methods, over `rows` of DeviceArrays; `named`: these arrays with their names in messages."""
 
     def __init__(
-        self, rule: Rule, rows: list[dict[str, Any]], groups: int, seed: int, progress: list[tuple[int, list[float]]]
+        self,
+        rule: Rule,
+        rows: list[dict[str, Any]],
+        groups: int,
+        seed: int,
+        progress: list[tuple[int, list[float]]],
+        named: list[tuple[str, DeviceArray]],
     ) -> None:
         self._rule = rule
+        self._watched = [Bound(named), Bound([]), Bound([])]  # parameters and copies; learning rates; bound gradients
         self._lock = threading.RLock()
         self._params: list[DeviceArray] = [row["param"][0] for row in rows]
+        names = {id(array): name for name, array in named}
+        self._names = [names[id(param)] for param in self._params]
         self._in_order = [param.flags.c_contiguous for param in self._params]
         first = self._params[0]
         self._like = first
@@ -63,22 +76,18 @@ class CudaPlan:
         self._lr_arrays: dict[int, DeviceArray] = {}
         self._tiles = Tiles(self._tensors["length"], None, first)
         self._table = uploaded(first, self._tensors)
-        self._group_table = uploaded(first, self._groups)
-        self._control = uploaded(first, np.zeros(1, table.CONTROL))
+        self._counts = Counts(first, self._groups)
+        self._tickets = itertools.count(0, TICKETS)
         self._grads = uploaded(first, np.zeros(len(rows), np.uint64)) if len(rows) > 1 else None
         self._groups_changed = True
-        self._sent: Gradients | None = None  # whose addresses the device has
+        self._sent: Gradients | None = None  # the gradients whose addresses the device has
         self._launches: dict[tuple[tuple[str | None, ...], tuple[str, ...]], list[Launch]] = {}
         """By the dtypes of the gradients and the variants of the groups."""
-        self._single: dict[tuple[str, int, str | None], Launch] = {}  # for a tensor alone
-        self._kinds: dict[Launch, Kind] = {}  # of those
+        self._single: dict[tuple[str, int, str | None], Launch] = {}  # over a tensor alone
+        self._kinds: dict[Launch, Kind] = {}  # of the launches over a tensor alone
         self._bound: Gradients | None = None
-        self._kept: Any = None  # the bound gradients
         self._last: Gradients | None = None
         self.seed = seed
-        self._completed = self._skipped = 0
-        self._unsure = False  # whether the device decided on a step since
-        self._captured = False  # whether steps may run that this never hears of
         self._measured = False
 
     def _stream(self) -> int:
@@ -89,54 +98,61 @@ class CudaPlan:
     ) -> None:
         with self._lock:
             row = self._groups[index]
-            self._lr_arrays.pop(index, None)
+            before = self._lr_arrays.pop(index, None)
             row["lr"], row["device_lr"] = 0.0, 0
             if isinstance(lr, DeviceArray):
                 self._lr_arrays[index] = lr
                 row["device_lr"], row["lr_is_double"] = lr.pointer, lr.dtype == np.float64
             else:
                 row["lr"] = lr
+            if before is not self._lr_arrays.get(index):
+                self._watched[1] = Bound([("lr", array) for array in self._lr_arrays.values()])
             row["weight_decay"], row["l1"] = weight_decay, l1
             row["decoupled_weight_decay"], row["maximize"] = decoupled, maximize
             row["hyperparameters"][: len(hyperparameters)] = hyperparameters
             self._variants[index] = _core.variant_of(self._rule.arithmetic, hyperparameters)
             self._groups_changed = True
 
-    def bind(self, grads: Any, owners: list[Any]) -> bool:
+    def bind(self, grads: list[Any], owners: list[Any]) -> bool:
+        """Takes gradients for all steps without any."""
         with self._lock:
             taken = self._take(grads, written=False)
             if taken is not None:
-                self._bound, self._kept = taken, list(grads) if isinstance(grads, (list, tuple)) else [grads]
+                self._bound = taken
+                names = [name.replace("params", "grads", 1) for name in self._names]
+                given = [(name, grad) for name, grad in zip(names, grads, strict=True) if grad is not None]
+                self._watched[2] = Bound(given, ordered=True)
             return taken is not None
 
     def step(self, grads: Any, options: _core.Options) -> bool:
-        """One step; False where `grads` are not what the plan expects, with nothing done."""
+        """Makes one step; False, with nothing done, if `grads` are not what the plan expects."""
         with self._lock:
-            if grads is None and self._bound is not None:
-                self._bound.wait(self._kept)
+            self._check_unmoved(bound_gradients=grads is None)
             taken = self._bound if grads is None else self._take(grads, written=options.zero_grad)
             if taken is None or (options.zero_grad and not taken.writable):
                 return False
             stream = self._stream()
-            launches = self._launches_of(taken)
+            launches = self._launches_of(taken, stream)
             measured = options.max_norm > 0 or options.skip_nonfinite
             if measured:
                 for launch in launches:
-                    launch.load_sweep()  # whatever can fail does so before anything is launched
+                    launch.load_sweep(stream)  # whatever can fail does so before anything is launched
             capturing = self._notice_capture(stream)
             self._send(taken, stream)
             if measured:
                 for i, launch in enumerate(launches):
-                    launch.sweep(options, ends=i + 1 == len(launches), stream=stream)
+                    launch.sweep(options, next(self._tickets), ends=i + 1 == len(launches), stream=stream)
             for i, launch in enumerate(launches):
-                launch.step(options, self.seed, measured=measured, ends=i + 1 == len(launches), stream=stream)
+                ticket, ends = next(self._tickets), i + 1 == len(launches)
+                launch.step(options, self.seed, ticket, measured=measured, ends=ends, stream=stream)
             self._measured = measured
-            self._unsure = self._unsure or options.skip_nonfinite
-            self._completed += not capturing
+            self._counts.note_step(captured=capturing, decided=options.skip_nonfinite)
             return True
 
     def step_part(self, grad: Any, index: int, begin: int, end: int, options: _core.Options) -> bool:
+        """Makes a step over elements of one tensor, without counting it; False, with nothing done, if `grad` is not what the plan expects."""
         with self._lock:
+            self._check_unmoved()
             array = self._view(grad)
             param = self._params[index]
             if array is None or not 0 <= begin <= end <= param.size:
@@ -154,8 +170,8 @@ class CudaPlan:
                 return False
             if begin == end:
                 return True
-            launch = self._launch_of(index, name_of(array))
             stream = self._stream()
+            launch = self._launch_of(index, dtype_name(array), stream)
             self._notice_capture(stream)
             self._send_groups(stream)
             launch.part(options, self.seed, self._tiles, index, array.pointer - offset, begin, end, stream)
@@ -163,53 +179,59 @@ class CudaPlan:
             return True
 
     def count(self, index: int) -> None:
-        """Ends the step of a tensor that has had it in parts."""
+        """Counts the step of a tensor that has had all its parts."""
         with self._lock:
             stream = self._stream()
             self._notice_capture(stream)
             self._send_groups(stream)
-            self._launch_of(index, None).count(self._tiles, index, stream)
+            self._launch_of(index, None, stream).count(self._tiles, index, next(self._tickets), stream)
 
     def end(self) -> None:
         """Counts a step that was made in parts."""
         with self._lock:
             stream = self._stream()
             capturing = self._notice_capture(stream)
-            self._launch_of(0, None).count(self._tiles, None, stream)
-            self._completed += not capturing
+            self._send_groups(stream)
+            self._launch_of(0, None, stream).count(self._tiles, None, next(self._tickets), stream)
+            self._counts.note_step(captured=capturing, decided=False)
 
     def _notice_capture(self, stream: int) -> bool:
-        """Whether what is launched goes into a graph.  From the first one on every step sends its groups and gradients, since
-        it is not known whether the tables hold a graph's or, where that never ran, those before."""
+        """Whether what is launched goes into a graph.
+
+        From the first graph on every step sends its groups and gradients: the tables may hold those of a graph that ran, or those from
+        before a graph that never ran.  A graph's launches have the same tickets at each replay, so it needs the count set to 0 too.
+        """
         capturing = bool(self._driver.is_capturing(stream))
-        self._captured = self._captured or capturing
-        if self._captured:
+        self._counts.captured = self._counts.captured or capturing
+        if self._counts.captured:
             self._groups_changed, self._sent = True, None
         return capturing
 
     @property
     def grad_norm(self) -> float | None:
-        """Waits for the stream."""
+        """The norm that the last step measured, or None; waits for the stream."""
         with self._lock:
-            return float(self._read_control()["norm"]) if self._measured else None
+            return float(self._counts.read("grad_norm")["norm"]) if self._measured else None
 
     def progress_of(self, index: int) -> tuple[int, list[float]]:
-        """Waits for the stream."""
+        """A tensor's count of steps and its running scalars; waits for the stream."""
         with self._lock:
             row = np.zeros((), table.TENSOR)
-            self._driver.read(self._table.pointer + index * row.nbytes, row, self.device, self._stream())
+            stream = refuse_waiting(self._like, "state")
+            self._driver.read(self._table.pointer + index * row.nbytes, row, self.device, stream)
             return int(row["steps"]), [float(x) for x in row["running"][: len(self._rule.running)]]
 
     def set_progress(self, progress: list[tuple[int, list[float]]]) -> None:
-        """Waits for the stream."""
+        """Replaces the counts of steps and running scalars of all tensors; waits for the stream."""
         with self._lock:
+            self.refuse_waiting("state")
             self._note_progress(progress)
             write(self._table.pointer, self._tensors, self.device, self._stream())
             self.settle()
             self._measured = False
 
     def progress_arrays(self) -> list[tuple[DeviceArray, list[DeviceArray]]]:
-        """Of each tensor its count of steps and its running scalars where they live."""
+        """The count of steps and the running scalars of each tensor, on the device."""
         counts = [self._number(i, "steps", np.int64, 0) for i in range(len(self._params))]
         running = [
             [self._number(i, "running", np.float64, k) for k in range(len(self._rule.running))] for i in range(len(self._params))
@@ -226,64 +248,44 @@ class CudaPlan:
             row["running"][: len(running)] = running
 
     def settle(self) -> None:
-        """Waits until the tables are on the device, for steps on whichever stream."""
-        self._driver.synchronize(self.device, self._stream())
+        """Waits until the tables are on the device, for steps on any stream."""
+        self._driver.synchronize(self.device, refuse_waiting(self._like, "state"))
+
+    def refuse_waiting(self, call: str) -> None:
+        """RuntimeError, beginning with `call`, if a wait for the stream would end the capture of a CUDA graph."""
+        refuse_waiting(self._like, call)
 
     @property
     def completed(self) -> int:
-        """Waits for the stream where the device decided on a step since it was last read."""
+        """Completed steps; may wait for the stream."""
         with self._lock:
-            self._settle()
-            return self._completed
+            return self._counts.completed
 
     @completed.setter
     def completed(self, steps: int) -> None:
         with self._lock:
-            self._completed = steps
-            self._set("completed", steps)
+            self._counts.completed = steps
 
     @property
     def skipped(self) -> int:
-        """As `completed`."""
+        """Skipped steps; may wait for the stream."""
         with self._lock:
-            self._settle()
-            return self._skipped
+            return self._counts.skipped
 
     @skipped.setter
     def skipped(self, steps: int) -> None:
         with self._lock:
-            self._settle()
-            self._skipped = steps
-            self._set("skipped_steps", steps)
-
-    def _set(self, field: str, value: int) -> None:
-        write(
-            self._control.pointer + table.offset_of(table.CONTROL, field),
-            np.array([value], np.int64),
-            self.device,
-            self._stream(),
-        )
-
-    def _settle(self) -> None:
-        if self._unsure or self._captured:
-            if self._driver.is_capturing(self._stream()):
-                raise RuntimeError(
-                    "a CUDA graph is being captured, and the count of steps is on the GPU: it can be read before; for a schedule give "
-                    "lr as an array on the GPU"
-                )
-            control = self._read_control()
-            self._completed, self._skipped = int(control["completed"]), int(control["skipped_steps"])
-            self._unsure = False
-
-    def _read_control(self) -> Any:
-        control = np.zeros((), table.CONTROL)
-        self._driver.read(self._control.pointer, control, self.device, self._stream())
-        return control
+            self._counts.skipped = steps
 
     # Gradients
 
+    def _check_unmoved(self, *, bound_gradients: bool = False) -> None:
+        """TypeError or ValueError, naming the array, if the memory of one that is bound is no longer what it was."""
+        for watched in self._watched if bound_gradients else self._watched[:2]:
+            watched.check()
+
     def _take(self, grads: Any, *, written: bool) -> Gradients | None:
-        """What came, checked; None where it is not what the plan expects."""
+        """What came, checked; None if it is not what the plan expects."""
         if not isinstance(grads, (list, tuple)):
             grads = (grads,)
         if len(grads) != len(self._params):
@@ -294,7 +296,7 @@ class CudaPlan:
         taken = of_torch(grads, self._params, self._in_order) or self._checked(grads, written)
         if taken is None:
             return None
-        widths = np.array([0 if name is None else SIZES[name] for name in taken.dtypes], np.uint64)
+        widths = np.array([0 if name is None else buffers.SIZES[name] for name in taken.dtypes], np.uint64)
         if self._own.meet(taken.pointers, widths * self._lengths):
             return None
         self._last = taken
@@ -308,7 +310,7 @@ class CudaPlan:
             if view is None or not view.same_layout(param) or not self._fits(view, param.dtype, written):
                 return None
         pointers = [address(view) for view in views]
-        names = [None if view is None else name_of(view) for view in views]
+        names = [None if view is None else dtype_name(view) for view in views]
         return Gradients(grads, pointers, names, writable=all(view is None or view.flags.writeable for view in views))
 
     def _view(self, grad: Any) -> DeviceArray | None:
@@ -320,12 +322,12 @@ class CudaPlan:
             return None
 
     def _fits(self, grad: DeviceArray, param: np.dtype[Any], written: bool) -> bool:
-        dtype = "float64" if param == np.float64 else "float32"
+        arithmetic = "float64" if param == np.float64 else "float32"
         flags = grad.flags
         return (
             grad.device == self.device
             and grad.dtype.isnative
-            and name_of(grad) in buffers.WIDER[dtype]
+            and dtype_name(grad) in buffers.GRADIENTS[arithmetic]
             and flags.aligned
             and (flags.writeable or not written)
         )
@@ -333,25 +335,26 @@ class CudaPlan:
     # Launches
 
     def _kind(self, index: int, given: str | None) -> Kind:
-        """`given`: dtype of the gradient."""
+        """The kind of a tensor with a gradient of dtype `given`."""
         row = self._tensors[index]
         dtype = buffers.DTYPES[row["dtype"]]
         variant = self._variants[row["group"]]
         param = FORMAT_NAMES[int(row["param_format"])]
         return Kind(variant, dtype, param, grad_format(dtype, given or dtype), self._state_dtypes[index])
 
-    def _launches_of(self, grads: Gradients) -> list[Launch]:
-        """One for each kind of tensor."""
+    def _launches_of(self, grads: Gradients, stream: int) -> list[Launch]:
+        """A launch for each kind of tensor."""
         variants = tuple(self._variants)
         if grads.launches is None or grads.variants != variants:
             key = (tuple(grads.dtypes), variants)
             if key not in self._launches:
                 kinds = tuple(self._kind(i, dtype) for i, dtype in enumerate(grads.dtypes))
-                self._launches[key] = [self._launch(kinds, kind) for kind in dict.fromkeys(kinds)]
+                self._launches[key] = [self._launch(kinds, kind, stream) for kind in dict.fromkeys(kinds)]
             grads.launches, grads.variants = self._launches[key], variants
         return grads.launches
 
-    def _launch(self, kinds: tuple[Kind, ...], kind: Kind) -> Launch:
+    def _launch(self, kinds: tuple[Kind, ...], kind: Kind, stream: int) -> Launch:
+        """The launch over those tensors of the plan that are of one kind."""
         indices = [i for i, each in enumerate(kinds) if each == kind]
         tiles = self._tiles
         if len(indices) < len(kinds):
@@ -359,17 +362,17 @@ class CudaPlan:
         variant = next(each for each in self._rule.variants if each.name == kind.variant)
         step = StepKernel(self._rule, variant, kind.dtype, kind.param, kind.grad, kind.state_dtype)
         sweep = GradientKernel("Sweep", kind.dtype, kind.grad)
-        return Launch(step, sweep, tiles, self._base())
+        return Launch(step, sweep, tiles, self._base(), stream)
 
     def _base(self) -> np.ndarray[Any, Any]:
         """The fields that all launches share."""
         base = np.zeros((), table.LAUNCH)
-        base["tensors"], base["groups"], base["control"] = self._table.pointer, self._group_table.pointer, self._control.pointer
+        base["tensors"], base["groups"], base["control"] = self._table.pointer, self._counts.groups, self._counts.control
         base["grads"] = 0 if self._grads is None else self._grads.pointer
         return base
 
-    def _launch_of(self, index: int, given: str | None) -> Launch:
-        """For one tensor alone; of a gradient of None any that has its rule's variant."""
+    def _launch_of(self, index: int, given: str | None, stream: int) -> Launch:
+        """A launch over one tensor alone, with a gradient of dtype `given`; for None, to count, any launch that has the tensor's variant."""
         variant = self._variants[self._tensors["group"][index]]
         if given is None:
             for (known, _, _), launch in self._single.items():
@@ -380,13 +383,13 @@ class CudaPlan:
             kind = self._kind(index, given)
             found = next((launch for launch, known in self._kinds.items() if known == kind), None)
             if found is None:
-                found = self._launch((kind,) * len(self._params), kind)
+                found = self._launch((kind,) * len(self._params), kind, stream)
                 self._kinds[found] = kind
             self._single[key] = found
         return self._single[key]
 
     def _send(self, grads: Gradients, stream: int) -> None:
-        """Brings the tables on the device up to date."""
+        """Brings the tables on the device up to date, for a step with these gradients."""
         self._send_groups(stream)
         if grads is self._sent and self._grads is not None:
             return
@@ -399,5 +402,5 @@ class CudaPlan:
 
     def _send_groups(self, stream: int) -> None:
         if self._groups_changed:
-            write(self._group_table.pointer, self._groups, self.device, stream)
+            self._counts.send_groups(self._groups, stream)
             self._groups_changed = False

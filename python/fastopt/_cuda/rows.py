@@ -16,7 +16,7 @@ FORMAT_NAMES = {0: "", **{format.index: name for name, format in FORMATS.items()
 
 
 def tensor_row(row: dict[str, Any]) -> Any:
-    """The row of `table.TENSOR` of a row for `_core.Plan`."""
+    """The row of `table.TENSOR` for a row for `_core.Plan`."""
     data, extra, format = row["param"]
     result = np.zeros((), table.TENSOR)
     result["param"], result["param_extra"], result["param_format"] = data.pointer, pointer_of(extra), format
@@ -36,13 +36,13 @@ def pointer_of(array: DeviceArray | None) -> int:
 
 
 def state_dtype(row: dict[str, Any]) -> str | None:
-    """The argument that gave its state these formats."""
+    """The argument that gave the state of a row its formats."""
     formats = [FORMAT_NAMES[entry[2]] for entry in row["state"] if entry is not None and entry[2]]
     return formats[0].removesuffix(" non-negative") if formats else None
 
 
 def spans(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
-    """The memory of all arrays, from first byte to behind the last."""
+    """The memory of all arrays, each from its first byte to behind its last."""
     arrays = []
     for row in rows:
         arrays += [*row["param"][:2], row["ema"], row["copy"]]

@@ -73,8 +73,8 @@ CONTROL = np.dtype(
         ("infinite", np.uint32),
         ("nan", np.uint32),
         ("not_finite", np.uint32),
-        ("done", np.uint32),
         ("limbs", np.uint64, LIMITS["limbs"]),
+        ("done", np.uint64),
     ],
     align=True,
 )
@@ -94,6 +94,7 @@ LAUNCH = np.dtype(
         ("begin", np.int64),
         ("end", np.int64),
         ("seed", np.uint64),
+        ("ticket", np.uint64),
         ("options", OPTIONS),
         ("measured", np.int32),
         ("counts", np.int32),
@@ -105,7 +106,7 @@ WORDS = np.dtype([("to", np.uint64), ("count", np.int64), ("words", np.uint64, 5
 
 
 def offset_of(struct: np.dtype[Any], field: str) -> int:
-    """Bytes before a field."""
+    """Bytes of a structure before a field."""
     fields = struct.fields
     assert fields is not None
     return int(fields[field][1])

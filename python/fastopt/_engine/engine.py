@@ -78,7 +78,7 @@ class Engine:
 
     def begin(self, call: str) -> None:
         """Before a step: ValueError if one in parts is open, which `call` would tear apart; then schedules say their lr."""
-        self.parts.refuse(call)
+        self.parts.refuse_open(call)
         self.follow_schedules()
 
     def follow_schedules(self) -> None:

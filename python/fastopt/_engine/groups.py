@@ -74,7 +74,7 @@ class Group(MutableMapping[str, Any]):
     def number(self) -> float:
         """The learning rate, wherever it is."""
         lr = self._values["lr"]
-        return float(lr) if isinstance(lr, (int, float)) else float(buffers.to_host(buffers.as_array(lr, "lr")).reshape(()))
+        return float(lr) if isinstance(lr, (int, float)) else float(buffers.to_host(buffers.as_array(lr, "lr"), "lr").reshape(()))
 
     def written(self) -> dict[str, Any]:
         """What the plan takes."""
@@ -97,7 +97,10 @@ class Group(MutableMapping[str, Any]):
         for key in values:
             if key not in self._values:
                 raise TypeError(f"{key}: {self.rule.name} has no such hyperparameter; it has {', '.join(self._values)}")
-        accepted, schedule = checked(self._values | dict(values), self.rule, self.params, self.state_dtype, self._steps())
+        steps = (
+            self._steps() if callable(values.get("lr")) else 0
+        )  # on a GPU counts may have to be waited for: only a schedule asks
+        accepted, schedule = checked(self._values | dict(values), self.rule, self.params, self.state_dtype, steps)
         missing = [name for name in self.rule.variant(accepted).slots if name not in self.slots]
         if missing:
             raise ValueError(

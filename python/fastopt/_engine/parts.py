@@ -14,7 +14,7 @@ from .._arrays import buffers
 from .._arrays.memory import BLOCK
 from ..rules.words import describe, shown
 from .locks import fork_safe_lock
-from .plans import Plan, check_unmoved
+from .plans import Plan, check_unmoved, refuse_waiting
 from .tensors import Tensor
 
 __all__ = ["Parts"]
@@ -43,7 +43,13 @@ class Parts:
         self._whole = 0  # of the tensors in `done`
 
     def refuse(self, call: str) -> None:
-        """ValueError where a step is open, which `call` would tear apart."""
+        """Before a call that reads or writes state: ValueError if a step is open, RuntimeError if a CUDA graph is being captured; the call
+        would tear either apart."""
+        self.refuse_open(call)
+        refuse_waiting(self._plan, call)
+
+    def refuse_open(self, call: str) -> None:
+        """ValueError if a step is open, which `call` would tear apart."""
         if self.done:
             raise ValueError(f"{call}: a step in parts is open, expected the parts of all tensors, or end_step(), before")
 

@@ -13,7 +13,7 @@ from .tensors import Tensor
 if TYPE_CHECKING:
     from .._cuda.plan import CudaPlan
 
-__all__ = ["Plan", "Progress", "check_unmoved", "fresh", "make_plan", "settle", "write_group"]
+__all__ = ["Plan", "Progress", "check_unmoved", "fresh", "make_plan", "refuse_waiting", "settle", "write_group"]
 
 Plan: TypeAlias = "_core.Plan | CudaPlan"
 
@@ -33,7 +33,7 @@ def make_plan(rule: Rule, tensors: Sequence[Tensor], groups: int, seed: int, pro
     if isinstance(tensors[0].param, buffers.DeviceArray):
         from .._cuda.plan import CudaPlan
 
-        return CudaPlan(rule, rows, groups, seed, progress)
+        return CudaPlan(rule, rows, groups, seed, progress, [named for tensor in tensors for named in tensor.arrays()])
     plan = _core.Plan(rule.arithmetic, rows, groups, seed)
     plan.set_progress(progress)
     return plan
@@ -54,6 +54,12 @@ def settle(plan: Plan) -> None:
     """Waits, where that takes time, until the plan is ready for a step."""
     if not isinstance(plan, _core.Plan):
         plan.settle()
+
+
+def refuse_waiting(plan: Plan, call: str) -> None:
+    """RuntimeError, beginning with `call`, if the call would wait for a GPU and so end the capture of a CUDA graph."""
+    if not isinstance(plan, _core.Plan):
+        plan.refuse_waiting(call)
 
 
 def write_group(plan: Plan, index: int, rule: Rule, values: Mapping[str, Any]) -> None:

@@ -94,16 +94,21 @@ class Stored(NDArrayOperatorsMixin):
     def _set(self, padded: Array) -> None:
         if self._format.name.endswith("non-negative") and (padded < 0).any():
             raise ValueError(f"value: got {padded.min()}, expected no value below 0 in a non-negative slot")
-        data, extra = buffers.to_host(self._data), None if self._extra is None else buffers.to_host(self._extra)
+        data, extra = self._on_host()
         self._format.encode(padded, data, extra)
         for live, host in ((self._data, data), (self._extra, extra)):
             if live is not None and live is not host:
-                buffers.copy_values(live, host)
+                buffers.copy_values(live, host, str(self))
 
     def _decoded(self) -> Array:
-        data, extra = buffers.to_host(self._data), None if self._extra is None else buffers.to_host(self._extra)
-        values: Array = self._format.decode(data, extra)
+        values: Array = self._format.decode(*self._on_host())
         return values
+
+    def _on_host(self) -> tuple[Array, Array | None]:
+        """The arrays of the format in NumPy: themselves, or copies of those on a GPU."""
+        data, extra = (None if array is None else buffers.to_host(array, str(self)) for array in (self._data, self._extra))
+        assert data is not None
+        return data, extra
 
     def __len__(self) -> int:
         if not self._shape:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from time import perf_counter
 
+from .._arrays.buffers import GRADIENTS
 from .._cuda import compiler
-from .._cuda.kernels import GRADIENTS, WRITE, GradientKernel, StepKernel, grad_format, step_kernels
+from .._cuda.kernels import WRITE, GradientKernel, StepKernel, grad_format, step_kernels
 from .._storage.formats import param_format
 from .progress import Progress
 from .rows import ROWS

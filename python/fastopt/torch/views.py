@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .._arrays import buffers
+from .._arrays.memory import same_order
 
 __all__ = ["arithmetic", "array_of", "is_dense", "like", "same_layout", "words"]
 
@@ -21,7 +22,9 @@ def array_of(tensor: torch.Tensor, name: str) -> buffers.Array:
     """Its memory, with its strides."""
     tensor = tensor.detach()
     if tensor.device.type != "cpu":
-        return buffers.as_array(tensor, name)
+        there: Any = buffers.as_array(tensor, name)
+        there.source = None  # the adapter itself follows tensors that get other memory
+        return there  # type: ignore[no-any-return]  # see buffers.Named
     # Not by tensor.numpy(), after which torch lets no one resize the storage.
     array: buffers.Array = np.from_dlpack(tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor)
     return array.view(buffers.BFLOAT16) if tensor.dtype == torch.bfloat16 else array
@@ -34,11 +37,7 @@ def like(param: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 def same_layout(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether both have one shape and their elements in one order in memory."""
-    if a.shape != b.shape:
-        return False
-    if a.stride() == b.stride() or a.numel() == 0:
-        return True
-    return all(n == 1 or x == y for n, x, y in zip(a.shape, a.stride(), b.stride(), strict=True))
+    return a.shape == b.shape and (a.stride() == b.stride() or same_order(a.shape, a.stride(), b.stride()))
 
 
 def is_dense(tensor: torch.Tensor) -> bool:

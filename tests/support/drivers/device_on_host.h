@@ -257,6 +257,12 @@ template <class T, class Value> static T atomicAdd(T* at, Value value) {
   return before;
 }
 
+template <class T, class Value> static T atomicMax(T* at, Value value) {
+  const T before = *at;
+  if (static_cast<T>(value) > before) *at = static_cast<T>(value);
+  return before;
+}
+
 template <class T, class Value> static T atomicOr(T* at, Value value) {
   const T before = *at;
   *at = before | static_cast<T>(value);

@@ -48,7 +48,7 @@ class Gpu(Place):
         self.optax = import_optax() if optax else None
         self.number = int(self.cupy.cuda.runtime.getDevice())
         self.stream = int(self.torch.cuda.current_stream(self.number).cuda_stream) if self.torch else 0
-        self._stream: Any = self.cupy.cuda.ExternalStream(self.stream, self.number)
+        self._stream: Any = driver().external(self.stream)
         attributes = self.cupy.cuda.Device(self.number).attributes
         self.cache = int(attributes["L2CacheSize"])
         if self.torch:
