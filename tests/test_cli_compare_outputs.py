@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shlex
 import subprocess
@@ -17,9 +18,15 @@ import pytest
 
 from cli_helpers import status
 from compare_helpers import TINY, npz, samples
-from fastopt.cli import compare, main, words
+from fastopt.cli import compare, main, progress, words
 from fastopt.cli.compare import tuning
 from fastopt.cli.progress import Progress
+
+
+@pytest.fixture(autouse=True)
+def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Says nothing on standard error, however slow the machine is."""
+    monkeypatch.setattr(progress, "EVERY", math.inf)
 
 
 @pytest.fixture
