@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shlex
 import subprocess
@@ -15,11 +16,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fastopt.cli import compare, main, words
+from fastopt.cli import compare, main, progress, words
 from fastopt.cli.compare import tuning
 from fastopt.cli.progress import Progress
 from tests.support.cli import status
 from tests.support.compare_runs import TINY, npz, samples
+
+
+@pytest.fixture(autouse=True)
+def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Says nothing on standard error, however slow the machine is."""
+    monkeypatch.setattr(progress, "EVERY", math.inf)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from fastopt._cuda import compiler, kernels
-from fastopt.cli import build_parser, warmup
+from fastopt.cli import build_parser, progress, warmup
 from tests.support.cli import status
 
 
@@ -17,6 +18,12 @@ from tests.support.cli import status
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(autouse=True)
+def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Says nothing on standard error, however slow the machine is."""
+    monkeypatch.setattr(progress, "EVERY", math.inf)
 
 
 @pytest.fixture
