@@ -130,7 +130,17 @@ def test_the_page_on_adding_a_rule_compiles(tmp_path: Path) -> None:
     text = (table / "__init__.py").read_text().replace("from .sgd", "from .signum import SIGNUM\nfrom .sgd")
     (table / "__init__.py").write_text(text.replace("LION)", "LION, SIGNUM)"))
     subprocess.run([sys.executable, "csrc/generate.py", "generated"], cwd=tmp_path, check=True)
-    flags = ["-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-DFASTOPT_ISA=scalar", "-Igenerated", "-Icsrc", "-Iinclude"]
+    flags = [
+        "-std=c++17",
+        "-fsyntax-only",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-DFASTOPT_ISA=scalar",
+        "-Igenerated",
+        "-Icsrc",
+        "-Iinclude",
+    ]
     subprocess.run(["g++", *flags, "csrc/cpu/loops/kernels.cpp"], cwd=tmp_path, check=True)
     assert "signum" in (tmp_path / "generated/rules.h").read_text()
 
