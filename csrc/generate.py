@@ -104,9 +104,7 @@ class Lists:
 
 def derived_header(rules: list[Any]) -> str:
     """The functions that derive each arithmetic's scalars, for the host and for a GPU."""
-    begin = (
-        f'{BANNER}#pragma once\n#include <stdint.h>\n\n#include "fastopt.h"\n\n#include "step/derive.h"\n\nnamespace fastopt {{'
-    )
+    begin = f'{BANNER}#pragma once\n#include <stdint.h>\n\n#include "fastopt.h"\n#include "step/derive.h"\n\nnamespace fastopt {{'
     return "\n\n".join([begin, *map(derivation, rules), "}  // namespace fastopt"]) + "\n"
 
 

@@ -20,8 +20,8 @@
 extern "C" {
 #endif
 
-/* The most that a rule may have of each.  All code takes its limits from here: a rule that needs more raises a number.
- */
+/* The most that a rule may have of each.  All code takes its limits from here: for a rule that needs more, raise a
+ * number and compile the callers anew, since the arrays in the structures below grow. */
 #define FASTOPT_MAX_SLOTS 6
 #define FASTOPT_MAX_RUNNING 4
 #define FASTOPT_MAX_HYPERPARAMETERS 12
@@ -92,7 +92,7 @@ typedef struct {
 
 int32_t fastopt_rule_count(void);
 const fastopt_rule* fastopt_rule_at(int32_t index); /* NULL past the end */
-int32_t fastopt_find_rule(const char* name);        /* -1 if no rule or format has it */
+int32_t fastopt_find_rule(const char* name);        /* -1 if none has it */
 
 /* ---- Storage formats -------------------------------------------------------------------------------- */
 
@@ -106,7 +106,7 @@ typedef struct {
 } fastopt_format;
 
 const fastopt_format* fastopt_format_at(int32_t index); /* NULL for 0 and past the end */
-int32_t fastopt_find_format(const char* name);          /* -1 if no rule or format has it */
+int32_t fastopt_find_format(const char* name);          /* -1 if none has it */
 
 #define FASTOPT_PARAMETER_STREAM (-1)
 

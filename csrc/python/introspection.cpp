@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "fastopt.h"
-
 #include "step/exact_sum.h"
 
 namespace fastopt::python {

@@ -1,9 +1,8 @@
 // The factors of tensors whose rules have one: a sweep over each tensor measures parameter and direction, and the
 // update multiplies its step by what the rule makes of the norms.
 #pragma once
-#include "fastopt.h"
-
 #include "cpu/door/rows.h"
+#include "fastopt.h"
 
 namespace fastopt {
 

@@ -6,11 +6,10 @@
 #include <array>
 #include <vector>
 
-#include "fastopt.h"
-
 #include "cpu/door/rule_table.h"
 #include "cpu/loops/kernel.h"
 #include "cpu/work/line.h"
+#include "fastopt.h"
 #include "step/stage_scalars.h"
 
 namespace fastopt {

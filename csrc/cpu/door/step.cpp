@@ -2,8 +2,6 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "fastopt.h"
-
 #include "cpu/door/factors.h"
 #include "cpu/door/formats.h"
 #include "cpu/door/given.h"
@@ -13,6 +11,7 @@
 #include "cpu/door/rule_table.h"
 #include "cpu/work/float_control.h"
 #include "cpu/work/line.h"
+#include "fastopt.h"
 #include "step/derive.h"
 
 namespace fastopt {

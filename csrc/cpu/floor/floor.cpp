@@ -5,8 +5,6 @@
 
 #include <algorithm>
 
-#include "fastopt.h"
-
 #include "cpu/door/formats.h"
 #include "cpu/door/given.h"
 #include "cpu/door/isa.h"
@@ -14,6 +12,7 @@
 #include "cpu/floor/kernels.h"
 #include "cpu/work/line.h"
 #include "cpu/work/threads.h"
+#include "fastopt.h"
 
 namespace fastopt {
 namespace {

@@ -2,11 +2,10 @@
 #pragma once
 #include <stdint.h>
 
-#include "fastopt.h"
-
 #include "codecs/copy.h"
 #include "cpu/floor/kernels.h"
 #include "cpu/loops/kernel.h"
+#include "fastopt.h"
 #include "simd/vec.h"
 
 namespace fastopt::FASTOPT_ISA {
