@@ -94,7 +94,16 @@ def isa(session: nox.Session) -> None:
     code = "import fastopt; isa = fastopt.show_config('dicts')['isa']; print(*isa['available'][1:])"
     names = session.run(f"{programs}/python", "-c", code, silent=True, external=True)
     for name in str(names).split():
-        session.run(f"{programs}/{PYTEST[0]}", *PYTEST[1:], "-m", "kernel", env={"FASTOPT_ISA": name}, external=True)
+        command = (
+            f"{programs}/{PYTEST[0]}",
+            *PYTEST[1:],
+            "-m",
+            "kernel and not slow",
+            "tests/rules",
+            "tests/engine",
+            "tests/storage",
+        )
+        session.run(*command, env={"FASTOPT_ISA": name}, external=True)
         done(f"isa: {name}")
 
 
