@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import nox
 
@@ -91,15 +92,27 @@ def tests(session: nox.Session) -> None:
     done("tests")
 
 
+def in_tests_environment(session: nox.Session, *command: str, **options: Any) -> str:
+    """Runs a command of the environment that `tests` made; returns what it printed, if that is asked for."""
+    program, *arguments = command
+    return str(session.run(str(ROOT / ".nox" / "tests" / "bin" / program), *arguments, external=True, **options))
+
+
 @nox.session(venv_backend="none", requires=["tests"])
 def isa(session: nox.Session) -> None:
-    """Runs the tests of the CPU's kernels under every other instruction set that this machine has, in the environment of `tests`."""
-    programs = ROOT / ".nox" / "tests" / "bin"
-    code = "import fastopt; isa = fastopt.show_config('dicts')['isa']; print(*isa['available'][1:])"
-    names = session.run(f"{programs}/python", "-c", code, silent=True, external=True)
-    for name in str(names).split():
-        session.run(f"{programs}/{PYTEST[0]}", *PYTEST[1:], "-m", "kernel", env={"FASTOPT_ISA": name}, external=True)
+    """Runs the tests of the CPU's kernels under every instruction set of this machine that `tests` did not choose."""
+    code = "import fastopt; isa = fastopt.show_config('dicts')['isa']; print(*(set(isa['available']) - {isa['active']}))"
+    for name in sorted(in_tests_environment(session, "python", "-c", code, silent=True).split()):
+        folders = ("tests/rules", "tests/engine", "tests/storage")
+        in_tests_environment(session, *PYTEST, "-m", "kernel and not slow", *folders, env={"FASTOPT_ISA": name})
         done(f"isa: {name}")
+
+
+@nox.session(venv_backend="none", requires=["tests"])
+def pairs(session: nox.Session) -> None:
+    """Compiles kernels for CUDA until every two choices have met in one: rule and variant, and each array's format; needs no GPU."""
+    in_tests_environment(session, *PYTEST, "-m", "pairwise", "tests/cuda/test_compile.py")
+    done("pairs")
 
 
 @nox.session
@@ -121,7 +134,7 @@ def budgets(session: nox.Session) -> None:
     done("budgets")
 
 
-@nox.session(venv_backend="none", requires=["tests", "isa", "lint", "budgets"])
+@nox.session(venv_backend="none", requires=["tests", "isa", "pairs", "lint", "budgets"])
 def ci(session: nox.Session) -> None:
     """The whole of what must hold before a change lands: first the README's test command, then the rest."""
     session.log("all that must hold does")
@@ -132,10 +145,10 @@ def ci(session: nox.Session) -> None:
 
 @nox.session
 def cuda(session: nox.Session) -> None:
-    """Compiles every kernel for CUDA that arguments can ask for, where `tests` compiles them pairwise; needs no GPU."""
+    """Compiles every kernel for CUDA that arguments can ask for, in ten minutes; needs no GPU."""
     session.install("torch==2.13.0")  # first, as above
     install(session, "test")
-    session.run("pytest", "-m", "exhaustive", "tests/cuda/test_compile.py", *session.posargs)
+    session.run(*PYTEST, "-m", "pairwise or exhaustive", "tests/cuda/test_compile.py", *session.posargs)
 
 
 @nox.session

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import re
 import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +48,15 @@ def cover(pairs: Sequence[tuple[int, int]]) -> list[StepKernel]:
     return taken
 
 
-ALL_PAIRS = list(itertools.combinations((RULE, PARAM, GRAD, STATE), 2))
-FEW = cover([(RULE, RULE), *itertools.combinations((PARAM, GRAD, STATE), 2)])
-"""Each rule somewhere, and the formats in pairs: what encodes and decodes is the same for all rules."""
+PLACES = (RULE, PARAM, GRAD, STATE)
+FEW = cover([(place, place) for place in PLACES])
+"""Each rule, and each format of each array, somewhere."""
+PAIRS = cover(list(itertools.combinations(PLACES, 2)))
+"""Each rule with each format of each array, and each two formats of two arrays, somewhere."""
+EVERY = [
+    *(pytest.param(kernel, marks=pytest.mark.pairwise) for kernel in PAIRS),
+    *(pytest.param(kernel, marks=pytest.mark.exhaustive) for kernel in STEP_KERNELS if kernel not in PAIRS),
+]
 
 
 @pytest.fixture
@@ -69,14 +74,6 @@ def refused(kernel: Any, arch: str) -> str | None:
     return None
 
 
-EVERY = [*STEP_KERNELS, *OTHERS]
-
-
-def refused_at(index: int) -> str | None:
-    """`refused` of one of EVERY: a kernel, which holds functions, does not travel between processes."""
-    return refused(EVERY[index], "sm_90")
-
-
 def in_parallel(function: Any, *arguments: Iterable[Any]) -> list[Any]:
     """The results, of a thread for each processor: compilers work outside Python's lock."""
     with ThreadPoolExecutor(os.cpu_count()) as executor:
@@ -92,13 +89,9 @@ class TestNvrtc:
         assert held == {(kernel.name, arch) for kernel, arch in work}
         assert len(held) == len(work) == len(list(cache.iterdir()))
 
-    @pytest.mark.exhaustive
-    def test_every_kernel(self, cache: Path) -> None:
-        work = EVERY
-        with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as executor:
-            results = executor.map(refused_at, range(len(work)), chunksize=8)
-            assert [each for each in results if each] == []
-        assert len({each.name for each in work}) == len(compiler.cached()) == len(work)
+    @pytest.mark.parametrize("kernel", EVERY, ids=lambda kernel: kernel.name)
+    def test_each_kernel(self, cache: Path, kernel: StepKernel) -> None:
+        assert refused(kernel, ARCHS[STEP_KERNELS.index(kernel) % len(ARCHS)]) is None
 
     def test_what_it_refuses_is_said(self) -> None:
         with pytest.raises(RuntimeError, match=r"(?s)NVRTC refuses a kernel for sm_90 .*identifier \"gibberish\" is undefined"):
@@ -183,17 +176,17 @@ def accesses(text: str) -> Iterator[tuple[str, int, str]]:
                 yield access[1], count * int(re.sub(r"\D", "", words[-1])) // 8, file
 
 
-def units() -> list[list[StepKernel]]:
-    """The cover of all pairs, so that no unit has a variant twice."""
-    made: list[list[StepKernel]] = []
-    for kernel in cover(ALL_PAIRS):
+def units(step_kernels: Sequence[StepKernel]) -> list[list[Any]]:
+    """The kernels of some sources, so that none has a variant twice."""
+    made: list[list[Any]] = []
+    for kernel in step_kernels:
         variant = choices(kernel)[RULE]
         room = next((unit for unit in made if all(choices(each)[RULE] != variant for each in unit)), None)
         if room is None:
             made.append([kernel])
         else:
             room.append(kernel)
-    return made
+    return [*made, OTHERS]
 
 
 def together(unit: Sequence[Any]) -> str:
@@ -212,12 +205,11 @@ class TestNvcc:
     """Warnings are errors; nvcc has the host's headers and, unlike NVRTC, no functions that are the device's by default."""
 
     def test_a_cover_of_the_kernels(self, tmp_path: Path) -> None:
-        work = [*units(), OTHERS]
-        self.compile(tmp_path, [(unit, ARCHS[i % len(ARCHS)]) for i, unit in enumerate(work)])
+        self.compile(tmp_path, [(unit, ARCHS[i % len(ARCHS)]) for i, unit in enumerate(units(FEW))])
 
     @pytest.mark.exhaustive
-    def test_the_cover_for_every_architecture(self, tmp_path: Path) -> None:
-        self.compile(tmp_path, list(itertools.product([*units(), OTHERS], ARCHS)))
+    def test_the_pairs_for_every_architecture(self, tmp_path: Path) -> None:
+        self.compile(tmp_path, list(itertools.product(units(PAIRS), ARCHS)))
 
     def compile(self, folder: Path, work: list[tuple[list[Any], str]]) -> None:
         known = subprocess.run(["nvcc", "--list-gpu-code"], capture_output=True, text=True, check=True).stdout.split()

@@ -16,6 +16,8 @@ from fastopt.rules import RULES
 from tests.support.arrays import Array, gradients
 from tests.support.comparing import assert_same_bits
 
+pytestmark = pytest.mark.kernel
+
 ALL_RULES = pytest.mark.parametrize("rule", RULES)
 CLASSES: dict[str, Any] = {name: getattr(fastopt, name) for name in RULES}
 

@@ -25,6 +25,8 @@ from tests.support.cases import DTYPES, KERNEL_CASES, Arguments, case_id
 from tests.support.comparing import assert_same_bits, digest
 from tests.support.scenes import BAD_ARRAYS, N
 
+pytestmark = pytest.mark.kernel
+
 SHAPES = [(3, 5), (), (0, 3), (BLOCK,), (2, BLOCK + 1), (1,)]
 HUGE = (HUGE_BUFFER // 4 + 1,)
 ACCEPTED = {"foreign byte order", "every second element", "reversed", "broadcast", "misaligned"}  # since values are copied

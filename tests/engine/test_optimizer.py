@@ -15,6 +15,8 @@ from tests.support.arrays import Array, gradients
 from tests.support.cases import DTYPES, arguments_with_state
 from tests.support.comparing import assert_same_bits
 
+pytestmark = pytest.mark.kernel
+
 ALL_RULES = pytest.mark.parametrize("rule", RULES)
 CLASSES: dict[str, Callable[..., Any]] = {name: getattr(fastopt, name) for name in RULES}
 

@@ -22,6 +22,8 @@ from tests.support.comparing import assert_same_bits
 from tests.support.problems import ALL_CASES, ALL_DTYPES, PARALLEL
 from tests.support.scenes import BAD_ARRAYS, N, Scene, read_only
 
+pytestmark = pytest.mark.kernel
+
 SHAPES: dict[str, tuple[int, ...]] = {"a": (7, 5), "b": (), "c": (300,), "d": (PARALLEL + 77,), "e": (2, 0, 3), "f": (3, 4, 5)}
 STAGES: dict[str, Any] = {"grad_scale": -0.25, "clip_value": 0.3, "ema_decay": 0.9, "zero_grad": True}
 ALL_RULES = pytest.mark.parametrize("rule", RULES)

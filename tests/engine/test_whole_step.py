@@ -19,6 +19,8 @@ from tests.support.arrays import Array, gradients
 from tests.support.cases import DTYPES, ISAS, OPTIONS, combinations, stage_arguments
 from tests.support.comparing import History, assert_close, assert_same_bits, digest, same_bits
 
+pytestmark = pytest.mark.kernel
+
 COPIES: dict[str, Any] = {"float32": np.float32, "float64": np.float64, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 ULPS = {np.float32: 60.0, np.float64: 8000.0}
 

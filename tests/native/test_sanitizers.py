@@ -12,10 +12,15 @@ from tests.support import build_driver, replay_cases, replay_file
 
 COMPILER = "g++"
 TARGET = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}.get(platform.machine())
-# What checks every access takes minutes to compile where it is inlined into each kernel: so the kernels' functions and
-# the address sanitizer's checks are called.
-CALLED = ("-O1", "-g", "-DFASTOPT_INLINE=inline", "--param=asan-instrumentation-with-call-threshold=0")
-MEMORY = (*CALLED, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+# Inlined into each kernel, what checks every access takes minutes to compile.  So the kernels call their functions, and these
+# call the address sanitizer's checks.
+CALLED = ("-O1", "-g", "-DFASTOPT_INLINE=inline")
+MEMORY = (
+    *CALLED,
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "--param=asan-instrumentation-with-call-threshold=0",
+)
 RACES = (*CALLED, "-fsanitize=thread")
 
 pytestmark = [
@@ -25,7 +30,7 @@ pytestmark = [
 ]
 
 
-def build(driver: str, folder: Path, flags: tuple[str, ...] = ()) -> Path:
+def build(driver: str, folder: Path, flags: tuple[str, ...]) -> Path:
     if not build_driver.links(COMPILER, folder, flags):
         pytest.skip(f"{COMPILER} has no runtime for {' '.join(flags)}, or it does not start here")
     assert TARGET
@@ -79,5 +84,5 @@ def test_races(tmp_path: Path) -> None:
 
 def test_fork(tmp_path: Path) -> None:
     """A child steps in parallel while its parent does.  The thread sanitizer cannot start threads in such a child."""
-    threads = build("threads", tmp_path)
+    threads = build("threads", tmp_path, CALLED)
     build_driver.run([str(threads), "40", "6"])

@@ -23,6 +23,8 @@ from tests.support.arrays import gradients
 from tests.support.cases import DTYPES, label
 from tests.support.comparing import History, assert_close, assert_same_bits
 
+pytestmark = pytest.mark.kernel
+
 STEPS = 100
 ULPS = {np.float32: 15.0, np.float64: 1000.0}
 """In float64 the scalars count: torch takes 1 - beta**t by pow, fastopt by repeated squaring; 1/(1-beta2) ulps apart."""

@@ -18,6 +18,8 @@ from tests.support.arrays import Array
 from tests.support.cases import DTYPES
 from tests.support.side_by_side import compare
 
+pytestmark = pytest.mark.kernel
+
 Witness = tuple[Callable[..., Array], dict[str, Any]]
 
 

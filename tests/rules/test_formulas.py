@@ -15,6 +15,8 @@ from tests.support import reference
 from tests.support.cases import DTYPES, case_id, combinations, label, stage_arguments
 from tests.support.side_by_side import compare
 
+pytestmark = pytest.mark.kernel
+
 
 def test_every_rule_has_a_reference() -> None:
     assert set(RULES) == set(reference.REFERENCES)

@@ -12,6 +12,8 @@ from fastopt.rules import RULES
 from tests.support.cases import DTYPES
 from tests.support.comparing import assert_same_bits
 
+pytestmark = pytest.mark.kernel
+
 WITHOUT_MEMORY: dict[str, dict[str, Any]] = {
     "Adam": {"betas": (0.0, 0.0)},
     "AdamW": {"betas": (0.0, 0.0)},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,29 +11,19 @@ import torch
 
 from fastopt import schedules
 from fastopt.schedules import ReduceOnPlateau
-
-os.environ["KERAS_BACKEND"] = "torch"  # on JAX it has pi in float32, on NumPy everything
-
-import jax
-import keras
-import optax
+from tests.support.frameworks import in_float64, jax, keras, optax
 
 S = schedules
 T = torch.optim.lr_scheduler
 K = keras.optimizers.schedules
 STEPS = 130
 F = np.float64
-"""Keras keeps Python numbers in float32."""
 
 
 @pytest.fixture(autouse=True)
 def float64() -> Iterator[None]:
-    before = keras.config.floatx(), jax.config.jax_enable_x64
-    keras.config.set_floatx("float64")
-    jax.config.update("jax_enable_x64", True)
-    yield
-    keras.config.set_floatx(before[0])
-    jax.config.update("jax_enable_x64", before[1])
+    with in_float64():
+        yield
 
 
 def agree(ours: Callable[[int], float], expected: Any) -> None:

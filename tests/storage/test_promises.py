@@ -15,6 +15,8 @@ from tests.support.arrays import Array
 from tests.support.comparing import assert_same_bits
 from tests.support.encoding import ALL_FORMATS, ALL_NOISES, HALF_TO_INF, NOISES, Noise, allowed, encode, mantissas
 
+pytestmark = pytest.mark.kernel
+
 STOCHASTIC = pytest.mark.parametrize(
     "name", [name for name in reference.FORMATS if not name.endswith(("float32", "bfloat16 32bit"))]
 )

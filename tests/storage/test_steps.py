@@ -33,6 +33,8 @@ from tests.support.formats import (
     storages,
 )
 
+pytestmark = pytest.mark.kernel
+
 LENGTHS = (1, 255, 257, 1000)
 STEPS = 4
 SEED = 2**63 + 12345

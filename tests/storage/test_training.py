@@ -16,6 +16,8 @@ from fastopt.rules import RULES
 from tests.support.arrays import Array
 from tests.support.cases import arguments_with_state
 
+pytestmark = pytest.mark.kernel
+
 COMPRESSED = pytest.mark.parametrize("state_dtype", ["bfloat16", "8bit"])
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 SEEDS = 5

@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from fastopt._cuda.kernels import headers
@@ -24,6 +25,9 @@ FLAGS = (
     "-fno-gnu-unique",
     *("-fsanitize=alignment", "-fsanitize-recover=alignment", "-U_FORTIFY_SOURCE"),
 )
+
+FIRST_LINE = '#include "cuda/kernels.h"\n'
+"""How every kernel's source begins."""
 
 
 @functools.cache
@@ -53,6 +57,30 @@ def include_folder() -> Path:
     return made.once("headers", made.digest(*texts(), *texts().values()), write)
 
 
+@functools.cache
+def precompiled() -> Path:
+    """A folder that has `emulated.h`, with which every kernel begins: parsed once, it takes a quarter off each."""
+
+    def parse(path: Path) -> None:
+        path.mkdir()
+        header = path / "emulated.h"
+        header.write_text(f'#include "{SHIM.name}"\n{FIRST_LINE}')
+        run([COMPILER, *flags(), f"-I{include_folder()}", "-x", "c++-header", str(header), "-o", f"{header}.gch"])
+
+    return made.once("precompiled", content(), parse)
+
+
+def content(source: str = "") -> str:
+    return made.digest(made.version(COMPILER), *flags(), *texts(), *texts().values(), source)
+
+
+def run(command: Sequence[str]) -> None:
+    """RuntimeError with the compiler's words if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+
+
 _libraries: dict[str, Library] = {}
 _lock = threading.Lock()
 
@@ -64,23 +92,19 @@ def build(source: str, name: str) -> Library:
     """
     with _lock:
         if source not in _libraries:
-            whole = f'#include "{SHIM.name}"\n{source}\nEMULATED_ENTRY\n'
-            content = made.digest(made.version(COMPILER), *flags(), *texts(), *texts().values(), whole)
-            _libraries[source] = load(made.once(name.replace("+", "_"), content, lambda path: compile_kernel(whole, name, path)))
+            stem = name.replace("+", "_")
+            _libraries[source] = load(made.once(stem, content(source), lambda path: compile_kernel(source, path)))
         return _libraries[source]
 
 
-def compile_kernel(source: str, name: str, library: Path) -> None:
-    unit, compiled = library.with_suffix(".cpp"), library.with_suffix(".o")
-    unit.write_text(source)
+def compile_kernel(source: str, library: Path) -> None:
+    unit, compiled = str(library.with_suffix(".cpp")), str(library.with_suffix(".o"))
+    assert source.startswith(FIRST_LINE)
+    Path(unit).write_text(f'#include "emulated.h"\n{source.removeprefix(FIRST_LINE)}\nEMULATED_ENTRY\n')
     # In two steps, since with the sanitizer's option the linker would look for its library.
-    for command in (
-        [COMPILER, *flags(), f"-I{include_folder()}", "-c", str(unit), "-o", str(compiled)],
-        [COMPILER, "-shared", "-nostartfiles", "-Wl,-z,defs", str(compiled), "-o", str(library), "-lm"],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"{COMPILER} refuses {name}:\n{done.stdout}{done.stderr}")
+    folders = (f"-I{precompiled()}", f"-I{include_folder()}", "-Winvalid-pch")
+    run([COMPILER, *flags(), *folders, "-c", unit, "-o", compiled])
+    run([COMPILER, "-shared", "-nostartfiles", "-Wl,-z,defs", compiled, "-o", str(library), "-lm"])
 
 
 class Library(ctypes.CDLL):

@@ -90,3 +90,19 @@ BAD_GRADIENTS: dict[str, tuple[Callable[[], Any], type[Exception]]] = BAD_ARRAYS
     "of another shape": (lambda: np.ones((2, 3), np.float32), ValueError),
     "of one more dimension": (lambda: np.ones((1, N), np.float32), ValueError),
 }
+
+
+class Whole(Scene):
+    """A scene with averages and copies, which may not change either."""
+
+    def __init__(self, rule: str = "AdamW", **options: Any) -> None:
+        super().__init__(rule)
+        self.copies = [np.zeros(N, np.float16), None, np.zeros(N)]
+        settings = {"ema_decay": 0.9, "copy_to": self.copies} | options
+        self.optimizer = getattr(fastopt, rule)(self.params, lr=0.1, **arguments_with_state(rule), **settings)
+        self.optimizer.step(self.grads)
+
+    def digest(self) -> Any:
+        options = self.optimizer.options
+        written = [*(self.optimizer.ema_params or []), *(each for each in self.copies if each is not None)]
+        return super().digest(), digest(*written), dict(options), self.optimizer.skipped_steps, self.optimizer.grad_norm

@@ -1,30 +1,22 @@
-"""`reference_forms.py` against Keras and optax themselves, numbers and default arguments: `nox -s frameworks`.
+"""`reference_forms` against Keras and optax themselves: the same numbers, and the same arguments by default.
 
-Not a test of the suite: it needs both frameworks, and what it proves changes only with their versions.
-`test_forms.py` holds fastopt to the same functions, so nothing here imports fastopt.
-
-Prints the largest relative difference of each optimizer and exits 1 if one exceeds the tolerance.
+`test_forms.py` compares fastopt with the same functions.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import os
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# Under TensorFlow, Keras rounds its betas to float32 even in float64 (tf.cast of a Python number): Adam is 7e-6 off there.
-os.environ["KERAS_BACKEND"] = "jax"
-
-import jax
-import keras
 import numpy as np
-import optax
+import pytest
 
 from tests.support import reference_forms
-from tests.support.reference_forms import Array, State
+from tests.support.arrays import Array
+from tests.support.frameworks import in_float64, jax, keras, optax
+from tests.support.reference_forms import State
 
 STEPS = 20
 TOLERANCE = 1e-13
@@ -113,30 +105,25 @@ def other_defaults(reference: Callable[..., Array], theirs: Callable[..., Any]) 
     return [name for name in ours.keys() & peers.keys() if (ours[name].default or None) != (peers[name].default or None)]
 
 
-def main() -> int:
-    jax.config.update("jax_enable_x64", True)
-    keras.config.set_floatx("float64")
-    print(f"Keras {keras.__version__}, optax {optax.__version__}, jax {jax.__version__}; tolerance {TOLERANCE:.0e}")
-    cases = [("keras", keras.optimizers, keras_path, *case) for case in KERAS]
-    cases += [("optax", optax, optax_path, *case) for case in OPTAX]
-    unproved = {name for name in vars(reference_forms) if name.startswith(("keras_", "optax_"))}
-    failed = False
-    for framework, module, path, name, arguments in cases:
-        function = f"{framework}_{name.lower()}"
-        reference = getattr(reference_forms, function)
-        theirs = ema if name == "ema" else getattr(module, name)
-        worst = difference(reference, arguments, functools.partial(path, theirs(**arguments)))
-        faults = [f"another default of {argument}" for argument in other_defaults(reference, theirs)]
-        if not worst <= TOLERANCE:  # so that a NaN is one too
-            faults.append("another formula")
-        words = ", ".join(f"{key}={value}" for key, value in arguments.items())
-        print(f"{worst:8.1e}  {framework} {name}({words})", *faults, sep="  ")
-        unproved.discard(function)
-        failed = failed or bool(faults)
-    if unproved:
-        print("without a case:", *sorted(unproved))
-    return 1 if failed or unproved else 0
+@pytest.fixture(autouse=True)
+def float64() -> Iterator[None]:
+    with in_float64():
+        yield
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+CASES = [*(("keras", *case) for case in KERAS), *(("optax", *case) for case in OPTAX)]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # NumPy's, of how Keras converts tensors
+@pytest.mark.parametrize(("framework", "name", "arguments"), CASES, ids=str)
+def test_numbers_and_defaults(framework: str, name: str, arguments: dict[str, Any]) -> None:
+    reference = getattr(reference_forms, f"{framework}_{name.lower()}")
+    module, path = {"keras": (keras.optimizers, keras_path), "optax": (optax, optax_path)}[framework]
+    theirs = ema if name == "ema" else getattr(module, name)
+    assert other_defaults(reference, theirs) == []
+    assert difference(reference, arguments, functools.partial(path, theirs(**arguments))) <= TOLERANCE
+
+
+def test_every_reference_has_a_case() -> None:
+    proved = {f"{framework}_{name.lower()}" for framework, name, _ in CASES}
+    assert proved == {name for name in vars(reference_forms) if name.startswith(("keras_", "optax_"))}
