@@ -98,7 +98,7 @@ def test_a_load_that_was_refused_has_changed_nothing(device: Any, rng: np.random
     grads = [gradients(300, np.float32, rng)]
     there = both.placed(grads)
     both.both(lambda optimizer, given: optimizer.step(given), grads, there)
-    with device.capture(), pytest.raises(RuntimeError, match="^load_state_dict: a CUDA graph is being captured"):
+    with device.capture(), pytest.raises(RuntimeError, match=r"^load_state_dict: a CUDA graph is being captured"):
         both.gpu.load_state_dict({**other, "steps": 9})
     both.assert_equal("refused")
     assert (both.gpu.lr, both.gpu.steps, both.gpu.state_dict()["seed"]) == (0.5, 1, 0)

@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from fastopt._arrays.buffers import GRADIENTS
 from fastopt._cuda.kernels import GradientKernel
 from fastopt.rules import RULES
-from tests.engine.test_whole_step import OPTIONS
 from tests.support.cuda_launches import kernel_of
 from tests.support.devices import Both, assert_same
 from tests.support.formats import CASES
-from tests.support.helpers import Arguments, Array, case_id, combinations, gradients, stage_arguments
+from tests.support.helpers import OPTIONS, Arguments, Array, case_id, combinations, gradients, stage_arguments
 from tests.support.kernels_on_host import ahead
 
 SHAPES = ((7, 37), (), (0,), (257,), (2600,))

@@ -18,6 +18,7 @@ from tests.support import reference
 from tests.support.helpers import (
     DTYPES,
     ISAS,
+    OPTIONS,
     Array,
     History,
     assert_close,
@@ -31,15 +32,6 @@ from tests.support.helpers import (
 
 COPIES: dict[str, Any] = {"float32": np.float32, "float64": np.float64, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 ULPS = {np.float32: 60.0, np.float64: 8000.0}
-OPTIONS: dict[str, tuple[Any, ...]] = {
-    "grad_scale": (1.0, 1 / 1024, -3.7),
-    "skip_nonfinite": (False, True),
-    "clip_value": (None, 0.3),
-    "max_norm": (None, 0.5, 1e6),
-    "norm_eps": (0.0, 1e-6, 0.5),
-    "ema_decay": (None, 0.9),
-    "zero_grad": (False, True),
-}
 
 
 class Reference:
