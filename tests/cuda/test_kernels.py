@@ -18,6 +18,7 @@ from fastopt import _core
 from fastopt._arrays.driver import Parameters
 from fastopt._cuda import table
 from fastopt._cuda.kernels import WRITE
+from fastopt._engine.tensors import Tensor
 from fastopt.gradients import read
 from fastopt.optimizer import engine_of
 from fastopt.rules import RULES
@@ -118,9 +119,9 @@ def test_states(driver: EmulatedDriver, rule: str, state_dtype: str, rng: np.ran
 
 @pytest.mark.parametrize("before", [2**32 - 700, 2**40 - 1300])
 def test_noise_beyond_32_bits(driver: EmulatedDriver, before: int, rng: np.random.Generator, monkeypatch: Any) -> None:
-    """Where tensors are a piece of a long vector."""
-    rows = fastopt.AdamW._rows
-    monkeypatch.setattr(fastopt.AdamW, "_rows", lambda self: [row | {"offset": row["offset"] + before} for row in rows(self)])
+    """Tensors may be a piece of a long vector."""
+    row = Tensor.row
+    monkeypatch.setattr(Tensor, "row", lambda self, slots: {**row(self, slots), "offset": self.offset + before})
     params = random_params(LENGTHS, "bfloat16", rng)
     mirror = Mirror(fastopt.AdamW(params, **ADAMW, master="stochastic", state_dtype="bfloat16", seed=SEED), driver)
     run_steps(mirror, [[gradients(n, np.float32, rng) for n in LENGTHS]] * 2)
