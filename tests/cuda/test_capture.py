@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.helpers import gradients
+from tests.support.arrays import gradients
 
 import fastopt
 from tests.support.devices import Both

@@ -1,4 +1,4 @@
-"""`Driver` over CuPy's own classes.  What needs a GPU is written down instead of done: the emulation stands in for the whole driver."""
+"""`Driver` over CuPy's own classes; calls that need a GPU are written down.  Other tests put an emulation in the driver's place."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def has_gpu() -> bool:
 class Recorded:
     """CuPy, with the calls that need a GPU written down: their name, the current device, their arguments.
 
-    Without a GPU each call goes to CuPy's own function too, which refuses a wrong number or type of arguments before it misses the GPU.
+    Without a GPU each call goes to CuPy's own function too, which refuses wrong arguments before it misses the GPU.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
 
 @pytest.fixture(params=["asked when entered", "asked when made"])
 def streams(recorded: Recorded, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Recorded:
-    """CuPy's class, whose streams from outside are on the device that is current: when they are entered, or already when they are made."""
+    """CuPy's class, whose streams from outside are of the current device: asked for when they are entered, or when they are made."""
 
     class Stream(cupy.cuda.Stream):  # type: ignore[misc]  # CuPy has no types
         @classmethod

@@ -1,9 +1,11 @@
-"""`bench/gpu_check`: its targets from made-up numbers, what it makes of pytest's report, what it writes."""
+"""`bench/gpu_check`: what it runs, its targets from made-up numbers, what it makes of pytest's report, what it writes."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import subprocess
 import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 
 from fastopt.cli import arguments
 
-PROGRAM = Path(__file__).resolve().parents[2] / "bench" / "gpu_check"
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "bench" / "gpu_check"
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,75 @@ REPORT = """<testsuites><testsuite tests="{tests}" failures="{failures}" errors=
 <testcase classname="a" name="b"/><testcase classname="a" name="c"><failure/></testcase></testsuite></testsuites>"""
 
 
+class TestTheTests:
+    def test_every_file_with_gpu_tests_is_named(self, check: Any) -> None:
+        """A file has some if it marks them, or uses the fixture `device` that all tests share."""
+        marked = re.compile(r"mark\.gpu|def \w+\([^)]*\bdevice: Any")
+        files = {path: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+        assert {str(path.relative_to(ROOT)) for path, text in files.items() if marked.search(text)} == set(check.TESTS)
+
+    def test_without_torch_and_others_they_are_collected(self, check: Any, tmp_path: Path) -> None:
+        """On a machine with a GPU there is only what `bench/gpu_check` asks for."""
+        missing = ("torch", "jax", "keras", "optax", "optuna", "sklearn", "scipy", "pandas", "matplotlib", "safetensors")
+        program = tmp_path / "run.py"
+        program.write_text(WITHOUT.format(missing=missing))
+        command = [
+            sys.executable,
+            "-P",
+            str(program),
+            "--collect-only",
+            "-q",
+            "-m",
+            "gpu",
+            "-p",
+            "no:cacheprovider",
+            *check.TESTS,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        assert "error" not in done.stdout.splitlines()[-1]
+
+    def test_the_command(self, check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[list[str]] = []
+        monkeypatch.setattr(check, "run", lambda command, seconds: asked.append(command) or 0)
+        check.run_tests("python", tmp_path, 5.0)
+        (command,) = asked
+        assert command[:5] == ["python", "-m", "pytest", "-m", "gpu"]
+        assert "--continue-on-collection-errors" in command
+        assert tuple(command[-len(check.TESTS) :]) == check.TESTS
+
+
+WITHOUT = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
+class TestKernels:
+    def test_those_of_the_benchmark_come_first(self, check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[tuple[list[str], float]] = []
+        monkeypatch.setattr(check, "run", lambda command, seconds: asked.append((command, seconds)) or 0)
+        found = check.fill_cache("python", 50.0)
+        assert [command[1:] for command, _ in asked] == [["-m", "fastopt", "warmup"], ["-m", "fastopt", "warmup", "--all"]]
+        assert all(49 < seconds <= 50 for _, seconds in asked)
+        assert found["statuses"] == [0, 0]
+
+    def test_the_time_is_kept(self, check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(check, "monotonic", iter([0.0, 0.0, 70.0, 70.0]).__next__)
+        asked: list[float] = []
+        monkeypatch.setattr(check, "run", lambda command, seconds: asked.append(seconds))
+        assert check.fill_cache("python", 50.0) == {"seconds": 70.0, "statuses": [None, None]}
+        assert asked == [50.0, 0.0]
+
+
 class TestRuns:
     @pytest.mark.parametrize(
         ("numbers", "status", "passed", "words"),
@@ -159,6 +231,7 @@ class TestRuns:
         asked: list[float] = []
         reports: dict[str, Any] = {"bench": None if broken else bench, "formats": formats}
         monkeypatch.setattr(check, "ask", lambda python: {"name": "NVIDIA Paper 100", "driver": "1.2"})
+        monkeypatch.setattr(check, "fill_cache", lambda python, seconds: asked.append(seconds) or {"seconds": 1.0})
         monkeypatch.setattr(check, "run_tests", lambda python, folder, seconds: asked.append(seconds) or tests)
         monkeypatch.setattr(
             check, "run_bench", lambda python, folder, name, seconds, *more: asked.append(seconds) or reports[name]
@@ -166,10 +239,10 @@ class TestRuns:
         monkeypatch.setattr(check, "RESULTS", tmp_path / "results")
         monkeypatch.setattr(sys, "argv", ["gpu_check", "--budget", "100"])
         assert check.main() == (1 if broken else 0)
-        assert [round(seconds) for seconds in asked] == [45, 70, 95]
+        assert [round(seconds) for seconds in asked] == [20, 45, 70, 95]
         path = tmp_path / "results" / "nvidia-paper-100.json"
         report = json.loads(path.read_text())
-        assert set(report) == {"gpu", "config", "versions", "optax", "date", "tests", "summary", "host", "rows"}
+        assert set(report) == {"gpu", "config", "versions", "optax", "date", "kernels", "tests", "summary", "host", "rows"}
         assert len(report["rows"]) == (3 if broken else 10)
         assert f"Wrote {path}" in capsys.readouterr().out
 
@@ -183,5 +256,5 @@ class TestRuns:
 
     def test_a_later_run_can_be_compared_with_it(self, check: Any, bench: dict[str, Any], tmp_path: Path) -> None:
         path = tmp_path / "old.json"
-        path.write_text(json.dumps(check.merged({"name": "x"}, {}, bench, None, [])))
+        path.write_text(json.dumps(check.merged({"name": "x"}, {}, {}, bench, None, [])))
         assert arguments.baseline(str(path))["gpu"]["name"] == "x"

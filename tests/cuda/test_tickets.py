@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.helpers import Array, gradients
+from tests.support.arrays import Array, gradients
 
 from fastopt._cuda.launches import TICKETS
 from fastopt._cuda.table import CONTROL, offset_of

@@ -67,6 +67,18 @@ def combinations(
             yield arguments
 
 
+OPTIONS: dict[str, tuple[Any, ...]] = {
+    "grad_scale": (1.0, 1 / 1024, -3.7),
+    "skip_nonfinite": (False, True),
+    "clip_value": (None, 0.3),
+    "max_norm": (None, 0.5, 1e6),
+    "norm_eps": (0.0, 1e-6, 0.5),
+    "ema_decay": (None, 0.9),
+    "zero_grad": (False, True),
+}
+"""Values for every option of a whole step: off, and on in some ways."""
+
+
 def stage_arguments(rng: np.random.Generator) -> list[Arguments]:
     """The stages off, each alone, and all together with decay of either kind."""
     decay, l1 = float(rng.uniform(0.01, 0.05)), float(rng.uniform(0.001, 0.02))

@@ -44,8 +44,8 @@ class Flags:
 class DeviceArray:
     """A view of memory on a GPU, with the attributes by which NumPy describes an array.
 
-    `owner`: keeps the memory, and is what users see.  `source`: the caller's array, which may get other memory while `owner` keeps this.
-    `torch`: whether torch's current stream is the one to use, else CuPy's is.
+    `owner`: keeps the memory, and is what users see.  `source`: the caller's array, which may get other memory while `owner` keeps
+    this.  `torch`: whether torch's current stream is the one to use, else CuPy's is.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ def as_device_array(value: Any, name: str, *, ordered: bool = True) -> DeviceArr
     dtype = BFLOAT16 if bfloat16 else np.dtype(interface["typestr"])
     if type(value).__module__.startswith("jax"):
         read_only = True  # JAX's arrays are immutable, whatever the interface says
-    # Other libraries may number devices in their own way, so CUDA says which device an address is of; an empty array has no address.
+    # Other libraries may number devices in their own way, so CUDA says which device has an address; an empty array has none.
     found: Any = getattr(value, "device", None)
     trusted = hasattr(found, "id") and (is_cupy(value) or not pointer)
     device = found.id if trusted else device_driver.device_of(pointer)
@@ -205,7 +205,7 @@ def from_torch(value: Any, name: str) -> DeviceArray:
 
 
 def has_memory(tensor: Any) -> bool:
-    """Whether a tensor's storage reaches to its last element: a storage may be freed or shortened, and a tensor fake or a wrapper."""
+    """Whether a tensor's storage has its last element: a storage may be freed or shortened, a tensor fake or a wrapper."""
     if type(tensor).__torch_dispatch__ is not sys.modules["torch"].Tensor.__torch_dispatch__:
         return False
     if tensor.numel() == 0:
@@ -258,7 +258,7 @@ def to_host(array: DeviceArray, name: str) -> Host:
 
 
 def copy_values(to: DeviceArray, values: Any, name: str) -> None:
-    """Copies values of the same shape and dtype, from either side.  RuntimeError, beginning with `name`, while a CUDA graph is captured."""
+    """Copies values of the same shape and dtype, from either side; RuntimeError, beginning with `name`, in the capture of a graph."""
     if not to.nbytes:
         return
     stream = refuse_waiting(to, name)

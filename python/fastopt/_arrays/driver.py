@@ -26,8 +26,8 @@ class CudaError(TypeError):
 class Driver:
     """CuPy's part.  Pointers and streams are numbers; `device` is CUDA's number of a GPU.
 
-    `zeros` needs memory, `kernel` may load code, and `read`, `write` and `synchronize` wait for the GPU: each would end the capture of a
-    graph, so callers ask `is_capturing` or `may_wait` first.
+    `zeros` needs memory, `kernel` may load code, and `read`, `write` and `synchronize` wait for the GPU.  Each would end the capture
+    of a graph, so callers ask `may_wait` first.
     """
 
     def __init__(self) -> None:

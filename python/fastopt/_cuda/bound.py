@@ -13,10 +13,10 @@ __all__ = ["Bound", "Memory"]
 
 
 class Memory:
-    """Where the arrays of a list lie.  It keeps none of them.
+    """The memory of arrays in a list, none of which it keeps.
 
-    An array of CuPy keeps its memory.  A tensor of torch may get other memory (`.data`, `resize_`, `set_`, its storage's `resize_`), and
-    so may another library's array, which may also name a stream on which its memory is ready.
+    An array of CuPy keeps its memory.  A tensor of torch may get other memory (`.data`, `resize_`, `set_`, its storage's
+    `resize_`), and so may another library's array, which may also name a stream on which its memory is ready.
     """
 
     def __init__(self, arrays: Sequence[Any], name: str) -> None:
@@ -73,7 +73,7 @@ def check_unmoved(name: str, array: DeviceArray) -> None:
         raise ValueError(f"{name}: got strides {now.strides}, expected {array.strides} as when the optimizer was built")
     if now.size and (now.pointer, now.device) != (array.pointer, array.device):
         raise ValueError(
-            f"{name}: got other memory than when the optimizer was built, expected the same at every step: copy values into the array, "
-            "or build a new optimizer"
+            f"{name}: got other memory than when the optimizer was built, expected the same at every step: copy values into the "
+            "array, or build a new optimizer"
         )
     check_writable(now, name)  # type: ignore[arg-type]  # see buffers.Named

@@ -126,7 +126,7 @@ def cubin(kernel: Kernel, arch: str) -> bytes:
 
 
 def loaded(kernel: Kernel, device: int, stream: int) -> Any:
-    """What the driver keeps of a kernel that is ready for launches on a device; RuntimeError if loading it would end the capture of a graph."""
+    """What the driver keeps of a kernel that is ready for launches; RuntimeError if loading it would end the capture of a graph."""
     if not driver().has(kernel, device):
         refuse_allocation(stream)
     return driver().kernel(kernel, device, cubin)

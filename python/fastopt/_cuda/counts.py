@@ -1,4 +1,4 @@
-"""How many steps were made: the device counts, since it decides about some of them, and the host knows what it can without asking."""
+"""How many steps were made: the device counts, since it decides about some, and the host knows what it can without asking."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ class Counts:
             return
         if not driver().may_wait(stream_of(self._like)):
             raise RuntimeError(
-                f"{name}: a CUDA graph is being captured, and the count of steps is on the GPU: it can be read before; for a schedule give "
-                "lr as an array on the GPU"
+                f"{name}: a CUDA graph is being captured, and the count of steps is on the GPU: it can be read before; for a "
+                "schedule give lr as an array on the GPU"
             )
         control = self.read(name)
         self._completed, self._skipped = int(control["completed"]), int(control["skipped_steps"])

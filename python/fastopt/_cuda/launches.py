@@ -96,7 +96,7 @@ class Launch:
     def part(
         self, options: _core.Options, seed: int, line: Tiles, index: int, grad: int, begin: int, end: int, stream: int
     ) -> None:
-        """Updates elements `begin` to `end` of the tensor at an index of the plan; the gradient of its first element would be at `grad`."""
+        """Updates elements `begin` to `end` of the tensor at an index of the plan; the first element's gradient is at `grad`."""
         value = self._one(line, index)
         set_options(value, options)
         value["seed"], value["grad"], value["begin"], value["end"], value["counts"] = seed, grad, begin, end, 0

@@ -1,8 +1,8 @@
 """The plan of an optimizer whose arrays are on a GPU: what `_core.Plan` is on the CPU.
 
-Tensors, counts of steps, groups and the results of measurements lie in tables on the device.  A step sends what has changed in them, via
-kernels of a few words, and launches one kernel for all tensors of one kind (and one before, if a stage needs the norm or the finite
-check).  The host waits for nothing, and after the first step of a kind nothing is allocated.
+Tensors, counts of steps, groups and the results of measurements lie in tables on the device.  A step sends what has changed in
+them, via kernels of a few words, and launches one kernel for all tensors of one kind (and one before, if a stage needs the norm or
+the finite check).  The host waits for nothing, and after the first step of a kind nothing is allocated.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class CudaPlan:
             return True
 
     def step_part(self, grad: Any, index: int, begin: int, end: int, options: _core.Options) -> bool:
-        """Makes a step over elements of one tensor, without counting it; False, with nothing done, if `grad` is not what the plan expects."""
+        """Makes a step over elements of one tensor without counting it; False, with nothing done, if `grad` is not as expected."""
         with self._lock:
             self._check_unmoved()
             array = self._view(grad)
@@ -198,8 +198,8 @@ class CudaPlan:
     def _notice_capture(self, stream: int) -> bool:
         """Whether what is launched goes into a graph.
 
-        From the first graph on every step sends its groups and gradients: the tables may hold those of a graph that ran, or those from
-        before a graph that never ran.  A graph's launches have the same tickets at each replay, so it needs the count set to 0 too.
+        From the first graph on every step sends its groups and gradients: the tables may hold those of a graph that ran, or those
+        from before a graph that never ran.  A graph's launches have the same tickets at each replay, so `done` is set to 0 too.
         """
         capturing = bool(self._driver.is_capturing(stream))
         self._counts.captured = self._counts.captured or capturing
@@ -372,7 +372,7 @@ class CudaPlan:
         return base
 
     def _launch_of(self, index: int, given: str | None, stream: int) -> Launch:
-        """A launch over one tensor alone, with a gradient of dtype `given`; for None, to count, any launch that has the tensor's variant."""
+        """A launch over one tensor alone, with a gradient of dtype `given`; for None, to count, any of the tensor's variant."""
         variant = self._variants[self._tensors["group"][index]]
         if given is None:
             for (known, _, _), launch in self._single.items():

@@ -97,9 +97,8 @@ class Group(MutableMapping[str, Any]):
         for key in values:
             if key not in self._values:
                 raise TypeError(f"{key}: {self.rule.name} has no such hyperparameter; it has {', '.join(self._values)}")
-        steps = (
-            self._steps() if callable(values.get("lr")) else 0
-        )  # on a GPU counts may have to be waited for: only a schedule asks
+        # Only a schedule asks for the steps: on a GPU the answer may take a wait.
+        steps = self._steps() if callable(values.get("lr")) else 0
         accepted, schedule = checked(self._values | dict(values), self.rule, self.params, self.state_dtype, steps)
         missing = [name for name in self.rule.variant(accepted).slots if name not in self.slots]
         if missing:
