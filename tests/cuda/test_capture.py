@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.arrays import gradients
 
 import fastopt
+from tests.support.arrays import gradients
 from tests.support.devices import Both
 
 LENGTHS = (3000, 1, 257)

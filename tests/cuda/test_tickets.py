@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.arrays import Array, gradients
 
 from fastopt._cuda.launches import TICKETS
 from fastopt._cuda.table import CONTROL, offset_of
 from fastopt.optimizer import engine_of
+from tests.support.arrays import Array, gradients
 from tests.support.devices import Both
 
 LENGTHS = (30_000, 1, 257)  # enough for several blocks of threads
