@@ -25,11 +25,11 @@ def stepped(rule: str = "AdamW", dtype: torch.dtype = torch.float32, **arguments
 def assert_refused(optimizer: Any, saved: Any, error: type[Exception], match: str) -> None:
     """And nothing is changed, nor is the next step."""
     other = copy.deepcopy(optimizer)
-    before, steps = everything(optimizer), optimizer._steps
+    before, steps = everything(optimizer), optimizer._book.steps
     with pytest.raises(error, match=match):
         optimizer.load_state_dict(saved)
     assert everything(optimizer) == before
-    assert optimizer._steps is steps
+    assert optimizer._book.steps is steps
     for each in (optimizer, other):
         run(each, 3, 5)
     assert everything(optimizer) == everything(other)
