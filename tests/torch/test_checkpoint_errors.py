@@ -127,20 +127,6 @@ def test_a_dict_without_parts_is_refused_as_by_torch(key: str) -> None:
     assert_refused(stepped(), saved, KeyError, key)
 
 
-@pytest.mark.parametrize(
-    ("rule", "other"), [("AdamW", "RMSprop"), ("Adamax", "Adam"), ("NAdam", "RAdam"), ("Adagrad", "Adadelta")]
-)
-def test_another_rules_state_is_refused(rule: str, other: str) -> None:
-    assert_refused(
-        stepped(rule), stepped(other).state_dict(), ValueError, rf"\['state'\]\[0\]: got .*, expected '\w+' too, as {rule} has"
-    )
-    theirs = getattr(torch.optim, other)(groups(parameters()))
-    run(theirs, 0, 3)
-    assert_refused(
-        stepped(rule), theirs.state_dict(), ValueError, rf"\['state'\]\[0\]: got .*, expected '\w+' too, as {rule} has"
-    )
-
-
 @pytest.mark.parametrize("wanted", ["24bit", "32bit", "float32"])
 @pytest.mark.parametrize("saved", ["24bit", "32bit", "float32"])
 def test_masters_of_another_kind_are_refused(saved: str, wanted: str) -> None:
