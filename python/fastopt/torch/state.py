@@ -152,6 +152,9 @@ class Layout:
                 if entry.get(key) is None:
                     raise ValueError(f"{name}: got {', '.join(map(str, entry))}, expected {key!r} too, as {self.rule.name} has")
         param = dense(param)
+        for key, value in entry.items():
+            if isinstance(value, torch.Tensor) and not is_wrapper(value):
+                check_memory(value, f"{name}: {key}")
         made = {
             key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in entry.items() if value is not None
         }
