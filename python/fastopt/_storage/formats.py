@@ -59,7 +59,7 @@ STORAGE: tuple[Hyperparameter, ...] = (
     ),
     Hyperparameter("seed", 0, "of stochastic rounding, where there is any: a whole number", "[0, 2^64)"),
 )
-"""Arguments of every class beside its rule's hyperparameters; they hold for all groups and are fixed when it is built."""
+"""Arguments of every class beside its rule's hyperparameters, fixed when it is built.  A group may name formats of its own."""
 
 
 @dataclass(frozen=True)

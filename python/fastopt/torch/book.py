@@ -12,6 +12,7 @@ import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from .._arrays.memory import BLOCK
+from .._engine.group_formats import FORMAT_KEYS
 from .._engine.options import Options
 from .._engine.tensors import MASTER
 from .._storage.formats import Formats, with_variance_floor
@@ -26,11 +27,7 @@ if TYPE_CHECKING:
     from .steps import Steps
     from .turns import Turns
 
-__all__ = ["FORMAT_KEYS", "Book"]
-
-FORMAT_KEYS = ("state_dtype", "master")
-"""What a group says of formats, beside its hyperparameters."""
-
+__all__ = ["Book"]
 
 @dataclass(frozen=True)
 class Place:

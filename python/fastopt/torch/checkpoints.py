@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from .._engine.group_formats import FORMAT_KEYS
 from .._storage.formats import check_seed
 from ..rules.checks import check_count
 from ..rules.words import describe, naming
-from .book import FORMAT_KEYS, Book
+from .book import Book
 from .origins import check_origin
 from .state import STEP
 

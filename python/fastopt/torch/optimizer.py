@@ -11,6 +11,7 @@ import torch
 
 from .. import _core
 from .._engine.arguments import bind_arguments
+from .._engine.group_formats import FORMAT_KEYS
 from .._engine.options import Options, StepOptions
 from .._engine.tensors import MASTER
 from .._storage.formats import check_seed
@@ -18,7 +19,7 @@ from ..rules import OPTIONS, Rule
 from ..rules.words import describe, naming
 from . import checkpoints
 from .arguments import check_flags, check_keys, check_tensors
-from .book import FORMAT_KEYS, Book
+from .book import Book
 from .members import check_copy
 from .state import EMA
 from .steps import Steps
