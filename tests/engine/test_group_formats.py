@@ -123,7 +123,10 @@ def test_masters_are_for_the_group_alone() -> None:
 
 
 def test_the_variance_floor_is_that_of_the_groups_format() -> None:
-    groups = [{"params": np.ones(5, np.float32), "state_dtype": "8bit"}, {"params": np.ones(5, np.float32), "state_dtype": "bfloat16"}]
+    groups = [
+        {"params": np.ones(5, np.float32), "state_dtype": "8bit"},
+        {"params": np.ones(5, np.float32), "state_dtype": "bfloat16"},
+    ]
     optimizer = fastopt.RMSprop(groups, centered=True)
     assert [group["variance_floor"] for group in optimizer.groups] == [0.25, 2.0**-7]
     with pytest.raises(ValueError, match=r"^variance_floor: got 0.01, expected None or 0.25 and above with state_dtype='8bit'"):

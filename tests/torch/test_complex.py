@@ -11,7 +11,16 @@ import torch
 
 import fastopt.torch
 from tests.support.torch_checkpoints import bits
-from tests.support.torch_programs import TORCH_RULES, assert_same, float64_by_default, one_thread, parameter, program, random, state_of
+from tests.support.torch_programs import (
+    TORCH_RULES,
+    assert_same,
+    float64_by_default,
+    one_thread,
+    parameter,
+    program,
+    random,
+    state_of,
+)
 
 __all__ = ["float64_by_default", "one_thread"]
 

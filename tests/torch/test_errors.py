@@ -238,9 +238,7 @@ def test_parameters_that_share_memory(what: str) -> None:
     optimizer = fastopt.torch.AdamW([first, second])
     give_gradients(optimizer, 0)
     before = whole.clone()
-    with pytest.raises(
-        ValueError, match=r"\['params'\]\[1\]: got (the same memory as|memory that overlaps) .*\[0\]"
-    ):
+    with pytest.raises(ValueError, match=r"\['params'\]\[1\]: got (the same memory as|memory that overlaps) .*\[0\]"):
         optimizer.step()
     assert torch.equal(whole, before)
     assert not optimizer.state

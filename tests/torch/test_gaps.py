@@ -76,14 +76,16 @@ def test_elements_that_share_memory_are_refused_as_by_torch() -> None:
             optimizer = optim.AdamW([param])
             param.grad = torch.ones(shape, dtype=torch.float64)
             if optim is fastopt.torch:
-                with pytest.raises(RuntimeError, match="got strides .* expected each element in memory of its own"):
+                with pytest.raises(RuntimeError, match=r"got strides .* expected each element in memory of its own"):
                     optimizer.step()
             elif 0 in strides:
                 with pytest.raises(RuntimeError, match="single memory location"):
                     optimizer.step()
 
 
-@pytest.mark.parametrize("arguments", [{"state_dtype": "8bit"}, {"master": "24bit"}, {"master": "float32", "ema_decay": 0.9}], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [{"state_dtype": "8bit"}, {"master": "24bit"}, {"master": "float32", "ema_decay": 0.9}], ids=str
+)
 def test_bits_in_every_format(arguments: dict[str, Any]) -> None:
     """Those of a dense parameter, with stages, `copy_to` and a step that is skipped."""
     dtype = torch.bfloat16 if "master" in arguments else torch.float32

@@ -37,7 +37,9 @@ def test_a_wrapper_after_steps_in_backward_is_refused() -> None:
     optimizer = fastopt.torch.AdamW(model.parameters())
     hooks = fused_in_backward(model, optimizer)
     for wrapped in (model, torch.nn.Sequential(model, torch.nn.Linear(2, 2)), model[0]):
-        with pytest.raises(RuntimeError, match=r"^DistributedDataParallel: got a model whose parameters take their steps in backward"):
+        with pytest.raises(
+            RuntimeError, match=r"^DistributedDataParallel: got a model whose parameters take their steps in backward"
+        ):
             DistributedDataParallel(wrapped)
     DistributedDataParallel(copy.deepcopy(network()))
     hooks.remove()

@@ -92,7 +92,9 @@ def test_shared_state_that_would_be_replaced_is_refused(key: str, value: torch.T
     optimizer.state[param][key] = value.clone(memory_format=torch.preserve_format) if key != "exp_avg" else value
     kept = dict(optimizer.state[param])
     value = optimizer.state[param][key] = kept[key].share_memory_()
-    with pytest.raises(RuntimeError, match=rf"^param_groups\[0\]\['params'\]\[0\]: {key}: got .*, in shared memory, .*share_memory\(\)"):
+    with pytest.raises(
+        RuntimeError, match=rf"^param_groups\[0\]\['params'\]\[0\]: {key}: got .*, in shared memory, .*share_memory\(\)"
+    ):
         optimizer.step()
     assert torch.equal(param, before)
     assert optimizer.state[param][key] is value

@@ -21,7 +21,6 @@ from tests.support.torch_programs import TORCH_RULES, assert_same, default_dtype
 __all__ = ["one_thread"]
 
 
-
 def cases_of_torch() -> Any:
     """torch's module of inputs.  It imports base classes of torch's tests, which want a package that the inputs have no use for."""
     with pytest.MonkeyPatch.context() as patch:
@@ -48,7 +47,9 @@ def inputs(rule: str) -> list[dict[str, Any]]:
 
 def refused(rule: str, arguments: dict[str, Any], kind: str) -> bool:
     """Whether torch does not take a tensor for one of the hyperparameters in this implementation."""
-    return kind == "foreach" and any(isinstance(value, torch.Tensor) for value in arguments.values()) and rule in ("Adam", "AdamW")
+    return (
+        kind == "foreach" and any(isinstance(value, torch.Tensor) for value in arguments.values()) and rule in ("Adam", "AdamW")
+    )
 
 
 CASES = [(rule, i) for rule in INFOS for i in range(len(inputs(rule)))]
@@ -57,8 +58,7 @@ CASES = [(rule, i) for rule in INFOS for i in range(len(inputs(rule)))]
 def both(rule: str, i: int, params: Any, **more: Any) -> tuple[Any, Any]:
     """Our optimizer and torch's over equal parameters, which `params` makes."""
     return tuple(
-        getattr(module, rule)(params(), **deepcopy({**inputs(rule)[i], **more}))
-        for module in (fastopt.torch, torch.optim)
+        getattr(module, rule)(params(), **deepcopy({**inputs(rule)[i], **more})) for module in (fastopt.torch, torch.optim)
     )
 
 

@@ -77,7 +77,7 @@ def train(optimizer: Any, first: int, last: int) -> None:
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_everything_of_a_wrapper_is_the_optimizers(wrapper: Any) -> None:
-    optimizer, wrapped, params = made(wrapper)
+    optimizer, wrapped, _ = made(wrapper)
     assert isinstance(wrapped, fastopt.torch.AdamW)
     train(wrapped, 0, 2)
     assert wrapped.state is optimizer.state

@@ -14,8 +14,8 @@ from .._storage.formats import check_seed
 from ..rules.checks import check_count, check_number
 from ..rules.words import describe, naming, shown
 from .engine import Engine
-from .group_formats import check_snapshot, snapshot_of_formats
 from .groups import Group
+from .snapshot_formats import check_snapshot, snapshot_of_formats
 from .tensors import Tensor
 
 __all__ = ["load", "snapshot"]

@@ -73,7 +73,9 @@ def check_keys(group: Mapping[str, Any]) -> None:
     """TypeError for an argument in a group that holds for all of them."""
     for name in (*(option.name for option in OPTIONS), "seed", "copy_to"):
         if name in group:
-            raise TypeError(f"{name}: got {describe(group[name])} in a group, expected it as an argument of the optimizer: it holds for all")
+            raise TypeError(
+                f"{name}: got {describe(group[name])} in a group, expected it as an argument of the optimizer: it holds for all"
+            )
 
 
 def check_tensors(rule: Rule, values: Mapping[str, Any]) -> None:
@@ -85,7 +87,9 @@ def check_tensors(rule: Rule, values: Mapping[str, Any]) -> None:
     if isinstance(betas, (tuple, list)) and len(betas) == 2:
         given.update({f"betas[{i}]": beta for i, beta in enumerate(betas)})
         if isinstance(betas[0], torch.Tensor) != isinstance(betas[1], torch.Tensor):
-            raise ValueError(f"betas: got {shown(betas)}, expected two numbers or two tensors; betas must be either both floats or both Tensors")
+            raise ValueError(
+                f"betas: got {shown(betas)}, expected two numbers or two tensors; betas must be either both floats or both Tensors"
+            )
     for name, value in given.items():
         if isinstance(value, torch.Tensor) and values["foreach"] and not values["capturable"]:
             raise ValueError(

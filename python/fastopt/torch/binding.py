@@ -68,7 +68,8 @@ class Bound:
                 book.state.setdefault(member.param, {}).update(entry)
             if not member.layout.has_extra(member.param) and member.param in book.state:
                 book.state[member.param].pop(MASTER, None)  # of another dtype that the parameter had
-        self._masters = Masters(self._params, entries)
+        masters = Masters(self._params, entries)
+        self._masters = masters if masters.pairs else None
         self._written = [written(param, m.copy, entry) for param, m, entry in zip(self._params, members, entries, strict=True)]
         self._own_written = [written(param, m.copy, {}) for param, m in zip(self._params, members, strict=True)]
         self._all_written = [tensor for each in self._written for tensor in each]
@@ -105,7 +106,7 @@ class Bound:
 
     def step(self, grads: list[torch.Tensor | None], options: _core.Options, *, whole: bool, seen: bool) -> None:
         """A step of the parameters that have a gradient; `whole`: all have one; `seen`: autograd may have kept state too."""
-        if self._masters:
+        if self._masters is not None:
             self._masters.follow()
         if self._otherwise or not self.plan.step(grads, options):
             self._step_with_care(grads, options)
@@ -114,7 +115,7 @@ class Bound:
             of_each = self._written if seen else self._own_written
             touched = [tensor for tensors, grad in zip(of_each, grads, strict=True) if grad is not None for tensor in tensors]
         torch.autograd.graph.increment_version(touched)
-        if self._masters:
+        if self._masters is not None:
             self._masters.note()
         if options.zero_grad:
             torch.autograd.graph.increment_version([grad for grad in grads if grad is not None])

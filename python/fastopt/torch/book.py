@@ -6,11 +6,12 @@ import weakref
 from collections import defaultdict
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from .. import _core
 from .._arrays.memory import BLOCK
 from .._engine.group_formats import FORMAT_KEYS
 from .._engine.options import Options
@@ -23,11 +24,21 @@ from .members import Member
 from .state import EMA, Layout
 from .views import dense
 
-if TYPE_CHECKING:
-    from .steps import Steps
-    from .turns import Turns
+__all__ = ["Book", "Gradients", "Taking"]
 
-__all__ = ["Book"]
+Gradients: TypeAlias = "list[torch.Tensor | None]"
+
+
+class Taking(Protocol):
+    """What takes steps: `Steps`, `Turns`."""
+
+    @property
+    def skipped(self) -> int: ...
+    @property
+    def grad_norm(self) -> float | None: ...
+    def serves(self, book: Book, params: list[torch.Tensor], grads: Gradients, given: int, /) -> bool: ...
+    def step(self, grads: Gradients, given: int, options: _core.Options, /, *, seen: bool) -> None: ...
+
 
 @dataclass(frozen=True)
 class Place:
@@ -63,9 +74,9 @@ class Book:
         self.copies: MutableMapping[torch.Tensor, torch.Tensor] = WeakTensorKeyDictionary()
         """What takes a copy of a parameter after each step."""
         self.seen = True
-        self.steps: Steps | Turns | None = None
+        self.steps: Taking | None = None
         """What steps of all parameters are bound to."""
-        self._single: dict[int, Steps] = {}  # those of parameters that take them in backward, by their id
+        self._single: dict[int, Taking] = {}  # those of parameters that take them in backward, by their id
         self._watches: dict[int | None, Any] = {}  # weak references to the parameters of bound steps
         self._skipped = 0  # before the present steps were bound
         self._norm: float | None = None  # of steps that were let go
@@ -88,11 +99,11 @@ class Book:
         self.steps, self._norm = None, None
         self._single, self._watches, self._places = {}, {}, {}
 
-    def single(self, param: torch.Tensor) -> Steps | None:
+    def single(self, param: torch.Tensor) -> Taking | None:
         """What steps of this parameter alone are bound to."""
         return self._single.get(id(param))
 
-    def keep(self, steps: Steps | Turns, params: list[torch.Tensor]) -> None:
+    def keep(self, steps: Taking, params: list[torch.Tensor]) -> None:
         """Keeps what steps of all parameters are bound to, until one of them is freed: what held its memory is freed with it.
 
         On a GPU, where memory may still be in use, until the next step.
@@ -100,7 +111,7 @@ class Book:
         self.steps = steps
         self._watch(params, None)
 
-    def keep_single(self, steps: Steps, param: torch.Tensor) -> None:
+    def keep_single(self, steps: Taking, param: torch.Tensor) -> None:
         """The same of steps of one parameter alone."""
         self._single[id(param)] = steps
         self._watch([param], id(param))
@@ -156,10 +167,10 @@ class Book:
         group = self.groups[place.group]
         name = name_of(group, place.group, place.position)
         if place.again:
-            raise ValueError(f"{name}: got a parameter that stands in the groups twice, expected each once for a step of it alone")
-        return Member(
-            param, name, place.group, place.position, place.offset, self.layout_of(group), self.copies.get(param)
-        )
+            raise ValueError(
+                f"{name}: got a parameter that stands in the groups twice, expected each once for a step of it alone"
+            )
+        return Member(param, name, place.group, place.position, place.offset, self.layout_of(group), self.copies.get(param))
 
     def _stands(self, param: torch.Tensor, place: Place) -> bool:
         params = self.groups[place.group]["params"] if place.group < len(self.groups) else []
@@ -215,9 +226,7 @@ class Book:
         """The parameters of the group that was added last, without their offsets."""
         index, group = len(self.groups) - 1, self.groups[-1]
         layout = self.layout_of(group)
-        return [
-            Member(param, name_of(group, index, i), index, i, 0, layout, None) for i, param in enumerate(group["params"])
-        ]
+        return [Member(param, name_of(group, index, i), index, i, 0, layout, None) for i, param in enumerate(group["params"])]
 
 
 def name_of(group: Mapping[str, Any], index: int, i: int) -> str:

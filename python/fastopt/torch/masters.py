@@ -22,23 +22,20 @@ class Masters:
 
     def __init__(self, params: list[torch.Tensor], entries: list[dict[str, Any]]) -> None:
         """Follows what was written until now too."""
-        self._pairs = [pair for param, entry in zip(params, entries, strict=True) for pair in pair_of(param, entry)]
-        for param, master in self._pairs:
+        self.pairs = [pair for param, entry in zip(params, entries, strict=True) for pair in pair_of(param, entry)]
+        for param, master in self.pairs:
             follow(param, master)
         self.note()
 
-    def __bool__(self) -> bool:
-        return bool(self._pairs)
-
     def note(self) -> None:
         """Takes the parameters for written to as far as they are now."""
-        self._versions = [version_of(param) for param, _ in self._pairs]
+        self._versions = [version_of(param) for param, _ in self.pairs]
 
     def follow(self) -> None:
         """Lets the masters of parameters that were written to since the last note follow."""
-        now = [version_of(param) for param, _ in self._pairs]
+        now = [version_of(param) for param, _ in self.pairs]
         if now != self._versions:
-            for (param, master), before, version in zip(self._pairs, self._versions, now, strict=True):
+            for (param, master), before, version in zip(self.pairs, self._versions, now, strict=True):
                 if version != before:
                     follow(param, master)
 

@@ -40,9 +40,7 @@ def check_parameter(param: torch.Tensor, name: str) -> None:
     if param.layout != torch.strided or param.device.type not in ("cpu", "cuda"):
         raise RuntimeError(f"{name}: got {param.layout} on {param.device}, expected a strided tensor on the CPU or a CUDA device")
     if param.dtype not in GRADIENTS:
-        raise RuntimeError(
-            f"{name}: got {param.dtype}, expected float32, float64, bfloat16, float16, complex64 or complex128"
-        )
+        raise RuntimeError(f"{name}: got {param.dtype}, expected float32, float64, bfloat16, float16, complex64 or complex128")
     if param.is_neg() or param.is_conj() or param._is_zerotensor():
         raise RuntimeError(f"{name}: got a tensor whose memory does not hold its values, expected one that was resolved")
     if meets_itself(param):
@@ -57,7 +55,7 @@ def meets_itself(tensor: torch.Tensor) -> bool:
     for step, length in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if length > 1:
             if step <= reach:
-                return tensor.numel() > 0
+                return bool(tensor.numel() > 0)
             reach += (length - 1) * step
     return False
 

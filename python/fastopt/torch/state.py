@@ -73,7 +73,9 @@ class Layout:
             if value is None:
                 made[slot] = self.new(slot, param, float(self.rule.evaluate(self.rule.slot(slot).initial, values)))
             else:
-                made[slot] = value if self.fits(value, slot, param) else self.taken(unshared(value, name, slot), slot, param, name)
+                made[slot] = (
+                    value if self.fits(value, slot, param) else self.taken(unshared(value, name, slot), slot, param, name)
+                )
         if self.average:
             made[EMA] = entry.get(EMA)
             if made[EMA] is None or not is_plain(made[EMA], param, arithmetic(param)):
@@ -139,7 +141,9 @@ class Layout:
             return copied(param, param, dtype, name) if dtype == torch.float32 else like(param, dtype)
         if not isinstance(value, torch.Tensor) or value.dtype != dtype:
             raise ValueError(f"{name}: {MASTER}: got {words(value)}, expected {dtype} of master={self.formats.master!r}")
-        return value if is_plain(value, param, dtype) else copied(unshared(value, name, MASTER), param, dtype, f"{name}: {MASTER}")
+        return (
+            value if is_plain(value, param, dtype) else copied(unshared(value, name, MASTER), param, dtype, f"{name}: {MASTER}")
+        )
 
     def loaded(self, entry: Mapping[str, Any], param: torch.Tensor, values: Mapping[str, Any], name: str) -> dict[str, Any]:
         """A copy of a checkpoint's entry, which may be torch's, in the form of this optimizer's; `param` may have gaps."""

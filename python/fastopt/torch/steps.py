@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
 from .. import _core
 from .binding import Bound
-from .book import Book
+from .book import Book, Gradients
 from .known import Known
 from .members import Member, check_gradient, check_parameter
 
 __all__ = ["Steps"]
-
-Gradients: TypeAlias = "list[torch.Tensor | None]"
 
 
 class Steps:
@@ -50,9 +48,7 @@ class Steps:
         self._copies = [member.copy for member in members if member.copy is not None]
         state = state_of(book, params)
         self._watch_params = _core.Watch(params + self._copies, {}, [])
-        keys = dict.fromkeys(
-            key for known, each in zip(self._known, values, strict=True) for key in known.layout.keys(each)
-        )
+        keys = dict.fromkeys(key for known, each in zip(self._known, values, strict=True) for key in known.layout.keys(each))
         self._watch = _core.Watch(params + self._copies, state, list(keys))
         # The watch holds no references: these do.  Parameters are nobody's but the program's, and the book lets go of steps of one that
         # is freed.

@@ -5,19 +5,19 @@ from __future__ import annotations
 import torch
 
 from .. import _core
-from .book import Book
+from .book import Book, Gradients, Taking
 from .members import Member
-from .steps import Gradients, Steps
+from .steps import Steps
 
 __all__ = ["Turns", "bind"]
 
 
-def bind(book: Book, grads: Gradients, skipped: int) -> Steps | Turns:
+def bind(book: Book, grads: Gradients, skipped: int) -> Taking:
     """What steps of all parameters are bound to."""
     members = book.members()
-    if len({id(member.param) for member in members}) == len(members):
-        return Steps(book, members, grads, skipped)
-    return Turns(book, members, grads, skipped)
+    repeats = len({id(member.param) for member in members}) < len(members)
+    made: Taking = (Turns if repeats else Steps)(book, members, grads, skipped)
+    return made
 
 
 class Turns:
@@ -38,11 +38,14 @@ class Turns:
                 self._indices.append([])
             self._indices[turn].append(i)
         self._entries = Beginnings(book, members, self._indices)
-        self.turns = [Steps(book, [members[i] for i in own], [grads[i] for i in own], skipped) for own in self._indices]
+        self.turns: list[Steps] = [
+            Steps(book, [members[i] for i in own], [grads[i] for i in own], skipped) for own in self._indices
+        ]
 
     @property
     def skipped(self) -> int:
-        return self.turns[0].skipped
+        skipped: int = self.turns[0].skipped
+        return skipped
 
     @property
     def grad_norm(self) -> float | None:

@@ -44,7 +44,11 @@ def is_wrapper(tensor: torch.Tensor) -> bool:
 def refuse_wrapper(tensor: torch.Tensor, name: str) -> None:
     """RuntimeError for a tensor that computes by itself; of a DTensor it names the way out."""
     if is_wrapper(tensor):
-        hint = ", such as the DTensor's shard on this device: p.to_local() for each parameter p" if hasattr(tensor, "to_local") else ""
+        hint = (
+            ", such as the DTensor's shard on this device: p.to_local() for each parameter p"
+            if hasattr(tensor, "to_local")
+            else ""
+        )
         raise RuntimeError(
             f"{name}: got a {type(tensor).__name__}, which has no memory of its own, expected an ordinary tensor{hint}"
         )
@@ -53,7 +57,12 @@ def refuse_wrapper(tensor: torch.Tensor, name: str) -> None:
 def check_memory(tensor: torch.Tensor, name: str) -> None:
     """RuntimeError for a tensor without memory of its own, or whose storage is gone or shrunk."""
     refuse_wrapper(tensor, name)
-    if tensor.layout != torch.strided or tensor.device.type not in ("cpu", "cuda") or tensor._is_zerotensor() or not tensor.numel():
+    if (
+        tensor.layout != torch.strided
+        or tensor.device.type not in ("cpu", "cuda")
+        or tensor._is_zerotensor()
+        or not tensor.numel()
+    ):
         return
     span = sum((length - 1) * step for length, step in zip(tensor.shape, tensor.stride(), strict=True)) + 1
     if not tensor.data_ptr() or tensor.untyped_storage().nbytes() < (tensor.storage_offset() + span) * tensor.element_size():
