@@ -16,11 +16,11 @@ from numpy import ndarray
 from ._arrays import buffers
 from ._engine.arguments import bind_arguments, check_memory, read_tensors, take_copies
 from ._engine.engine import Engine
+from ._engine.group_formats import check_groups
 from ._engine.groups import Group
 from ._engine.options import Options, PartOptions, StepOptions
 from ._engine.snapshots import load, snapshot
 from ._engine.states import States
-from ._engine.tensors import check_formats
 from ._engine.traffic import traffic
 from ._storage.formats import Formats, check_seed
 from .flat import FlatBuffer
@@ -45,13 +45,12 @@ class Optimizer:
         seed = check_seed(given.pop("seed"))
         formats = Formats.check(given.pop("state_dtype"), given.pop("master"))
         options = Options({option.name: given.pop(option.name) for option in OPTIONS})
-        tensors, groups = read_tensors(params, self.rule, given, formats.state_dtype)
+        tensors, groups = read_tensors(params, self.rule, given, formats)
         take_copies(copy_to, tensors)
         check_memory(tensors)
-        slots = [self.rule.slot(name) for group in groups for name in group.slots]
-        check_formats([(tensor.name, tensor.dtype) for tensor in tensors], self.rule.name, slots, formats)
+        check_groups(tensors, groups, self.rule.name)
         for tensor in tensors:
-            tensor.allocate(groups[tensor.group], formats, average=options["ema_decay"] is not None)
+            tensor.allocate(groups[tensor.group], average=options["ema_decay"] is not None)
         self._shape = list if isinstance(params, (list, tuple)) else dict if isinstance(params, Mapping) else None
         self._keys = [tensor.key for tensor in tensors if tensor.key is not None]
         self._engine = Engine(self.rule, tensors, groups, options, formats, seed=seed)

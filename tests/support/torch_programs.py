@@ -175,3 +175,10 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def float64_by_default() -> Iterator[None]:
+    """For programs with NAdam whose state is compared."""
+    with default_dtype(torch.float64):
+        yield

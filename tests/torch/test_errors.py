@@ -138,11 +138,6 @@ def with_gradient(param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
 
 TENSORS: dict[str, tuple[Callable[[], torch.Tensor], str]] = {
     "a sparse gradient": (lambda: with_gradient(parameter(4), torch.ones(4).double().to_sparse()), "sparse gradients"),
-    "a complex parameter": (
-        lambda: with_gradient(torch.zeros(4, dtype=torch.complex64), torch.ones(4, dtype=torch.complex64)),
-        "got torch.complex64, expected float32.*view_as_real",
-    ),
-    "gaps": (lambda: with_gradient(torch.zeros(4, 6)[:, ::2].requires_grad_(), torch.ones(4, 3)), r"got strides \(6, 2\)"),
     "overlaps": (
         lambda: with_gradient(torch.zeros(4, 1).expand(4, 3).requires_grad_(), torch.ones(4, 3)),
         r"got strides \(1, 0\)",
@@ -150,7 +145,7 @@ TENSORS: dict[str, tuple[Callable[[], torch.Tensor], str]] = {
     "integers": (lambda: with_gradient(torch.zeros(4, dtype=torch.int32), torch.ones(4, dtype=torch.int32)), "got torch.int32"),
     "no memory": (lambda: with_gradient(torch.zeros(4, device="meta"), torch.ones(4, device="meta")), "on meta"),
 }
-TORCH_STEPS = ("a complex parameter", "gaps", "no memory")
+TORCH_STEPS = ("no memory",)
 """What torch's classes do not refuse."""
 
 
@@ -234,19 +229,16 @@ def test_changes_between_steps(what: str) -> None:
     assert [float(optimizer.state[p]["step"]) for p in params] == [3, 3]
 
 
-@pytest.mark.filterwarnings("ignore:.*duplicate parameters.*:UserWarning")  # torch's own, at construction
-@pytest.mark.parametrize("what", ["twice the same", "the same memory", "overlapping"])
+@pytest.mark.parametrize("what", ["the same memory", "overlapping"])
 def test_parameters_that_share_memory(what: str) -> None:
     """A step of both at once would race; torch takes one after the other."""
     whole = random(6, seed=1)
     first = torch.nn.Parameter(whole[:4])
-    second = {"twice the same": first, "the same memory": torch.nn.Parameter(whole[:4])}.get(what, torch.nn.Parameter(whole[2:]))
+    second = torch.nn.Parameter(whole[:4] if what == "the same memory" else whole[2:])
     optimizer = fastopt.torch.AdamW([first, second])
     give_gradients(optimizer, 0)
     before = whole.clone()
-    with pytest.raises(
-        ValueError, match=r"\['params'\]\[1\]: got (a parameter that is|the same memory as|memory that overlaps) .*\[0\]"
-    ):
+    with pytest.raises(ValueError, match=r"\['params'\]\[1\]: got (the same memory as|memory that overlaps) .*\[0\]"):
         optimizer.step()
     assert torch.equal(whole, before)
     assert not optimizer.state

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .._arrays import buffers
+from .._storage.formats import Formats
 from ..rules import Rule
 from ..rules.words import describe
+from .group_formats import FORMAT_KEYS, take_formats
 from .groups import Group
 from .tensors import Tensor
 
@@ -29,13 +31,14 @@ def bind_arguments(name: str, signature: inspect.Signature, args: tuple[Any, ...
 
 
 def read_groups(params: Any, rule: Rule) -> Iterator[tuple[str, list[Entry], dict[str, Any]]]:
-    """Each group in what the caller passed: its name in messages, its arrays, the hyperparameters that it sets for itself."""
+    """Each group in what the caller passed: its name in messages, its arrays, the hyperparameters and formats that it sets for itself."""
     if isinstance(params, (list, tuple)) and params and all(isinstance(entry, Mapping) for entry in params):
         for i, entry in enumerate(params):
             name = f"params[{i}]"
             for key in entry:
-                if key != "params" and key not in rule.defaults:
-                    raise TypeError(f"{name}: got the key {key!r}, expected 'params' or one of {', '.join(rule.defaults)}")
+                if key not in ("params", *FORMAT_KEYS, *rule.defaults):
+                    expected = ", ".join([*rule.defaults, *FORMAT_KEYS])
+                    raise TypeError(f"{name}: got the key {key!r}, expected 'params' or one of {expected}")
             if "params" not in entry:
                 raise ValueError(f"{name}: got a group without 'params', expected its arrays under that key")
             yield (
@@ -47,7 +50,7 @@ def read_groups(params: Any, rule: Rule) -> Iterator[tuple[str, list[Entry], dic
     yield "", named(params, "params"), {}
 
 
-def read_tensors(params: Any, rule: Rule, values: Mapping[str, Any], state_dtype: str | None) -> tuple[list[Tensor], list[Group]]:
+def read_tensors(params: Any, rule: Rule, values: Mapping[str, Any], formats: Formats) -> tuple[list[Tensor], list[Group]]:
     """The parameters and the groups that they came in, in the caller's order, checked one by one; no state is made yet."""
     tensors: list[Tensor] = []
     groups: list[Group] = []
@@ -56,7 +59,8 @@ def read_tensors(params: Any, rule: Rule, values: Mapping[str, Any], state_dtype
         for array, label, key in entries:
             tensors.append(Tensor(buffers.check_parameter(array, label), label, key, index, offset, array))
             offset += tensors[-1].padded
-        groups.append(Group.read(rule, [array for array, _, _ in entries], {**values, **overrides}, name, state_dtype))
+        own = take_formats(overrides, formats, name)
+        groups.append(Group.read(rule, [array for array, _, _ in entries], {**values, **overrides}, name, own))
     keys = [tensor.key for tensor in tensors if tensor.key is not None]
     for i, key in enumerate(keys):
         if key in keys[:i]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._arrays import buffers
 from .._arrays.device import is_on_device
-from .._storage.formats import with_variance_floor
+from .._storage.formats import Formats, with_variance_floor
 from ..rules import Rule
 from ..rules.checks import one_number
 from ..rules.words import describe, naming
@@ -20,6 +20,7 @@ from .locks import fork_safe_lock
 __all__ = ["Group"]
 
 Schedule = Callable[[int], float]
+NO_FORMATS = Formats()
 
 
 class Group(MutableMapping[str, Any]):
@@ -30,6 +31,8 @@ class Group(MutableMapping[str, Any]):
     may be given a callable of the number of completed steps; reading it then gives its latest value.  What such a callable keeps, by
     `state_dict` and `load_state_dict`, is kept in the optimizer's snapshots.  Where the parameters are on a
     GPU it may be an array of one element there, float32 or float64, which each step reads.
+
+    `formats`: what state and masters of its tensors are kept in, fixed when the optimizer is built.
     """
 
     def __init__(
@@ -38,11 +41,11 @@ class Group(MutableMapping[str, Any]):
         params: Sequence[Any],
         values: Mapping[str, Any],
         schedule: Schedule | None = None,
-        state_dtype: str | None = None,
+        formats: Formats = NO_FORMATS,
     ) -> None:
         """`values` have been checked; `Group.read` checks."""
         self.rule = rule
-        self.state_dtype = state_dtype
+        self.formats = formats
         self.params = tuple(params)
         self.schedule = schedule
         self.slots = rule.variant(values).slots
@@ -52,11 +55,11 @@ class Group(MutableMapping[str, Any]):
         self._steps: Callable[[], int] = lambda: 0
 
     @classmethod
-    def read(cls, rule: Rule, params: Sequence[Any], given: Mapping[str, Any], name: str, state_dtype: str | None) -> Group:
+    def read(cls, rule: Rule, params: Sequence[Any], given: Mapping[str, Any], name: str, formats: Formats) -> Group:
         """A group with the caller's values; TypeError or ValueError, beginning with `name`, where one is not as expected."""
         with naming(name):
-            values, schedule = checked(given, rule, params, state_dtype, 0)
-        return cls(rule, params, values, schedule, state_dtype)
+            values, schedule = checked(given, rule, params, formats.state_dtype, 0)
+        return cls(rule, params, values, schedule, formats)
 
     def attach(self, write: Callable[[Group], None], steps: Callable[[], int]) -> None:
         """Calls `write` now and after each change; `steps` counts for the schedule."""
@@ -99,7 +102,7 @@ class Group(MutableMapping[str, Any]):
                 raise TypeError(f"{key}: {self.rule.name} has no such hyperparameter; it has {', '.join(self._values)}")
         # Only a schedule asks for the steps: on a GPU the answer may take a wait.
         steps = self._steps() if callable(values.get("lr")) else 0
-        accepted, schedule = checked(self._values | dict(values), self.rule, self.params, self.state_dtype, steps)
+        accepted, schedule = checked(self._values | dict(values), self.rule, self.params, self.formats.state_dtype, steps)
         missing = [name for name in self.rule.variant(accepted).slots if name not in self.slots]
         if missing:
             raise ValueError(

@@ -15,6 +15,7 @@ from ..rules.checks import check_count, check_number
 from ..rules.words import describe, naming, shown
 from .engine import Engine
 from .groups import Group
+from .snapshot_formats import check_snapshot, snapshot_of_formats
 from .tensors import Tensor
 
 __all__ = ["load", "snapshot"]
@@ -34,6 +35,7 @@ def snapshot(engine: Engine) -> dict[str, Any]:
         "state": [snapshot_of(engine, i) for i in range(len(engine.tensors))],
         "groups": [{**group.hyperparameters(), **group.schedule_state} for group in engine.groups],
         "options": dict(engine.options),
+        **snapshot_of_formats(engine),
     }
 
 
@@ -83,6 +85,7 @@ class GroupEntry:
 def load(engine: Engine, state_dict: Any) -> None:
     """`Optimizer.load_state_dict`: first every check, then every change."""
     check_head(engine, state_dict)
+    check_snapshot(engine, state_dict)
     with naming("state_dict"):
         seed = check_seed(state_dict["seed"])
     for name, count in (("state", len(engine.tensors)), ("groups", len(engine.groups))):

@@ -59,8 +59,9 @@ class Tensor:
             if owner is not None and view is not None:
                 buffers.check_unmoved(owner, view, name, written=True)
 
-    def allocate(self, group: Group, formats: Formats, *, average: bool) -> None:
-        """Makes its state, in the group's slots, and its master and average if they are asked for."""
+    def allocate(self, group: Group, *, average: bool) -> None:
+        """Makes its state, in the group's slots and formats, and its master and average if they are asked for."""
+        formats = group.formats
         for slot in group.slots:
             format = state_format(formats.state_dtype, group.rule.slot(slot))
             initial = group.initial(slot)

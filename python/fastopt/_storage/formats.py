@@ -68,7 +68,7 @@ FORMAT_ARGUMENTS: tuple[Hyperparameter, ...] = (
     ),
     Hyperparameter("seed", 0, "seed of stochastic rounding: a whole number", "[0, 2^64)"),
 )
-"""Arguments of every class besides its rule's hyperparameters: for all groups, and fixed when the optimizer is built."""
+"""Arguments of every class besides its rule's hyperparameters, fixed when the optimizer is built.  A group may name its own formats."""
 
 
 @dataclass(frozen=True)

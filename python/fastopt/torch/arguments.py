@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,8 +11,9 @@ import torch
 from .._storage.formats import FORMAT_ARGUMENTS
 from ..faces import parameter
 from ..rules import OPTIONS, Rule
+from ..rules.words import describe, shown
 
-__all__ = ["FLAGS", "check_flags", "class_signature", "flags_of", "number"]
+__all__ = ["FLAGS", "check_flags", "check_keys", "check_tensors", "class_signature", "flags_of", "number"]
 
 FLAGS = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
 """What torch's classes take beside a rule's hyperparameters, and its defaults."""
@@ -65,6 +67,34 @@ def check_flags(values: dict[str, Any]) -> None:
         raise RuntimeError("differentiable: got True, expected False, since a fused step leaves autograd no history")
     if values.get("fused") and values.get("foreach"):
         raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+
+
+def check_keys(group: Mapping[str, Any]) -> None:
+    """TypeError for an argument in a group that holds for all of them."""
+    for name in (*(option.name for option in OPTIONS), "seed", "copy_to"):
+        if name in group:
+            raise TypeError(
+                f"{name}: got {describe(group[name])} in a group, expected it as an argument of the optimizer: it holds for all"
+            )
+
+
+def check_tensors(rule: Rule, values: Mapping[str, Any]) -> None:
+    """ValueError, as torch's Adam and AdamW, for hyperparameters of which some are tensors, or that `foreach=True` does not take as such."""
+    if rule.name not in ("Adam", "AdamW"):
+        return
+    betas = values["betas"]
+    given = {"lr": values["lr"]}
+    if isinstance(betas, (tuple, list)) and len(betas) == 2:
+        given.update({f"betas[{i}]": beta for i, beta in enumerate(betas)})
+        if isinstance(betas[0], torch.Tensor) != isinstance(betas[1], torch.Tensor):
+            raise ValueError(
+                f"betas: got {shown(betas)}, expected two numbers or two tensors; betas must be either both floats or both Tensors"
+            )
+    for name, value in given.items():
+        if isinstance(value, torch.Tensor) and values["foreach"] and not values["capturable"]:
+            raise ValueError(
+                f"{name}: got a tensor, expected a number or foreach=None; {name} as a Tensor is not supported for capturable=False and foreach=True"
+            )
 
 
 def number(value: Any) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from .optimizer import Optimizer
 
@@ -39,13 +41,16 @@ def fused_in_backward(model: torch.nn.Module, optimizer: Optimizer) -> Hooks:
     checkpointing of segments that share a parameter, and a `GradScaler`, which looks at all of them, has nothing to see.  Copies of
     the model have no hooks.
 
+    `DistributedDataParallel` averages gradients after they have arrived, when the steps are taken and ranks have diverged: it is refused,
+    whether it wraps the model now or later.
+
     Returns hooks with `remove()`.  Raises TypeError where an argument is not that, ValueError where the optimizer has none of the
     model's parameters, and RuntimeError, also later from `backward()`, with `max_norm` or `skip_nonfinite`, which need all
     gradients at once.
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model: got {type(model).__name__}, expected a torch.nn.Module")
-    if isinstance(model, torch.nn.parallel.DistributedDataParallel):
+    if any(isinstance(module, DistributedDataParallel) for module in model.modules()):
         raise RuntimeError(
             "model: got DistributedDataParallel, which averages gradients after they have arrived, expected another module"
         )
@@ -55,17 +60,64 @@ def fused_in_backward(model: torch.nn.Module, optimizer: Optimizer) -> Hooks:
     params = [param for param in model.parameters() if param in own and param.requires_grad]
     if not params:
         raise ValueError("optimizer: got one that has none of the model's parameters, expected some")
+    if are_wrapped(params):
+        raise RuntimeError(
+            "model: got one that DistributedDataParallel wraps, which averages gradients after they have arrived, expected another module"
+        )
     optimizer.prepare_single_steps(params)
-    hook = hook_of(weakref.ref(optimizer))
+    refuse_later_wrappers()
+    hook = StepHook(optimizer)
     return Hooks([param.register_post_accumulate_grad_hook(hook) for param in params])
 
 
-def hook_of(owner: weakref.ref[Optimizer]) -> Callable[[torch.Tensor], None]:
-    """By a weak reference: in a circle through its parameters an optimizer would not be freed when it is let go."""
+class StepHook:
+    """Steps a parameter whose gradient has arrived.
 
-    def hook(param: torch.Tensor) -> None:
-        if (optimizer := owner()) is not None:
+    It knows the optimizer by a weak reference: in a circle through its parameters an optimizer would not be freed when it is let go.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._owner = weakref.ref(optimizer)
+
+    @property
+    def acts(self) -> bool:
+        return self._owner() is not None
+
+    def __call__(self, param: torch.Tensor) -> None:
+        if (optimizer := self._owner()) is not None:
             optimizer.step_parameter(param)
             param.grad = None
 
-    return hook
+    def __deepcopy__(self, memo: dict[int, Any]) -> StepHook:
+        return self
+
+
+def are_wrapped(params: list[torch.nn.Parameter]) -> bool:
+    """Whether a DistributedDataParallel averages the gradients of some.
+
+    Nothing at a parameter tells: all objects are searched, which takes as long as a collection.  Without a process group none is.
+    """
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return False
+    gc.collect()  # wrappers that nobody has any more
+    wrappers = [each for each in gc.get_objects() if issubclass(type(each), DistributedDataParallel)]
+    ids = {id(param) for wrapper in wrappers if "_modules" in vars(wrapper) for param in wrapper.parameters()}
+    return not ids.isdisjoint(map(id, params))
+
+
+@functools.cache  # once a process
+def refuse_later_wrappers() -> None:
+    """Looks at modules as they come into others, as a model into its wrapper."""
+
+    def look(module: torch.nn.Module, name: str, child: torch.nn.Module | None) -> None:
+        if child is None or not isinstance(module, DistributedDataParallel):
+            return
+        for param in child.parameters():
+            hooks = getattr(param, "_post_accumulate_grad_hooks", None) or {}
+            if any(isinstance(hook, StepHook) and hook.acts for hook in hooks.values()):
+                raise RuntimeError(
+                    "DistributedDataParallel: got a model whose parameters take their steps in backward, before their gradients are averaged, "
+                    "expected one without fused_in_backward: call remove() of what it returned, and optimizer.step()"
+                )
+
+    torch.nn.modules.module.register_module_module_registration_hook(look)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import torch
+from torch.utils.weak import WeakTensorKeyDictionary
 
+from .. import _core
 from .._arrays.memory import BLOCK
+from .._engine.group_formats import FORMAT_KEYS
 from .._engine.options import Options
 from .._engine.tensors import MASTER
 from .._storage.formats import Formats, with_variance_floor
@@ -17,8 +22,33 @@ from ..rules.words import naming
 from .arguments import check_flags, number
 from .members import Member
 from .state import EMA, Layout
+from .views import dense
 
-__all__ = ["Book"]
+__all__ = ["Book", "Gradients", "Taking"]
+
+Gradients: TypeAlias = "list[torch.Tensor | None]"
+
+
+class Taking(Protocol):
+    """What takes steps: `Steps`, `Turns`."""
+
+    @property
+    def skipped(self) -> int: ...
+    @property
+    def grad_norm(self) -> float | None: ...
+    def serves(self, book: Book, params: list[torch.Tensor], grads: Gradients, given: int, /) -> bool: ...
+    def step(self, grads: Gradients, given: int, options: _core.Options, /, *, seen: bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a parameter stands: as `Member` has it, without the parameter."""
+
+    group: int
+    position: int
+    offset: int
+    again: bool
+    """Whether it stands somewhere else too."""
 
 
 class Book:
@@ -26,24 +56,84 @@ class Book:
 
     `state`, `groups`: torch's.  `seen`: whether somebody has asked for the state.  Until then nobody can have moved or replaced what is in
     it, nor can autograd have kept it: a step then need not look at it, which with many small parameters is most of its time.
+
+    An optimizer has nothing but its book that changes, so that what wraps it, with its methods or a copy of its attributes, acts on it.
     """
 
-    def __init__(self, rule: Rule, formats: Formats, options: Options, seed: int) -> None:
+    def __init__(self, rule: Rule, defaults: Mapping[str, Any], options: Options, seed: int) -> None:
+        """`defaults`: what a group has if it says nothing else, torch's flags and the formats included."""
         self.rule = rule
-        self.layout = Layout(rule, formats, average=options["ema_decay"] is not None)
-        self.names = [h.name for h in rule.arguments]
+        self.defaults = defaults
+        self.formats = Formats.check(*(defaults[key] for key in FORMAT_KEYS))
+        self.average = options["ema_decay"] is not None
+        self.names = [*(h.name for h in rule.arguments), *FORMAT_KEYS]
         self.options = options
         self.seed = seed
         self.state: defaultdict[Any, Any] = defaultdict(dict)
         self.groups: list[dict[str, Any]] = []
-        self.copies: dict[torch.Tensor, torch.Tensor] = {}
+        self.copies: MutableMapping[torch.Tensor, torch.Tensor] = WeakTensorKeyDictionary()
         """What takes a copy of a parameter after each step."""
         self.seen = True
-        self._places: dict[int, Member] = {}  # of parameters by their id
+        self.steps: Taking | None = None
+        """What steps of all parameters are bound to."""
+        self._single: dict[int, Taking] = {}  # those of parameters that take them in backward, by their id
+        self._watches: dict[int | None, Any] = {}  # weak references to the parameters of bound steps
+        self._skipped = 0  # before the present steps were bound
+        self._norm: float | None = None  # of steps that were let go
+        self._places: dict[int, Place] = {}  # of parameters by their id
+        self._layouts: dict[Any, Layout] = {}
 
-    def forget(self) -> None:
-        """Lets the parameters be looked up anew."""
-        self._places = {}
+    # What steps are bound to
+
+    @property
+    def skipped(self) -> int:
+        return self._skipped if self.steps is None else self.steps.skipped
+
+    @property
+    def grad_norm(self) -> float | None:
+        return self._norm if self.steps is None else self.steps.grad_norm
+
+    def forget(self, skipped: int | None = None) -> None:
+        """Lets the next steps bind everything anew; they count on from `skipped`."""
+        self._skipped = self.skipped if skipped is None else skipped
+        self.steps, self._norm = None, None
+        self._single, self._watches, self._places = {}, {}, {}
+
+    def single(self, param: torch.Tensor) -> Taking | None:
+        """What steps of this parameter alone are bound to."""
+        return self._single.get(id(param))
+
+    def keep(self, steps: Taking, params: list[torch.Tensor]) -> None:
+        """Keeps what steps of all parameters are bound to, until one of them is freed: what held its memory is freed with it.
+
+        On a GPU, where memory may still be in use, until the next step.
+        """
+        self.steps = steps
+        self._watch(params, None)
+
+    def keep_single(self, steps: Taking, param: torch.Tensor) -> None:
+        """The same of steps of one parameter alone."""
+        self._single[id(param)] = steps
+        self._watch([param], id(param))
+
+    def _watch(self, params: list[torch.Tensor], key: int | None) -> None:
+        owner = weakref.ref(self)
+
+        def freed(_: Any) -> None:
+            if (book := owner()) is not None:
+                book.let_go(key)
+
+        self._watches[key] = [weakref.ref(param, freed) for param in params if not param.is_cuda]
+
+    def let_go(self, key: int | None = None) -> None:
+        """Lets the memory go that steps of all parameters, or of the one of this id, are bound to; what they have counted stays."""
+        if key is None:
+            self._skipped, self._norm, self.steps = self.skipped, self.grad_norm, None
+        else:
+            self._single.pop(key, None)
+        self._watches.pop(key, None)
+
+    # Parameters and where they stand
 
     def params(self) -> list[torch.Tensor]:
         """All parameters, in order."""
@@ -52,32 +142,67 @@ class Book:
             return only if isinstance(only, list) else list(only)
         return [param for group in self.groups for param in group["params"]]
 
-    def members(self, params: list[torch.Tensor]) -> list[Member]:
-        """These parameters, all or some, with their place among all of them."""
-        if len(params) == 1 and (known := self._places.get(id(params[0]))) is not None:
-            group = self.groups[known.group]["params"] if known.group < len(self.groups) else []
-            if known.position < len(group) and group[known.position] is params[0]:
-                return [known]
-        wanted = set(map(id, params))
-        members: dict[int, Member] = {}
+    def members(self) -> list[Member]:
+        """All parameters with their places, in order; one that stands twice in the groups comes twice."""
+        members = []
         offset = 0
+        places: dict[int, Place] = {}
         for index, group in enumerate(self.groups):
+            layout = self.layout_of(group)
             for i, param in enumerate(group["params"]):
-                if id(param) in members:
-                    name, first = name_of(group, index, i), members[id(param)].name
-                    raise ValueError(f"{name}: got a parameter that is {first} too, expected each once")
-                if id(param) in wanted:
-                    members[id(param)] = Member(param, name_of(group, index, i), index, i, offset, self.copies.get(param))
+                members.append(Member(param, name_of(group, index, i), index, i, offset, layout, self.copies.get(param)))
+                places[id(param)] = Place(index, i, offset, id(param) in places)
                 offset += -(-param.numel() // BLOCK) * BLOCK
-        if len(members) != len(wanted):
-            raise RuntimeError("param_groups: got a step of a parameter that is in none of the groups, expected one that is")
-        self._places.update(members)
-        return [members[id(param)] for param in params]
+        self._places = places
+        return members
 
-    def check_group(self, group: Mapping[str, Any]) -> dict[str, Any]:
+    def member(self, param: torch.Tensor) -> Member:
+        """One parameter with its place; RuntimeError if it is in none of the groups, ValueError if it stands there twice."""
+        place = self._places.get(id(param))
+        if place is None or not self._stands(param, place):
+            self.members()
+            place = self._places.get(id(param))
+        if place is None:
+            raise RuntimeError("param_groups: got a step of a parameter that is in none of the groups, expected one that is")
+        group = self.groups[place.group]
+        name = name_of(group, place.group, place.position)
+        if place.again:
+            raise ValueError(
+                f"{name}: got a parameter that stands in the groups twice, expected each once for a step of it alone"
+            )
+        return Member(param, name, place.group, place.position, place.offset, self.layout_of(group), self.copies.get(param))
+
+    def _stands(self, param: torch.Tensor, place: Place) -> bool:
+        params = self.groups[place.group]["params"] if place.group < len(self.groups) else []
+        return place.position < len(params) and params[place.position] is param
+
+    # Groups
+
+    def complete(self, group: dict[str, Any]) -> None:
+        """Gives a group that another optimizer of the rule's had what that does not have; KeyError for lack of a hyperparameter."""
+        needed = [h.name for h in self.rule.hyperparameters]
+        for name in needed:
+            if name not in group:
+                raise KeyError(f"param_groups: got a group without {name!r}, expected {self.rule.name}'s {', '.join(needed)}")
+        for name, value in self.defaults.items():
+            group.setdefault(name, value)
+
+    def layout_of(self, group: dict[str, Any]) -> Layout:
+        """What entries of a group's parameters hold; TypeError or ValueError for formats that are none."""
+        if any(key not in group for key in FORMAT_KEYS):
+            self.complete(group)
+        formats = tuple(group[key] for key in FORMAT_KEYS)
+        try:
+            return self._layouts[formats]
+        except (KeyError, TypeError):  # new, or of what cannot be hashed, which the check words
+            layout = self._layouts[formats] = Layout(self.rule, Formats.check(*formats), average=self.average)
+            return layout
+
+    def check_group(self, group: dict[str, Any]) -> dict[str, Any]:
         """The hyperparameters of a group, checked, with tensors as numbers; but `lr` stays a tensor if it is on a GPU."""
-        check_flags(dict(group))
-        given = {name: group[name] for name in self.names}
+        self.complete(group)
+        check_flags(group)
+        given = {h.name: group[h.name] for h in self.rule.arguments}
         lr = given["lr"]
         if callable(lr) and not isinstance(lr, torch.Tensor):
             raise TypeError("lr: got a callable, expected a number or a tensor; torch.optim.lr_scheduler has schedules")
@@ -86,16 +211,22 @@ class Book:
         for name, value in given.items():
             with naming(name if isinstance(value, torch.Tensor) and value.numel() != 1 else ""):
                 values[name] = 0.0 if name == "lr" and on_gpu else number(value)
-        checked = self.rule.check(with_variance_floor(values, self.layout.formats.state_dtype))
+        checked = self.rule.check(with_variance_floor(values, self.layout_of(group).formats.state_dtype))
         return {**checked, "lr": lr} if on_gpu else checked
 
-    def allocate(self, params: list[torch.Tensor]) -> None:
+    def allocate(self, members: list[Member]) -> None:
         """Makes the state of those that have none; averages and masters are taken from a parameter at its first step."""
-        for member in self.members(params):
+        values = {i: self.check_group(self.groups[i]) for i in {member.group for member in members}}
+        for member in members:
             if not self.state.get(member.param):
-                values = self.check_group(self.groups[member.group])
-                made = self.layout.completed({}, member.param, values, member.name)
+                made = member.layout.completed({}, dense(member.param), values[member.group], member.name)
                 self.state[member.param].update({key: value for key, value in made.items() if key not in (EMA, MASTER)})
+
+    def last_group(self) -> list[Member]:
+        """The parameters of the group that was added last, without their offsets."""
+        index, group = len(self.groups) - 1, self.groups[-1]
+        layout = self.layout_of(group)
+        return [Member(param, name_of(group, index, i), index, i, 0, layout, None) for i, param in enumerate(group["params"])]
 
 
 def name_of(group: Mapping[str, Any], index: int, i: int) -> str:

@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from .._engine.group_formats import FORMAT_KEYS
 from .._storage.formats import check_seed
 from ..rules.checks import check_count
 from ..rules.words import describe, naming
 from .book import Book
+from .origins import check_origin
 from .state import STEP
 
 __all__ = ["Loaded", "as_dict", "own", "read", "state_dict"]
@@ -24,8 +26,11 @@ def state_dict(book: Book, skipped: int) -> dict[str, Any]:
     groups: list[dict[str, Any]] = []
     keys: dict[torch.Tensor, int] = {}
     group_of: dict[int, dict[str, Any]] = {}
+    first = 0
     for group in book.groups:
-        keys.update({param: i for i, param in enumerate(group["params"], len(keys))})
+        # As torch numbers them: one that stands in a group twice by its last place there, one of an earlier group by that of it.
+        keys.update({param: i for i, param in enumerate(group["params"], first) if param not in keys})
+        first += len(group["params"])
         groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": [keys[p] for p in group["params"]]})
         group_of.update(dict.fromkeys(groups[-1]["params"], group))
     state = {}
@@ -38,7 +43,13 @@ def state_dict(book: Book, skipped: int) -> dict[str, Any]:
 
 def own(book: Book, skipped: int) -> dict[str, Any]:
     """What torch's checkpoints have no place for."""
-    return {**vars(book.layout.formats), "options": dict(book.options), "seed": book.seed, "skipped_steps": skipped}
+    return {
+        "rule": book.rule.name,
+        **vars(book.formats),
+        "options": dict(book.options),
+        "seed": book.seed,
+        "skipped_steps": skipped,
+    }
 
 
 def exported(step: Any, group: Mapping[str, Any]) -> Any:
@@ -70,15 +81,16 @@ def as_dict(given: Any) -> dict[str, Any]:
 def read(book: Book, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> Loaded:
     """Every check of `Optimizer.load_state_dict`; nothing is changed."""
     check_parts(given)
+    check_origin(book, given)
     saved = copy.deepcopy(given["param_groups"])
     groups, values = groups_of(book, defaults, saved)
     more = given.get("fastopt", {})
     with naming("state_dict['fastopt']"):
-        options = book.options.accept(without_averages(more.get("options", {}), average=book.layout.average))
+        options = book.options.accept(without_averages(more.get("options", {}), average=book.average))
         seed = check_seed(more.get("seed", book.seed))
         skipped = check_count(more.get("skipped_steps", 0), "skipped_steps")
     params = {
-        key: (param, row)
+        key: (param, row, book.layout_of(new))
         for old, new, row in zip(saved, groups, values, strict=True)
         for key, param in zip(old["params"], new["params"], strict=True)
     }
@@ -86,8 +98,8 @@ def read(book: Book, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> L
     with torch.no_grad():
         for key, entry in given["state"].items():
             if key in params:
-                param, row = params[key]
-                state[param] = book.layout.loaded(entry, param, row, f"state_dict['state'][{key!r}]")
+                param, row, layout = params[key]
+                state[param] = layout.loaded(entry, param, row, f"state_dict['state'][{key!r}]")
             else:
                 state[key] = entry
     return Loaded(state, groups, options, seed, skipped)
@@ -117,7 +129,8 @@ def groups_of(
     groups, values = [], []
     for i, (new, old) in enumerate(zip(saved, present, strict=True)):
         kept = {name: old[name] for name in (*defaults, "param_names") if name in old}
-        groups.append({**kept, **new, "params": old["params"]})
+        formats = {key: old.get(key, defaults[key]) for key in FORMAT_KEYS}
+        groups.append({**kept, **new, **formats, "params": old["params"]})
         with naming(f"state_dict['param_groups'][{i}]"):
             values.append(book.check_group(groups[-1]))
     return groups, values

@@ -1,4 +1,4 @@
-"""`Known`: a group's hyperparameters as they were, for the next step to compare with."""
+"""`Known`: a group's hyperparameters and formats as they were, for the next step to compare with."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ __all__ = ["Known"]
 
 
 class Known:
-    """What a group had, and what the rule made of it in `values`."""
+    """What a group had, what the rule made of it in `values`, and what entries of its parameters hold."""
 
-    def __init__(self, group: dict[str, Any], values: dict[str, Any], names: list[str]) -> None:
+    def __init__(self, group: dict[str, Any], values: dict[str, Any], book: Book) -> None:
         self.values = values
-        self._names = names
+        self.layout = book.layout_of(group)
+        self._names = book.names
         self._given = self._of(group)
-        self._numbers = [self._number(name, value) for name, value in zip(names, self._given, strict=False)]
+        self._numbers = [self._number(name, value) for name, value in zip(self._names, self._given, strict=False)]
         self._live = any(map(is_live, self._given))
 
     def _of(self, group: dict[str, Any]) -> tuple[Any, ...]:
@@ -32,7 +33,10 @@ class Known:
 
     def holds(self, group: dict[str, Any]) -> bool:
         """Whether the group still has these values."""
-        given = self._of(group)
+        try:
+            given = self._of(group)
+        except KeyError:  # which the check of groups words
+            return False
         if not self._live and all(map(operator.is_, given, self._given)):
             return True
         return bool(given[-1] is self._given[-1]) and self._different(given) == []
@@ -47,6 +51,7 @@ class Known:
 
     def changed(self, group: dict[str, Any], book: Book) -> dict[str, Any]:
         """The group's values, checked: with a schedule that changes `lr` alone, that alone."""
+        book.complete(group)
         given, lr = self._of(group), group["lr"]
         if given[-1] is self._given[-1] and isinstance(lr, (int, float)) and self._different(given) == ["lr"]:
             return {**self.values, "lr": book.rule.argument("lr").check(lr)}

@@ -1,4 +1,4 @@
-"""`Member`: one parameter with its place among all of them, and what parameters, copies and gradients have to be."""
+"""`Member`: one listing of a parameter in the groups, and what parameters, copies and gradients have to be."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import torch
 from .._arrays import buffers
 from ..rules import Rule
 from ..rules.words import describe
-from .views import is_dense, same_layout, words
+from .state import Layout
+from .views import check_memory, same_layout, words
 
 __all__ = ["Member", "check_copy", "check_gradient", "check_parameter"]
 
 
 @dataclass(frozen=True)
 class Member:
-    """One parameter."""
+    """One parameter where it stands in the groups.  Nobody keeps members: a parameter is freed when the program lets it go."""
 
     param: torch.Tensor
     name: str
@@ -27,17 +28,10 @@ class Member:
     """Among the group's."""
     offset: int
     """Elements of the parameters before it, padded to blocks."""
+    layout: Layout
+    """What its entry in the state holds."""
     copy: torch.Tensor | None
     """What takes a copy of it after each step."""
-
-
-def check_memory(tensor: torch.Tensor, name: str) -> None:
-    """RuntimeError for a tensor that computes by itself (DTensor, FakeTensor, quantized ones), or whose storage is gone."""
-    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
-        raise RuntimeError(f"{name}: got a {type(tensor).__name__}, which has no memory of its own, expected an ordinary tensor")
-    has_memory = tensor.layout == torch.strided and tensor.device.type in ("cpu", "cuda") and not tensor._is_zerotensor()
-    if has_memory and tensor.numel() and not tensor.data_ptr():
-        raise RuntimeError(f"{name}: got a tensor whose storage is gone, expected one with it")
 
 
 def check_parameter(param: torch.Tensor, name: str) -> None:
@@ -45,23 +39,44 @@ def check_parameter(param: torch.Tensor, name: str) -> None:
     check_memory(param, name)
     if param.layout != torch.strided or param.device.type not in ("cpu", "cuda"):
         raise RuntimeError(f"{name}: got {param.layout} on {param.device}, expected a strided tensor on the CPU or a CUDA device")
-    if param.dtype not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
-        hint = "; torch.view_as_real views a complex parameter as real" if param.is_complex() else ""
-        raise RuntimeError(f"{name}: got {param.dtype}, expected float32, float64, bfloat16 or float16{hint}")
-    if param.is_neg():
-        raise RuntimeError(f"{name}: got a tensor that stands for minus its memory, expected one that was resolved")
-    if not is_dense(param):
+    if param.dtype not in GRADIENTS:
+        raise RuntimeError(f"{name}: got {param.dtype}, expected float32, float64, bfloat16, float16, complex64 or complex128")
+    if param.is_neg() or param.is_conj() or param._is_zerotensor():
+        raise RuntimeError(f"{name}: got a tensor whose memory does not hold its values, expected one that was resolved")
+    if meets_itself(param):
         raise RuntimeError(
-            f"{name}: got strides {param.stride()} for shape {tuple(param.shape)}, expected memory without gaps and overlaps, in any order"
+            f"{name}: got strides {param.stride()} for shape {tuple(param.shape)}, expected each element in memory of its own"
         )
 
 
+def meets_itself(tensor: torch.Tensor) -> bool:
+    """Whether elements may share memory; sure only where the dimensions lie one inside the other, as those of views do."""
+    reach = 0
+    for step, length in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if length > 1:
+            if step <= reach:
+                return bool(tensor.numel() > 0)
+            reach += (length - 1) * step
+    return False
+
+
 def check_copy(value: Any, param: torch.Tensor, name: str) -> None:
-    """ValueError for what cannot take copies of a parameter."""
-    known = isinstance(value, torch.Tensor) and str(value.dtype).removeprefix("torch.") in buffers.DTYPES
+    """ValueError for what cannot take copies of a parameter, which is dense."""
+    known = isinstance(value, torch.Tensor) and (
+        value.dtype == param.dtype if param.is_complex() else str(value.dtype).removeprefix("torch.") in buffers.DTYPES
+    )
     if not known or value.device != param.device or not same_layout(value, param):
         came = words(value) if isinstance(value, torch.Tensor) else describe(value)
         raise ValueError(f"{name}: got {came}, expected a floating-point tensor laid out as its parameter: {words(param)}")
+
+
+GRADIENTS = {
+    torch.float64: (torch.float64, torch.float32, torch.bfloat16, torch.float16),
+    **dict.fromkeys((torch.float32, torch.bfloat16, torch.float16), (torch.float32, torch.bfloat16, torch.float16)),
+    torch.complex64: (torch.complex64,),
+    torch.complex128: (torch.complex128, torch.complex64),
+}
+"""The dtypes of parameters that steps take, and for each those of its gradients: what its arithmetic holds."""
 
 
 def check_gradient(param: torch.Tensor, grad: torch.Tensor, rule: Rule, name: str) -> None:
@@ -73,6 +88,5 @@ def check_gradient(param: torch.Tensor, grad: torch.Tensor, rule: Rule, name: st
         raise RuntimeError(
             f"{name}: got a gradient of shape {tuple(grad.shape)} on {grad.device}, expected {tuple(param.shape)} on {param.device}"
         )
-    wider = {torch.float64: 3, torch.float32: 2, torch.bfloat16: 1, torch.float16: 1}
-    if wider.get(grad.dtype, 4) > max(wider[param.dtype], 2):
+    if grad.dtype not in GRADIENTS[param.dtype]:
         raise RuntimeError(f"{name}: got a gradient of {grad.dtype} for a parameter of {param.dtype}, expected one that it holds")

@@ -11,17 +11,20 @@ import torch
 
 from .. import _core
 from .._engine.arguments import bind_arguments
+from .._engine.group_formats import FORMAT_KEYS
 from .._engine.options import Options, StepOptions
 from .._engine.tensors import MASTER
-from .._storage.formats import Formats, check_seed
+from .._storage.formats import check_seed
 from ..rules import OPTIONS, Rule
-from ..rules.words import naming
+from ..rules.words import describe, naming
 from . import checkpoints
-from .arguments import check_flags
+from .arguments import check_flags, check_keys, check_tensors
 from .book import Book
 from .members import check_copy
 from .state import EMA
 from .steps import Steps
+from .turns import bind
+from .views import dense, refuse_wrapper
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -43,26 +46,14 @@ class Optimizer(torch.optim.Optimizer):
         given = bind_arguments(type(self).__name__, self._signature, args, kwargs)
         params, copies = given.pop("params"), given.pop("copy_to")
         seed = check_seed(given.pop("seed"))
-        formats = Formats.check(given.pop("state_dtype"), given.pop("master"))
         options = Options({option.name: given.pop(option.name) for option in OPTIONS})
-        self._open(Book(self.rule, formats, options, seed))
+        self._book = Book(self.rule, given, options, seed)
         check_flags(given)
+        check_tensors(self.rule, given)
         self._step_supports_amp_scaling = bool(given.get("fused"))
         super().__init__(params, given)
         self._book.seen = False
-        self._book.copies = self._checked_copies(copies)
-
-    def _open(self, book: Book) -> None:
-        """Begins with a book; its steps are bound when they are taken."""
-        self._book = book
-        self._skipped = 0  # before the present plans
-        self._forget()
-
-    def _forget(self) -> None:
-        """Lets the next steps bind everything anew."""
-        self._steps: Steps | None = None
-        self._single: dict[torch.Tensor, Steps] = {}  # of parameters that take their steps in backward
-        self._book.forget()
+        self._book.copies.update(self._checked_copies(copies))
 
     # State and groups.  They are torch's, and live in the book.
 
@@ -84,26 +75,37 @@ class Optimizer(torch.optim.Optimizer):
 
     @param_groups.setter
     def param_groups(self, value: list[dict[str, Any]]) -> None:
+        if not isinstance(value, list) or not all(isinstance(group, dict) and "params" in group for group in value):
+            raise TypeError(f"param_groups: got {describe(value)}, expected a list of dicts, each with 'params'")
+        for group in value:
+            self._book.complete(group)
         self._book.groups = value
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """torch's; besides, everything about the group is checked before it is added."""
+        """torch's; besides, everything about the group is checked before it is added.
+
+        `"state_dtype"` and `"master"` in a group are its formats; other arguments of the optimizer that hold for all groups are refused by name.
+        """
         book = self._book
-        if isinstance(param_group, dict):
-            merged = {**self.defaults, **param_group}
-            with naming(f"param_groups[{len(book.groups)}]" if book.groups else ""):
-                values = book.check_group(merged)
-            super().add_param_group(param_group)
-            try:
-                named = [(f"params[{i}]", param) for i, param in enumerate(book.groups[-1]["params"])]
-                book.layout.check(named, values, book.layout.formats.master)
-            except Exception:
-                book.groups.pop()
-                raise
-        else:
+        if not isinstance(param_group, dict):
             super().add_param_group(param_group)  # which says what is wrong
-        if self.rule.name == "Adagrad":  # whose state torch makes at once
-            book.allocate(book.groups[-1]["params"])
+        merged = {**self.defaults, **param_group}
+        with naming(f"param_groups[{len(book.groups)}]" if book.groups else ""):
+            check_keys(param_group)
+            values = book.check_group(merged)
+        super().add_param_group(param_group)
+        try:
+            added = book.last_group()
+            for member in added:
+                refuse_wrapper(member.param, member.name)
+            named = [(f"params[{member.position}]", member.param) for member in added]
+            layout = book.layout_of(param_group)
+            layout.check(named, values, layout.formats.master)
+            if self.rule.name == "Adagrad":  # whose state torch makes at once
+                book.allocate(added)
+        except BaseException:
+            book.groups.pop()
+            raise
 
     def _checked_copies(self, copies: Any) -> dict[torch.Tensor, torch.Tensor]:
         """The tensors of `copy_to` by parameter."""
@@ -115,7 +117,7 @@ class Optimizer(torch.optim.Optimizer):
             raise ValueError(f"copy_to: got {len(copies)} tensors, expected {len(params)}, one or None for each parameter")
         for i, (value, param) in enumerate(zip(copies, params, strict=True)):
             if value is not None:
-                check_copy(value, param, f"copy_to[{i}]")
+                check_copy(value, dense(param), f"copy_to[{i}]")
         return {param: value for param, value in zip(params, copies, strict=True) if value is not None}
 
     # The step
@@ -127,8 +129,8 @@ class Optimizer(torch.optim.Optimizer):
         `clip_value`, `max_norm`, `norm_eps`, `ema_decay` and `zero_grad`, by name, hold for this step in place of those in
         `optimizer.options`.
 
-        Raises RuntimeError for gradients and parameters that the kernels do not take (sparse, complex, with gaps), TypeError or
-        ValueError for hyperparameters; nothing was written then.
+        Raises RuntimeError for gradients and parameters that the kernels do not take (sparse, without memory), TypeError or ValueError for
+        hyperparameters; nothing was written then.
         """
         loss = None
         if closure is not None:
@@ -149,10 +151,13 @@ class Optimizer(torch.optim.Optimizer):
                 if amp is None:
                     return
                 bound = amp
-            if self._steps is None or not self._steps.serves(book, params, grads, given):
-                self._skipped, self._steps = self.skipped_steps, None  # with memory that may be needed
-                self._steps = Steps(book, params, grads, self._skipped)
-            self._steps.step(grads, given, bound, seen=book.seen)
+            steps = book.steps
+            if steps is None or not steps.serves(book, params, grads, given):
+                del steps
+                book.let_go()  # with memory that may be needed
+                steps = bind(book, grads, book.skipped)
+                book.keep(steps, params)
+            steps.step(grads, given, bound, seen=book.seen)
 
     def prepare_single_steps(self, params: list[torch.Tensor]) -> None:
         """Makes the state of parameters that `step_parameter` is to step: between gradients that come and go it would leave gaps in the heap.
@@ -160,7 +165,7 @@ class Optimizer(torch.optim.Optimizer):
         RuntimeError with `max_norm` or `skip_nonfinite`, which need all gradients at once.
         """
         self._check_single_steps()
-        self._book.allocate(params)
+        self._book.allocate([self._book.member(param) for param in params])
 
     def _check_single_steps(self) -> None:
         for name in ("max_norm", "skip_nonfinite"):
@@ -178,9 +183,10 @@ class Optimizer(torch.optim.Optimizer):
         self._check_single_steps()
         book = self._book
         if param.grad is not None:
-            steps, grads = self._single.get(param), [param.grad]
+            steps, grads = book.single(param), [param.grad]
             if steps is None or not steps.serves(book, [param], grads, 1):
-                steps = self._single[param] = Steps(book, [param], grads, self.skipped_steps)
+                steps = Steps(book, [book.member(param)], grads, book.skipped)
+                book.keep_single(steps, param)
                 # On a GPU `state` looks at the counts of the last plan that was made; others have to notice.
                 book.seen = book.seen or param.is_cuda
             steps.step(grads, 1, book.options.bound, seen=book.seen)
@@ -211,17 +217,17 @@ class Optimizer(torch.optim.Optimizer):
     @property
     def grad_norm(self) -> float | None:
         """Euclidean norm of all gradients of the last step, after `grad_scale` and `clip_value`, before `max_norm`; None where it was not measured."""
-        return None if self._steps is None else self._steps.grad_norm
+        return self._book.grad_norm
 
     @property
     def skipped_steps(self) -> int:
         """Steps that `skip_nonfinite` skipped."""
-        return self._skipped if self._steps is None else self._steps.skipped
+        return self._book.skipped
 
     @property
     def ema_params(self) -> list[torch.Tensor] | None:
         """The averages of the parameters (`state[p]["ema"]`), in order: of one that had no step yet the parameter itself; None without."""
-        if not self._book.layout.average:
+        if not self._book.average:
             return None
         return [
             self.state[param].get(EMA, param.detach()) if param in self.state else param.detach() for param in self._book.params()
@@ -270,8 +276,9 @@ class Optimizer(torch.optim.Optimizer):
                 given = replaced
         loaded = checkpoints.read(self._book, self.defaults, given)
         self.options.assign(loaded.options)
-        self._book.seed, self._skipped = loaded.seed, loaded.skipped
+        self._book.seed = loaded.seed
         self.__setstate__({"state": loaded.state, "param_groups": loaded.groups})
+        self._book.forget(loaded.skipped)
         self._book.seen = False  # all of it is new
         for post_hook in self._optimizer_load_state_dict_post_hooks.values():
             post_hook(self)
@@ -285,13 +292,14 @@ class Optimizer(torch.optim.Optimizer):
         whole = "fastopt" in state  # else it is a part of the state, as torch's load_state_dict sets it
         if whole:
             own = state.pop("fastopt")
-            self._open(Book(self.rule, Formats(own["state_dtype"], own["master"]), Options(own["options"]), own["seed"]))
-            self._book.copies = dict(state.pop("copies"))
-            self._skipped = own["skipped_steps"]
+            state["defaults"] = {**{key: own[key] for key in FORMAT_KEYS}, **state["defaults"]}
+            self._book = Book(self.rule, state["defaults"], Options(own["options"]), own["seed"])
+            self._book.copies.update(state.pop("copies"))
+            self._book.forget(own["skipped_steps"])
         for name in ("state", "param_groups"):
             if name in state:
                 setattr(self, name, state.pop(name))
         super().__setstate__(state)
         if whole:
             self._step_supports_amp_scaling = bool(self.defaults.get("fused"))
-        self._forget()
+        self._book.forget()

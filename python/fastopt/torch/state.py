@@ -14,7 +14,7 @@ from .._storage.stored import Stored
 from ..rules import Rule
 from ..rules.words import describe, naming
 from .coded import Coded
-from .views import arithmetic, array_of, like, same_layout, words
+from .views import arithmetic, array_of, as_real, check_memory, dense, is_wrapper, like, same_layout, words
 
 __all__ = ["EMA", "STEP", "Layout", "whole_steps"]
 
@@ -24,7 +24,7 @@ MASTERS = {"24bit": torch.int8, "32bit": torch.int16, "float32": torch.float32}
 
 @dataclass(frozen=True)
 class Layout:
-    """What entries of one optimizer hold."""
+    """What entries of parameters of a group hold.  `param` is dense where a method has entries made for it (`views.dense`)."""
 
     rule: Rule
     formats: Formats
@@ -36,17 +36,22 @@ class Layout:
             return True
         return self.formats.state_dtype not in (None, "float32", "float64")
 
-    def keys(self, groups: Iterable[Mapping[str, Any]]) -> list[str]:
-        """All that a step with these hyperparameters has to do with in entries."""
-        slots = dict.fromkeys(slot for values in groups for slot in self.rule.variant(values).slots)
-        counts = any(self.counts(values) for values in groups)
-        return [*[STEP] * counts, *self.rule.carried, *slots, *[EMA] * self.average, *[MASTER] * (self.formats.master in MASTERS)]
+    def keys(self, values: Mapping[str, Any]) -> list[str]:
+        """All that a step with these hyperparameters has to do with in an entry."""
+        slots = self.rule.variant(values).slots
+        masters = [MASTER] * (self.formats.master in MASTERS)
+        return [*[STEP] * self.counts(values), *self.rule.carried, *slots, *[EMA] * self.average, *masters]
 
     def check(self, params: Iterable[tuple[str, torch.Tensor]], values: Mapping[str, Any], master: str | None) -> None:
         """ValueError if parameters, given with their names, cannot have state or masters in these formats."""
         slots = [self.rule.slot(name) for name in self.rule.variant(values).slots]
         named = [(name, str(param.dtype).removeprefix("torch.")) for name, param in params]
-        check_formats(named, self.rule.name, slots, Formats(self.formats.state_dtype, master))
+        if self.formats.state_dtype is not None:
+            for name, dtype in named:
+                if dtype.startswith("complex"):
+                    raise ValueError(f"state_dtype: got {self.formats.state_dtype!r}, expected None for {name}, which is {dtype}")
+        if named:
+            check_formats(named, self.rule.name, slots, Formats(self.formats.state_dtype, master))
 
     def format(self, slot: str) -> Format | None:
         return state_format(self.formats.state_dtype, self.rule.slot(slot))
@@ -60,19 +65,22 @@ class Layout:
             # average, which begins with the count too, has to go on.
             begins = self.rule.name == "SGD" and not self.average and any(entry.get(slot) is None for slot in slots)
             known = STEP in entry and not (begins and values["dampening"] > 0)
-            made[STEP] = scalar(entry[STEP] if known else self.uncounted(entry, name), f"{name}: {STEP}")
+            made[STEP] = scalar(entry[STEP] if known else self.uncounted(entry, name), name, STEP)
         for running in self.rule.running:
-            made[running.name] = scalar(entry.get(running.name, running.initial), f"{name}: {running.name}", exact=True)
+            made[running.name] = scalar(entry.get(running.name, running.initial), name, running.name, exact=True)
         for slot in slots:
             value = entry.get(slot)
             if value is None:
                 made[slot] = self.new(slot, param, float(self.rule.evaluate(self.rule.slot(slot).initial, values)))
             else:
-                made[slot] = value if self.fits(value, slot, param) else self.taken(value, slot, param, name)
+                made[slot] = (
+                    value if self.fits(value, slot, param) else self.taken(unshared(value, name, slot), slot, param, name)
+                )
         if self.average:
             made[EMA] = entry.get(EMA)
             if made[EMA] is None or not is_plain(made[EMA], param, arithmetic(param)):
-                made[EMA] = copied(param if made[EMA] is None else made[EMA], param, arithmetic(param), f"{name}: {EMA}")
+                average = param if made[EMA] is None else unshared(made[EMA], name, EMA)
+                made[EMA] = copied(average, param, arithmetic(param), f"{name}: {EMA}")
         if self.has_extra(param):
             made[MASTER] = self.master_of(entry.get(MASTER), param, name)
         return made
@@ -104,7 +112,9 @@ class Layout:
     def new(self, slot: str, param: torch.Tensor, initial: float) -> torch.Tensor:
         format = self.format(slot)
         if format is None:
-            return like(param, arithmetic(param)).fill_(initial)
+            made = like(param, arithmetic(param))
+            as_real(made).fill_(initial)
+            return made
         made = Coded.zeros(format.name, param) if format.extra_size else like(param, torch.bfloat16)
         if initial != 0:
             encode(format, made, like(param, torch.float32).fill_(initial))
@@ -131,10 +141,12 @@ class Layout:
             return copied(param, param, dtype, name) if dtype == torch.float32 else like(param, dtype)
         if not isinstance(value, torch.Tensor) or value.dtype != dtype:
             raise ValueError(f"{name}: {MASTER}: got {words(value)}, expected {dtype} of master={self.formats.master!r}")
-        return value if is_plain(value, param, dtype) else copied(value, param, dtype, f"{name}: {MASTER}")
+        return (
+            value if is_plain(value, param, dtype) else copied(unshared(value, name, MASTER), param, dtype, f"{name}: {MASTER}")
+        )
 
     def loaded(self, entry: Mapping[str, Any], param: torch.Tensor, values: Mapping[str, Any], name: str) -> dict[str, Any]:
-        """A copy of a checkpoint's entry, which may be torch's, in the form of this optimizer's."""
+        """A copy of a checkpoint's entry, which may be torch's, in the form of this optimizer's; `param` may have gaps."""
         if not isinstance(entry, Mapping):
             raise TypeError(f"{name}: got {describe(entry)}, expected a dict")
         if not entry:
@@ -143,6 +155,10 @@ class Layout:
             for key in [STEP, *self.rule.carried, *self.rule.variant(values).slots]:
                 if entry.get(key) is None:
                     raise ValueError(f"{name}: got {', '.join(map(str, entry))}, expected {key!r} too, as {self.rule.name} has")
+        param = dense(param)
+        for key, value in entry.items():
+            if isinstance(value, torch.Tensor) and not is_wrapper(value):
+                check_memory(value, f"{name}: {key}")
         made = {
             key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in entry.items() if value is not None
         }
@@ -195,46 +211,65 @@ def encode(format: Format, to: torch.Tensor, values: torch.Tensor) -> None:
 
 
 def is_plain(value: Any, param: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether a state tensor lies as the parameter does, in this dtype."""
+    """Whether a state tensor lies as the parameter does, in this dtype, and its memory is what it stands for."""
     return (
         isinstance(value, torch.Tensor)
         and not isinstance(value, Coded)
         and value.dtype == dtype
         and value.device == param.device
+        and value.layout == torch.strided
         and same_layout(value, param)
+        and not (value.is_neg() or value.is_conj() or value._is_zerotensor())
     )
+
+
+def unshared(value: Any, name: str, key: str) -> Any:
+    """The value, of which a step is to make another; RuntimeError if processes share it: each would go on with one of its own."""
+    strided = isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+    if strided and value.is_shared():
+        raise RuntimeError(
+            f"{name}: {key}: got {words(value)}, in shared memory, which this optimizer cannot keep as it is, expected state of its own "
+            "dtype and layout: share_memory() shares what its first step has made"
+        )
+    return value
 
 
 def copied(value: Any, param: torch.Tensor, dtype: torch.dtype, name: str) -> torch.Tensor:
     """A copy with the layout of `param`."""
     if not isinstance(value, torch.Tensor) or value.shape != param.shape:
         raise ValueError(f"{name}: got {words(value)}, expected the shape {tuple(param.shape)} of the parameter")
-    if value.is_complex() or value.layout != torch.strided or value.device.type == "meta":
-        raise TypeError(f"{name}: got {words(value)}, expected a dense tensor of real numbers")
+    if value.is_complex() != param.is_complex() or value.layout != torch.strided or value.device.type == "meta":
+        kind = "complex" if param.is_complex() else "real"
+        raise TypeError(f"{name}: got {words(value)}, expected a dense tensor of {kind} numbers")
+    if not is_wrapper(value):  # which computes its values
+        check_memory(value, name)
     values = value.decoded() if isinstance(value, Coded) else value.detach()
     return like(param, dtype).copy_(values)
 
 
 def whole_steps(value: Any, name: str) -> int:
     """A count as a number."""
-    steps = float(scalar(value, f"{name}: {STEP}"))
+    steps = float(scalar(value, name, STEP))
     if not (0 <= steps < 2**53 and steps == int(steps)):
         raise ValueError(f"{name}: {STEP}: got {steps}, expected a number of steps from 0")
     return int(steps)
 
 
-def scalar(value: Any, name: str, *, exact: bool = False) -> torch.Tensor:
-    """A number that steps carry on, on the CPU; a tensor that will do as it is.  Counts have torch's dtype."""
+def scalar(value: Any, name: str, key: str, *, exact: bool = False) -> torch.Tensor:
+    """A number that steps carry on, on the CPU; a tensor of one element that will do as it is.  Counts have torch's dtype."""
     kinds = (torch.float64,) if exact else (torch.float32, torch.float64)
-    if isinstance(value, torch.Tensor) and value.device.type == "cpu" and value.dim() == 0 and value.dtype in kinds:
-        return value
+    if isinstance(value, torch.Tensor) and value.device.type == "cpu" and value.numel() == 1 and value.dtype in kinds:
+        check_memory(value, f"{name}: {key}")
+        if value.layout == torch.strided and not (value.requires_grad or value.is_neg() or value._is_zerotensor()):
+            return value
+    unshared(value, name, key)
     dtype = torch.float64 if exact or torch.get_default_dtype() == torch.float64 else torch.float32
     try:
         if isinstance(value, str):
             raise TypeError
         return torch.tensor(float(value), dtype=dtype, device="cpu")
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: got {describe(value)}, expected a number") from error
+        raise TypeError(f"{name}: {key}: got {describe(value)}, expected a number") from error
 
 
 assert MASTERS.keys() == CORRECTIONS.keys()

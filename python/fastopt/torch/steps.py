@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
 from .. import _core
 from .binding import Bound
-from .book import Book
+from .book import Book, Gradients
 from .known import Known
-from .members import check_gradient, check_parameter
+from .members import Member, check_gradient, check_parameter
 
 __all__ = ["Steps"]
 
-Gradients: TypeAlias = "list[torch.Tensor | None]"
-
 
 class Steps:
-    """The plans over those of `params` that have a gradient or state, one for each device.
+    """The plans over those of the members' parameters that have a gradient or state, one for each device.
 
     What holds is in the book's `state` and `groups`, which programs write to as they like: `serves` tells whether these are still what the
     plans were made of.
     """
 
     @torch.no_grad()
-    def __init__(self, book: Book, params: list[torch.Tensor], grads: Gradients, skipped: int) -> None:
-        members = book.members(params)
+    def __init__(self, book: Book, members: list[Member], grads: Gradients, skipped: int) -> None:
+        params = [member.param for member in members]
         self._groups = sorted({member.group for member in members})
         self._position = members[0].position
         self._single = len(params) == 1
@@ -46,14 +44,16 @@ class Steps:
         active = set(itertools.chain.from_iterable(self._indices))
         self._active = len(active)
         self._idle = [i for i in range(len(params)) if i not in active]
-        self._known = [Known(book.groups[i], each, book.names) for i, each in zip(self._groups, values, strict=True)]
+        self._known = [Known(book.groups[i], each, book) for i, each in zip(self._groups, values, strict=True)]
         self._copies = [member.copy for member in members if member.copy is not None]
         state = state_of(book, params)
         self._watch_params = _core.Watch(params + self._copies, {}, [])
-        self._watch = _core.Watch(params + self._copies, state, book.layout.keys(values))
-        # The watch holds no references: these do.
+        keys = dict.fromkeys(key for known, each in zip(self._known, values, strict=True) for key in known.layout.keys(each))
+        self._watch = _core.Watch(params + self._copies, state, list(keys))
+        # The watch holds no references: these do.  Parameters are nobody's but the program's, and the book lets go of steps of one that
+        # is freed.
         entries = list(state.values())
-        self._kept = [list(params), entries, [dict(entry) for entry in entries if isinstance(entry, dict)]]
+        self._kept = [entries, [dict(entry) for entry in entries if isinstance(entry, dict)]]
 
     @property
     def skipped(self) -> int:
@@ -90,9 +90,9 @@ class Steps:
             group = book.groups[i]
             if not known.holds(group):
                 values = known.changed(group, book)
-                if book.rule.variant(values) != book.rule.variant(known.values):
+                if book.rule.variant(values) != book.rule.variant(known.values) or book.layout_of(group) is not known.layout:
                     return False
-                changed.append((row, Known(group, values, book.names)))
+                changed.append((row, Known(group, values, book)))
         for row, known in changed:
             self._known[row] = known
             for bound in self._bounds:

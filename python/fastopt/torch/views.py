@@ -10,17 +10,70 @@ import torch
 from .._arrays import buffers
 from .._arrays.memory import same_order
 
-__all__ = ["arithmetic", "array_of", "is_dense", "like", "same_layout", "words"]
+__all__ = [
+    "arithmetic",
+    "array_of",
+    "as_real",
+    "check_memory",
+    "dense",
+    "is_dense",
+    "is_wrapper",
+    "like",
+    "refuse_wrapper",
+    "same_layout",
+    "words",
+]
+
+ARITHMETIC = {torch.float64: torch.float64, torch.complex64: torch.complex64, torch.complex128: torch.complex128}
 
 
 def arithmetic(param: torch.Tensor) -> torch.dtype:
-    """What a rule computes in."""
-    return torch.float64 if param.dtype == torch.float64 else torch.float32
+    """What a rule computes in; for complex numbers, each of which is two real ones, what holds both."""
+    return ARITHMETIC.get(param.dtype, torch.float32)
+
+
+def as_real(tensor: torch.Tensor) -> torch.Tensor:
+    """The real numbers that a tensor is made of: for complex ones a view with one dimension more, else the tensor."""
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def is_wrapper(tensor: torch.Tensor) -> bool:
+    """Whether it computes by itself: a DTensor, a FakeTensor, a quantized one."""
+    return type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
+
+
+def refuse_wrapper(tensor: torch.Tensor, name: str) -> None:
+    """RuntimeError for a tensor that computes by itself; of a DTensor it names the way out."""
+    if is_wrapper(tensor):
+        hint = (
+            ", such as the DTensor's shard on this device: p.to_local() for each parameter p"
+            if hasattr(tensor, "to_local")
+            else ""
+        )
+        raise RuntimeError(
+            f"{name}: got a {type(tensor).__name__}, which has no memory of its own, expected an ordinary tensor{hint}"
+        )
+
+
+def check_memory(tensor: torch.Tensor, name: str) -> None:
+    """RuntimeError for a tensor without memory of its own, or whose storage is gone or shrunk."""
+    refuse_wrapper(tensor, name)
+    if (
+        tensor.layout != torch.strided
+        or tensor.device.type not in ("cpu", "cuda")
+        or tensor._is_zerotensor()
+        or not tensor.numel()
+    ):
+        return
+    span = sum((length - 1) * step for length, step in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+    if not tensor.data_ptr() or tensor.untyped_storage().nbytes() < (tensor.storage_offset() + span) * tensor.element_size():
+        raise RuntimeError(f"{name}: got a tensor whose storage is gone, expected one with it")
 
 
 def array_of(tensor: torch.Tensor, name: str) -> buffers.Array:
-    """Its memory, with its strides."""
-    tensor = tensor.detach()
+    """Its memory, with its strides; RuntimeError if it has none."""
+    check_memory(tensor, name)
+    tensor = as_real(tensor.detach())
     if tensor.device.type != "cpu":
         there: Any = buffers.as_array(tensor, name)
         there.source = None  # the adapter itself follows tensors that get other memory
@@ -51,6 +104,11 @@ def is_dense(tensor: torch.Tensor) -> bool:
                 return False
             expected *= length
     return True
+
+
+def dense(param: torch.Tensor) -> torch.Tensor:
+    """The parameter, outside of autograd; if its memory has gaps a copy without any, which lies as its state does."""
+    return param.detach() if is_dense(param) else like(param, param.dtype).copy_(param.detach())
 
 
 def words(tensor: Any) -> str:
