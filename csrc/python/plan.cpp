@@ -95,6 +95,9 @@ Plan::Interval Plan::memory(void* data, int64_t bytes) {
 
 bool Plan::meet(const Interval& a, const Interval& b) { return b.begin < a.end; }
 
+// Counts one more, up to the most that a checkpoint can bring back.
+static void count_up(int64_t& count) { count += count != INT64_MAX; }
+
 // With the GIL held.  Whoever has the mutex may be waiting for the GIL, so this does not wait for the mutex while
 // holding it.
 std::unique_lock<std::mutex> Plan::lock() {
@@ -236,7 +239,7 @@ bool Plan::step(const py::object& grads, const fastopt_options& options) {
   {
     const py::gil_scoped_release release;
     status = fastopt_step(&all, &options, &report_);
-    if (status == FASTOPT_OK) ++(report_.skipped ? skipped_ : completed_);
+    if (status == FASTOPT_OK) count_up(report_.skipped ? skipped_ : completed_);
     store_progress();
     guard.unlock();  // before waiting for the GIL
   }
@@ -282,7 +285,7 @@ void Plan::count(size_t index) {
 
 void Plan::end() {
   const auto guard = lock();
-  ++completed_;
+  count_up(completed_);
 }
 
 std::optional<double> Plan::grad_norm() {

@@ -9,6 +9,7 @@ from typing import Any
 from .._arrays import buffers
 from ..rules import Rule
 from ..rules.words import describe
+from .copies import is_grouped
 from .groups import Group
 from .tensors import Tensor
 
@@ -30,7 +31,7 @@ def bind_arguments(name: str, signature: inspect.Signature, args: tuple[Any, ...
 
 def read_groups(params: Any, rule: Rule) -> Iterator[tuple[str, list[Entry], dict[str, Any]]]:
     """Each group in what the caller passed: its name in messages, its arrays, the hyperparameters that it sets for itself."""
-    if isinstance(params, (list, tuple)) and params and all(isinstance(entry, Mapping) for entry in params):
+    if is_grouped(params):
         for i, entry in enumerate(params):
             name = f"params[{i}]"
             for key in entry:

@@ -92,12 +92,15 @@ class Group(MutableMapping[str, Any]):
         schedule: Any = self.schedule
         return {"schedule": copy.deepcopy(schedule.state_dict())} if has_state(schedule) else {}
 
-    def accept(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Schedule | None]:
-        """`values` over the present ones, checked, for `assign`; nothing is changed yet."""
+    def accept(self, values: Mapping[str, Any], steps: int | None = None) -> tuple[dict[str, Any], Schedule | None]:
+        """`values` over the present ones, checked, for `assign`; nothing is changed yet.  A schedule among them says its lr after `steps`
+        steps, by default those completed."""
         for key in values:
             if key not in self._values:
                 raise TypeError(f"{key}: {self.rule.name} has no such hyperparameter; it has {', '.join(self._values)}")
-        accepted, schedule = checked(self._values | dict(values), self.rule, self.params, self.state_dtype, self._steps())
+        accepted, schedule = checked(
+            self._values | dict(values), self.rule, self.params, self.state_dtype, self._steps() if steps is None else steps
+        )
         missing = [name for name in self.rule.variant(accepted).slots if name not in self.slots]
         if missing:
             raise ValueError(
@@ -111,10 +114,11 @@ class Group(MutableMapping[str, Any]):
             self._values = self._values | dict(values)
             self._write(self)
 
-    def restore(self, values: Mapping[str, Any]) -> None:
-        """`assign` for those of a snapshot: an lr on a GPU stays the array that it is, and takes the value."""
+    def restore(self, values: Mapping[str, Any], schedule: Schedule | None, *, replaced: bool) -> None:
+        """`assign` for those of a snapshot: an lr on a GPU stays the array that it is, and takes the value, if it is not to be `replaced`."""
         lr = self._values["lr"]
-        if not isinstance(lr, (int, float)):
+        self.schedule = schedule
+        if not isinstance(lr, (int, float)) and not replaced:
             array = buffers.as_array(lr, "lr")
             buffers.copy_values(array, np.full(array.shape, values["lr"], array.dtype))
             values = {**values, "lr": lr}
@@ -148,6 +152,9 @@ class Group(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return 1 + len(self._values)
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)  # a copy that wrote through would change this group, and one that did not would mislead
 
     def __repr__(self) -> str:
         values = ", ".join(f"{key}={value!r}" for key, value in self._values.items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from .._arrays import buffers
 from .._arrays.buffers import Array
-from .formats import Format
+from .formats import FORMATS, Format
+from .shown import Shown
 
 __all__ = ["Stored", "stored"]
 
@@ -23,6 +23,7 @@ class Stored(NDArrayOperatorsMixin):
     nearest, and acts on the next step; setting a part decodes and encodes all of it, which rounds the rest of an 8-bit
     block anew, and leaves its padding alone.  `raw` has the live arrays of the format itself (docs/formats.md has their bits).
     Of a CUDA optimizer these are on the GPU, and the values are read to the host and, where they are set, written back.
+    `copy.copy`, `copy.deepcopy` and pickle make a separate one with the same bits, on the host.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class Stored(NDArrayOperatorsMixin):
         self._data = data  # of blocks: whole ones, padded
         self._extra = extra
         self.arrays = arrays
-        self.raw = MappingProxyType({name: buffers.given(array) for name, array in arrays.items()})
+        self.raw = Shown({name: buffers.given(array) for name, array in arrays.items()})
 
     @property
     def format(self) -> str:
@@ -112,9 +113,19 @@ class Stored(NDArrayOperatorsMixin):
     def __repr__(self) -> str:
         return f"Stored({self.format!r}, shape {self.shape}, {self.nbytes} bytes)"
 
+    def __reduce__(self) -> Any:
+        data, extra = (None if array is None else buffers.to_host(array).copy() for array in (self._data, self._extra))
+        return restored, (self._format.name, self._shape, data, extra, {n: a is self._data for n, a in self.arrays.items()})
+
     def row(self) -> tuple[Array, Array | None, int]:
         """What the plan takes of it."""
         return self._data, self._extra, self._format.index
+
+
+def restored(format: str, shape: tuple[int, ...], data: Array, extra: Array | None, names: dict[str, bool]) -> Stored:
+    """What `__reduce__` took apart; `names` of the raw arrays, with whether each is `data`."""
+    arrays = {name: data if is_data else extra for name, is_data in names.items()}
+    return Stored(FORMATS[format], shape, data, extra, {name: array for name, array in arrays.items() if array is not None})
 
 
 def stored(format: Format, param: Array, value: float) -> Stored:
