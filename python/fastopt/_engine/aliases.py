@@ -16,7 +16,9 @@ class Aliases:
     """Memory of contiguous arrays that do not overlap each other."""
 
     def __init__(self, arrays: Iterable[buffers.Array]) -> None:
-        self._spans = sorted((begin, begin + array.nbytes) for array in arrays if array.nbytes for begin in [buffers.address(array)])
+        self._spans = sorted(
+            (begin, begin + array.nbytes) for array in arrays if array.nbytes for begin in [buffers.address(array)]
+        )
 
     def meet(self, array: buffers.Array) -> bool:
         """Whether an array, of any strides, shares memory with one of them."""

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from .._arrays import buffers
 from .._storage.formats import check_seed
 from ..rules.checks import check_count, check_number

@@ -3,6 +3,7 @@
 from .hyperparameters import Constant, Hyperparameter, eps, flag, lr, weight_decay
 from .rule import Form, Rule, Slot, Variant
 
+
 def least_share(variance_floor: float | None) -> float:
     return variance_floor or 0.0
 
