@@ -95,9 +95,6 @@ Plan::Interval Plan::memory(void* data, int64_t bytes) {
 
 bool Plan::meet(const Interval& a, const Interval& b) { return b.begin < a.end; }
 
-// Counts one more, up to the most that a checkpoint can bring back.
-static void count_up(int64_t& count) { count += count != INT64_MAX; }
-
 // With the GIL held.  Whoever has the mutex may be waiting for the GIL, so this does not wait for the mutex while
 // holding it.
 std::unique_lock<std::mutex> Plan::lock() {
@@ -193,7 +190,7 @@ bool Plan::take(const py::object& grads, std::vector<py::object>& held, bool wri
       held.push_back(py::reinterpret_borrow<py::object>(items[i]));
       if (!take_one(i, items[i], written, reader)) return false;
     }
-    return disjoint();
+    return !written || disjoint();  // what is only read may come twice
   }
   if (count != 1 || grads.is_none()) return false;
   held.push_back(grads);
@@ -206,6 +203,7 @@ bool Plan::bind(const py::object& grads) {
   if (!take(grads, held, false)) return false;
   bound_.clear();
   for (const fastopt_tensor& tensor : tensors_) bound_.push_back({tensor.grad, tensor.grad_format});
+  bound_are_disjoint_ = disjoint();
   bound_arrays_.swap(held);
   return true;
 }
@@ -225,7 +223,7 @@ bool Plan::step(const py::object& grads, const fastopt_options& options) {
   auto guard = lock();
   if (!grads.is_none()) {
     if (!take(grads, held, options.zero_grad)) return false;
-  } else if (bound_arrays_.empty() || (options.zero_grad && !bound_are_writable())) {
+  } else if (bound_arrays_.empty() || (options.zero_grad && !(bound_are_disjoint_ && bound_are_writable()))) {
     return false;
   } else {
     for (size_t i = 0; i < tensors_.size(); ++i) {

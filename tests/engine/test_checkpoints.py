@@ -90,9 +90,7 @@ def test_what_the_file_says(tmp_path: Path) -> None:
     assert document["version"] == 2
     entry = document["state_dict"]["state"][0]
     sums = {"exp_avg": zlib.crc32(bytes(24)), "exp_avg_sq": zlib.crc32(bytes(24)), "ema": zlib.crc32(np.ones(6, "<f4").tobytes())}
-    assert entry == {"name": "w", "step": 0} | {
-        slot: {"tensor": f"state.0.{slot}", "crc32": crc} for slot, crc in sums.items()
-    }
+    assert entry == {"name": "w", "step": 0} | {slot: {"tensor": f"state.0.{slot}", "crc32": crc} for slot, crc in sums.items()}
 
 
 def test_an_optimizer_without_arrays(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ from tests.support.helpers import same_bits
 FASTOPT = os.path.dirname(fastopt.__file__)
 
 
-class Interrupt(Exception):
-    """What comes from outside: a signal's handler, another thread."""
+class Interrupt(BaseException):
+    """What comes from outside, as KeyboardInterrupt does: from a signal's handler, from another thread."""
 
 
 def made(steps: int, lr: float) -> Any:
@@ -94,7 +94,7 @@ def test_an_interrupt_anywhere_loads_all_or_nothing() -> None:
         outcomes.append(found == loaded)
     assert len(outcomes) > 100
     assert outcomes == sorted(outcomes), "from some place on all of it"
-    assert 30 < sum(outcomes) < len(outcomes) - 30
+    assert 20 < sum(outcomes) < len(outcomes) - 20
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX timers")
@@ -207,7 +207,11 @@ def test_live_arrays_exchanged(state_dtype: Any) -> None:
             expected["state"][i][slot] = copy.deepcopy(snapshot["state"][source][slot])
         expected["state"][i]["ema"] = snapshot["state"][source]["ema"].copy()
     for i, source in enumerate(order):
-        snapshot["state"][i] |= {"exp_avg": live(source, "exp_avg"), "exp_avg_sq": live(source, "exp_avg_sq"), "ema": averages[source]}
+        snapshot["state"][i] |= {
+            "exp_avg": live(source, "exp_avg"),
+            "exp_avg_sq": live(source, "exp_avg_sq"),
+            "ema": averages[source],
+        }
     optimizer.load_state_dict(snapshot)
     other = fastopt.AdamW([p.copy() for p in params], state_dtype=state_dtype, ema_decay=0.5)
     other.load_state_dict(expected)

@@ -40,7 +40,9 @@ def build(driver: str, folder: Path, *, compiler: str = "g++", target: str = "x8
     cpu = ROOT / "csrc" / "cpu"
     jobs = [(ROOT / "tests" / "support" / "drivers" / f"{driver}.cpp", "driver", ())]
     jobs += [(cpu / f"{name}.cpp", Path(name).name, ()) for name in SOURCES]
-    jobs += [(cpu / "loops" / "kernels.cpp", f"kernels_{isa}", (f"-DFASTOPT_ISA={isa}", *own)) for isa, own in KERNELS[target].items()]
+    jobs += [
+        (cpu / "loops" / "kernels.cpp", f"kernels_{isa}", (f"-DFASTOPT_ISA={isa}", *own)) for isa, own in KERNELS[target].items()
+    ]
 
     includes = [f"-I{path}" for path in (ROOT / "include", ROOT / "csrc", generated)]
 

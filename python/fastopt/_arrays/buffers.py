@@ -296,8 +296,8 @@ def to_host(array: Any) -> Array:
     return cuda.to_host(array) if isinstance(array, DeviceArray) else array
 
 
-def check_disjoint(arrays: Iterable[Named], known: Sequence[Named] = ()) -> None:
-    """ValueError where one of `arrays` shares memory with another or with one of `known`; all are contiguous."""
+def check_disjoint(arrays: Iterable[Named], known: Sequence[Named] = (), *, shared: bool = False) -> None:
+    """ValueError where one of `arrays` shares memory with another, unless they may be `shared`, or with one of `known`; all are contiguous."""
     spans = []
     for new, group in ((False, known), (True, arrays)):
         for name, array in group:
@@ -305,12 +305,15 @@ def check_disjoint(arrays: Iterable[Named], known: Sequence[Named] = ()) -> None
             if array.nbytes:
                 spans.append((begin, begin + array.nbytes, name, new))
     spans.sort(key=lambda span: span[:2])
-    furthest = None
+    furthest: dict[bool, tuple[int, int, str, bool]] = {}  # of the new ones and of the known
     for span in spans:
-        if furthest is not None and span[0] < furthest[1]:
-            first, second = (span, furthest) if furthest[3] and not span[3] else (furthest, span)
-            if span[:2] == furthest[:2]:
+        new = span[3]
+        for other in furthest.values():
+            if span[0] >= other[1] or (shared and new and other[3]):
+                continue
+            first, second = (span, other) if other[3] and not new else (other, span)
+            if span[:2] == other[:2]:
                 raise ValueError(f"{second[2]}: got the same memory as {first[2]}, expected separate arrays")
             raise ValueError(f"{second[2]}: got memory that overlaps {first[2]}, expected separate arrays")
-        if furthest is None or span[1] > furthest[1]:
-            furthest = span
+        if new not in furthest or span[1] > furthest[new][1]:
+            furthest[new] = span

@@ -16,7 +16,7 @@ from .launches import NON_NULL
 if TYPE_CHECKING:
     from .launches import Launch
 
-__all__ = ["SIZES", "Gradients", "Spans", "address", "name_of", "of_torch"]
+__all__ = ["SIZES", "Gradients", "Spans", "address", "name_of", "of_torch", "overlap"]
 
 
 SIZES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
@@ -121,14 +121,19 @@ class Spans:
         self._begins, self._ends = ordered[:, 0].copy(), ordered[:, 1].copy()
 
     def meet(self, pointers: np.ndarray[Any, Any], nbytes: np.ndarray[Any, Any]) -> bool:
-        """Whether one of these arrays shares memory with them or with another of these."""
+        """Whether one of these arrays shares memory with them."""
         begins = pointers[nbytes > 0]
         ends = begins + nbytes[nbytes > 0]
-        order = np.argsort(begins)
-        if (ends[order][:-1] > begins[order][1:]).any():
-            return True
         before = np.searchsorted(self._begins, ends) - 1
         return bool(((before >= 0) & (self._ends[np.maximum(before, 0)] > begins)).any()) if len(self._ends) else False
+
+
+def overlap(pointers: np.ndarray[Any, Any], nbytes: np.ndarray[Any, Any]) -> bool:
+    """Whether one of these arrays shares memory with another."""
+    begins = pointers[nbytes > 0]
+    ends = begins + nbytes[nbytes > 0]
+    order = np.argsort(begins)
+    return bool((ends[order][:-1] > begins[order][1:]).any())
 
 
 def name_of(array: DeviceArray) -> str:

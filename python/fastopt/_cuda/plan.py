@@ -19,7 +19,7 @@ from .._arrays.device import DeviceArray, as_device_array, is_on_device, stream_
 from .._arrays.driver import driver
 from ..rules import Rule
 from . import table
-from .given import SIZES, Gradients, Spans, address, name_of, of_torch
+from .given import SIZES, Gradients, Spans, address, name_of, of_torch, overlap
 from .kernels import GradientKernel, StepKernel, grad_format
 from .launches import Launch, Tiles, uploaded, write
 from .rows import FORMAT_NAMES, spans, state_dtype, tensor_row
@@ -296,6 +296,11 @@ class CudaPlan:
             return None
         widths = np.array([0 if name is None else SIZES[name] for name in taken.dtypes], np.uint64)
         if self._own.meet(taken.pointers, widths * self._lengths):
+            return None
+        taken.writable = taken.writable and not overlap(
+            taken.pointers, widths * self._lengths
+        )  # what is only read may come twice
+        if written and not taken.writable:
             return None
         self._last = taken
         return taken

@@ -41,7 +41,7 @@ def read_groups(params: Any, rule: Rule) -> Iterator[tuple[str, list[Entry], dic
                 raise ValueError(f"{name}: got a group without 'params', expected its arrays under that key")
             yield (
                 name,
-                named(entry["params"], f"{name}['params']"),
+                named(entry["params"], f"{name}['params']", empty=True),
                 {key: value for key, value in entry.items() if key != "params"},
             )
         return
@@ -58,10 +58,14 @@ def read_tensors(params: Any, rule: Rule, values: Mapping[str, Any], state_dtype
             tensors.append(Tensor(buffers.check_parameter(array, label), label, key, index, offset))
             offset += tensors[-1].padded
         groups.append(Group.read(rule, [array for array, _, _ in entries], {**values, **overrides}, name, state_dtype))
-    keys = [tensor.key for tensor in tensors if tensor.key is not None]
-    for i, key in enumerate(keys):
-        if key in keys[:i]:
-            raise ValueError(f"params: got the name {key!r} twice, expected different names")
+    if not tensors:
+        raise ValueError(f"params: got {len(groups)} groups without arrays, expected at least one array")
+    seen: set[str] = set()
+    for tensor in tensors:
+        if tensor.key in seen:
+            raise ValueError(f"params: got the name {tensor.key!r} twice, expected different names")
+        if tensor.key is not None:
+            seen.add(tensor.key)
     return tensors, groups
 
 
@@ -79,8 +83,8 @@ def check_memory(tensors: list[Tensor]) -> None:
     buffers.check_disjoint([entry for tensor in tensors for entry in tensor.arrays()])
 
 
-def named(arrays: Any, name: str) -> list[Entry]:
-    """Each array with its name in messages and, in a dict, the caller's name for it."""
+def named(arrays: Any, name: str, *, empty: bool = False) -> list[Entry]:
+    """Each array with its name in messages and, in a dict, the caller's name for it; `empty`: whether there may be none."""
     if isinstance(arrays, Mapping):
         for key in arrays:
             if not isinstance(key, str):
@@ -94,7 +98,7 @@ def named(arrays: Any, name: str) -> list[Entry]:
         raise TypeError(f"{name}: got {type(arrays).__name__}, expected an array, a list or a dict of arrays")
     else:
         entries = [(arrays, name, None)]
-    if not entries:
+    if not entries and not empty:
         raise ValueError(f"{name}: got no arrays, expected at least one")
     return entries
 
@@ -106,8 +110,9 @@ def for_each(values: Any, name: str, tensors: Sequence[Tensor], without: str) ->
         keys = [tensor.key for tensor in tensors]
         if None in keys:
             raise TypeError(f"{name}: got a dict, expected a list, since the parameters have no names")
+        known = set(keys)
         for key in values:
-            if key not in keys:
+            if key not in known:
                 raise ValueError(f"{name}: got the name {key!r}, which no parameter has")
         for key in keys:
             if key not in values:
@@ -133,5 +138,6 @@ def read_gradients(grads: Any, tensors: Sequence[Tensor], *, written: bool) -> l
         for (value, name), tensor in zip(named_values, tensors, strict=True)
     ]
     known = [entry for tensor in tensors for entry in tensor.arrays()]
-    buffers.check_disjoint([(name, a) for name, a in zip(names, arrays, strict=True) if a is not None], known)
+    present = [(name, a) for name, a in zip(names, arrays, strict=True) if a is not None]
+    buffers.check_disjoint(present, known, shared=not written)
     return arrays

@@ -178,9 +178,9 @@ def checked(
 def check_device_lr(lr: Any, params: Sequence[Any]) -> None:
     """TypeError or ValueError for an array that a step on the parameters' GPU cannot read its lr from."""
     array = buffers.as_array(lr, "lr")
-    param = buffers.as_array(params[0], "params")
     if buffers.dtype_name(array) not in ("float32", "float64") or array.size != 1:
         raise ValueError(f"lr: got {describe(array)}, expected one number of float32 or float64")
-    buffers.check_place(array, "lr", param, "the group's first parameter")
+    if params:
+        buffers.check_place(array, "lr", buffers.as_array(params[0], "params"), "the group's first parameter")
     buffers.check_layout(array, "lr")
     buffers.check_writable(array, "lr")  # a snapshot's goes there
