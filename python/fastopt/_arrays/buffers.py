@@ -7,12 +7,14 @@ ever copied: what cannot be viewed in place is refused.
 from __future__ import annotations
 
 import functools
+import operator
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from .. import _core
 from ..rules.words import describe
 from . import device as cuda
 from .device import DeviceArray
@@ -82,7 +84,7 @@ def check_place(array: Array, name: str, like: Array, like_name: str) -> None:
 
 def address(array: Any) -> int:
     """Where its memory begins."""
-    return int(array.pointer if isinstance(array, DeviceArray) else array.__array_interface__["data"][0])
+    return int(array.pointer if isinstance(array, DeviceArray) else _core.address(array))
 
 
 def given(array: Any) -> Any:
@@ -112,7 +114,7 @@ def as_array(value: Any, name: str) -> Array:
     if isinstance(value, np.ndarray):
         array = np.asarray(value)  # of a subclass, such as memmap, the plain view
         # Foreign byte order is kept, for check_layout to refuse.
-        return array.view(BFLOAT16) if array.dtype.name == "bfloat16" and array.dtype.isnative else array
+        return array.view(BFLOAT16) if dtype_name(array) == "bfloat16" and array.dtype.isnative else array
     if isinstance(value, DeviceArray) or cuda.is_on_device(value):
         return cuda.as_device_array(value, name)  # type: ignore[return-value]  # see Named
     if str(getattr(value, "dtype", "")) == "torch.bfloat16" and "torch" in sys.modules:
@@ -257,10 +259,8 @@ def new_like(param: Array, dtype: Any) -> Array:
     if isinstance(param, DeviceArray):
         return cuda.new(param, param.shape, dtype)
     size = np.dtype(dtype).itemsize
-    offset = param.__array_interface__["data"][0] % LINE if size == param.itemsize else 0
-    memory = allocate(param.size * size + LINE)[offset : offset + param.size * size]
-    array: Array = memory.view(dtype).reshape(param.shape)
-    return array
+    offset = _core.address(param) % LINE if size == param.itemsize else 0
+    return np.ndarray(param.shape, dtype, allocate(param.size * size + LINE).data, offset)
 
 
 def blocks_like(param: Array, count: int, length: int) -> tuple[Array, Array]:
@@ -304,7 +304,7 @@ def check_disjoint(arrays: Iterable[Named], known: Sequence[Named] = (), *, shar
             begin = address(array)
             if array.nbytes:
                 spans.append((begin, begin + array.nbytes, name, new))
-    spans.sort(key=lambda span: span[:2])
+    spans.sort(key=operator.itemgetter(0, 1))
     furthest: dict[bool, tuple[int, int, str, bool]] = {}  # of the new ones and of the known
     for span in spans:
         new = span[3]

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .. import _core
+
 __all__ = ["BFLOAT16", "BLOCK", "LINE", "Array", "allocate"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
@@ -45,5 +47,5 @@ def allocate(nbytes: int) -> Array:
 
 def aligned(memory: Array, alignment: int, nbytes: int) -> Array:
     """The first `nbytes` of `memory` that begin at a multiple of `alignment`."""
-    start = -memory.__array_interface__["data"][0] % alignment
+    start = -_core.address(memory) % alignment
     return memory[start : start + nbytes]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays.buffers import Array
+from .._arrays.buffers import Array, dtype_name
 from ..rules.words import describe, shown
 from .files import DTYPES, checksum, write
 
@@ -113,7 +113,7 @@ def check_regular(file: str, status: os.stat_result) -> None:
 def flattened(value: Any, place: str, tensors: dict[str, Array]) -> Any:
     """`value` as JSON has it, its arrays put into `tensors`."""
     if isinstance(value, np.ndarray):
-        if value.dtype.name not in DTYPES.values():
+        if dtype_name(value) not in DTYPES.values():
             raise TypeError(f"{place}: got dtype {value.dtype}, expected {', '.join(DTYPES.values())}")
         if place in tensors:
             raise ValueError(f"{place}: got two arrays of this name, expected different ones")

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from .._arrays.buffers import Array
+from .._arrays.buffers import Array, dtype_name
 
 __all__ = ["DTYPES", "checksum", "write"]
 
@@ -76,7 +76,7 @@ def header(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
     end = 0
     for name, array in tensors.items():
         begin, end = end, end + array.nbytes
-        entries[name] = {"dtype": words[array.dtype.name], "shape": array.shape, "data_offsets": (begin, end)}
+        entries[name] = {"dtype": words[dtype_name(array)], "shape": array.shape, "data_offsets": (begin, end)}
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     if len(text) > LARGEST:
         raise ValueError(

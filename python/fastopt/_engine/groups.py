@@ -14,6 +14,7 @@ from .._arrays.device import is_on_device
 from .._storage.formats import with_variance_floor
 from ..rules import Rule
 from ..rules.checks import one_number
+from ..rules.expressions import evaluate
 from ..rules.words import describe, naming
 from ..schedules.schedule import has_state
 
@@ -47,6 +48,9 @@ class Group(MutableMapping[str, Any]):
         self.schedule = schedule
         self.slots = rule.variant(values).slots
         self._values = dict(values)
+        known = rule.names(self.hyperparameters())
+        self.initial = {slot: float(evaluate(rule.slot(slot).initial, known)) for slot in self.slots}
+        """The first values of the state arrays."""
         self._lock = threading.RLock()  # of a change: it reads the values, and writes them with some replaced
         self._write: Callable[[Group], None] = lambda group: None
         self._steps: Callable[[], int] = lambda: 0
@@ -62,10 +66,6 @@ class Group(MutableMapping[str, Any]):
         """Calls `write` now and after each change; `steps` counts for the schedule."""
         self._write, self._steps = write, steps
         write(self)
-
-    def initial(self, slot: str) -> float:
-        """The first value of a state array."""
-        return float(self.rule.evaluate(self.rule.slot(slot).initial, self.hyperparameters()))
 
     def hyperparameters(self) -> dict[str, Any]:
         """A copy of the present values; an lr on a GPU is read to the host."""
