@@ -253,7 +253,7 @@ bool Plan::take(const py::object& grads, std::vector<py::object>& held, bool wri
       held.push_back(py::reinterpret_borrow<py::object>(items[i]));
       if (!take_one(i, items[i], written)) return false;
     }
-    return disjoint();
+    return !written || disjoint();  // what is only read may come twice
   }
   if (count != 1 || grads.is_none()) return false;
   held.push_back(grads);
@@ -267,6 +267,7 @@ bool Plan::bind(const py::object& grads, const py::list& owners) {
   if (!take(grads, held, false)) return false;
   bound_.clear();
   for (const fastopt_tensor& tensor : tensors_) bound_.push_back({tensor.grad, tensor.grad_format});
+  bound_are_disjoint_ = disjoint();
   bound_arrays_.swap(held);
   bound_owners_.clear();
   for (const py::handle owner : owners) {
@@ -288,7 +289,8 @@ bool Plan::step(const py::object& grads, const fastopt_options& options) {
   check_steppable();
   if (!grads.is_none()) {
     if (!take(grads, held, options.zero_grad)) return false;
-  } else if (bound_arrays_.empty() || !bound_hold() || (options.zero_grad && !bound_are_writable())) {
+  } else if (bound_arrays_.empty() || !bound_hold() ||
+             (options.zero_grad && !(bound_are_disjoint_ && bound_are_writable()))) {
     return false;
   } else {
     for (size_t i = 0; i < tensors_.size(); ++i) {
@@ -304,7 +306,7 @@ bool Plan::step(const py::object& grads, const fastopt_options& options) {
     const ReleasedGil release;
     const Raised writing(writing_);
     status = fastopt_step(&all, &options, &report_);
-    if (status == FASTOPT_OK) ++(report_.skipped ? skipped_ : completed_);
+    if (status == FASTOPT_OK) count_up(report_.skipped ? skipped_ : completed_);
     store_progress();
     guard.unlock();  // before waiting for the GIL
   }
@@ -353,7 +355,7 @@ void Plan::count(size_t index) {
 
 void Plan::end() {
   const auto guard = lock();
-  ++completed_;
+  count_up(completed_);
 }
 
 std::optional<double> Plan::grad_norm() {

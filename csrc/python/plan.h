@@ -105,6 +105,8 @@ class Plan {
   bool disjoint();
   bool overlaps_own(Interval memory) const;
   static Interval memory(void* data, int64_t bytes);
+  // Counts one more, up to the most that a checkpoint can bring back.
+  static void count_up(int64_t& count) { count += count != INT64_MAX; }
   fastopt_plan plan();
   bool bound_are_writable() const;
 
@@ -135,6 +137,7 @@ class Plan {
   std::optional<SharedProgress> shared_;
   std::vector<Gradient> bound_;  // gradients for steps that are given none
   std::vector<py::object> bound_arrays_;
+  bool bound_are_disjoint_ = true;
   std::vector<Gradient> disjoint_;   // the last gradients that were found not to overlap each other
   std::vector<Interval> intervals_;  // scratch of disjoint()
 };

@@ -120,6 +120,9 @@ std::pair<py::list, size_t> gradients_of(const py::list& params) {
   return {grads, given};
 }
 
+// NumPy's own ways to it make a dict or an object: with many small arrays that is most of the time to bind them.
+uintptr_t address(const py::array& array) { return reinterpret_cast<uintptr_t>(array.data()); }
+
 }  // namespace
 
 void register_tensors(py::module_& module) {
@@ -129,6 +132,7 @@ void register_tensors(py::module_& module) {
            py::arg("keys"))
       .def("holds", &Watch::holds, py::arg("params"), py::arg("state"));
   module.def("gradients_of", gradients_of, py::arg("params"));
+  module.def("address", address, py::arg("array").noconvert());
 }
 
 }  // namespace fastopt::python

@@ -145,6 +145,7 @@ def make_function(rule: Rule) -> Callable[..., None]:
     carried = "".join(f"{s.name} ({s.doc}): a float64 array of shape (), any value before step 1.\n" for s in rule.running)
     slots = ", ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots)
     function.__name__ = function.__qualname__ = name
+    function.__module__ = "fastopt.functional"  # where a pickle finds it
     function.__signature__ = arguments  # type: ignore[attr-defined]  # read by inspect and help()
     function.__doc__ = (
         f"One step of {rule.name} on `param` and its state, in place.\n\n    {rule.formula}\n\n"

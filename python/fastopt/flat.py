@@ -27,7 +27,8 @@ class FlatBuffer:
     multiple.  `names` are the keys if the arrays came in a dict, else None.
 
     A FlatBuffer has `__array_interface__`, so fastopt and NumPy take it as the array `data`; `len` is the number of elements of
-    `data`.  `copy.copy`, `copy.deepcopy` and pickle make a separate buffer with the same values.
+    `data`.  `copy.copy`, `copy.deepcopy` and pickle make a separate buffer with the same values.  An optimizer that is copied or
+    pickled in the same call has the new buffer if it was built over the buffer itself, `AdamW(flat)`.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], names: Sequence[str] | None, dtype: np.dtype[Any]) -> None:
@@ -123,6 +124,13 @@ class FlatBuffer:
 
     def __len__(self) -> int:
         return len(self._data)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FlatBuffer:
+        """A copy that an optimizer over `data`, or over the views, meets where both are copied in one call, this first."""
+        flat = restored(self.shapes, self.names, self._data)
+        memo[id(self._data)] = flat._data
+        memo.update(zip(map(id, self._tensors()), flat._tensors(), strict=True))
+        return flat
 
     def __reduce__(self) -> Any:
         return restored, (self.shapes, self.names, self._data)  # pickled views would be separate from the data

@@ -6,6 +6,7 @@ derives the step's scalars and runs the kernels.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 from collections.abc import Mapping
@@ -15,11 +16,13 @@ from numpy import ndarray
 
 from ._arrays import buffers
 from ._engine.arguments import bind_arguments, check_memory, read_tensors, take_copies
+from ._engine.copies import call_now, call_of
 from ._engine.engine import Engine
 from ._engine.group_formats import check_groups
 from ._engine.groups import Group
+from ._engine.loading import check_override, load
 from ._engine.options import Options, PartOptions, StepOptions
-from ._engine.snapshots import load, snapshot
+from ._engine.snapshots import snapshot
 from ._engine.states import States
 from ._engine.traffic import traffic
 from ._storage.formats import Formats, check_seed
@@ -41,6 +44,7 @@ class Optimizer:
         if type(self) is Optimizer:
             raise TypeError("Optimizer: expected one of the rules' classes, such as AdamW")
         given = bind_arguments(type(self).__name__, inspect.signature(type(self)), args, kwargs)
+        self._call = call_of(given)
         params, grads, copy_to = (given.pop(name) for name in ("params", "grads", "copy_to"))
         seed = check_seed(given.pop("seed"))
         formats = Formats.check(given.pop("state_dtype"), given.pop("master"))
@@ -227,17 +231,22 @@ class Optimizer:
         self._engine.parts.refuse("state_dict")
         return snapshot(self._engine)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], *, override: Mapping[str, Any] | None = None) -> None:
         """Copies a snapshot of `state_dict` into this optimizer's state, masters, averages, counts, seed, groups and options.
 
-        Entries with a name go to the parameter of that name.  A group whose `lr` is a schedule keeps the schedule; a schedule
-        with state takes the snapshot's.
+        `override`: hyperparameters and options that hold instead of the snapshot's, such as `{"lr": 1e-4}` or
+        `{"lr": schedule, "max_norm": None}`, in all groups.
+
+        Entries with a name go to the parameter of that name.  A group whose `lr` is a schedule keeps the schedule; a schedule with
+        state takes the snapshot's, if there is one.  The snapshot may hold live arrays, even this optimizer's own.  An exception from
+        outside, such as KeyboardInterrupt, finds all of the snapshot loaded, or nothing.
 
         Raises TypeError or ValueError, and changes nothing, if the snapshot has another rule, other formats, or tensors or groups
-        that differ in number, shape or dtype.
+        that differ in number, shape or dtype; if it has the state of a schedule and `lr` is none with state; or if `override` has
+        other names or values.
         """
         self._engine.parts.refuse("load_state_dict")
-        load(self._engine, state_dict)
+        load(self._engine, state_dict, override)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes `state_dict()` to a safetensors file, whole or not at all; needs `pip install "fastopt[checkpoints]"`.
@@ -251,25 +260,45 @@ class Optimizer:
         target = Target(path)
         target.write(self.state_dict())
 
-    def load(self, path: str | os.PathLike[str]) -> None:
-        """Loads what `save` wrote.  With the parameters of that time, the next steps have the same bits.
+    def load(self, path: str | os.PathLike[str], *, override: Mapping[str, Any] | None = None) -> None:
+        """Loads what `save` wrote, with `override` as in `load_state_dict`.  With the parameters of that time, and without `override`,
+        the next steps have the same bits.
 
-        Raises OSError if the file cannot be read.  Raises ValueError, and changes nothing, if `save` did not write the file, or
-        not for such an optimizer.
+        Raises OSError if the file cannot be read.  Raises ValueError, and changes nothing, if the file is damaged, or if `save` did
+        not write it for such an optimizer.
         """
         from ._engine.checkpoints import reading
 
         self._engine.parts.refuse("load")
+        given = check_override(self._engine, override)
         with reading(path) as state_dict:
-            self.load_state_dict(state_dict)
+            self.load_state_dict(state_dict, override=given)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and not hasattr(type(self), name):
             raise AttributeError(f"{name}: {type(self).__name__} has no such attribute; hyperparameters are in opt.groups[i]")
         super().__setattr__(name, value)
 
+    def __copy__(self) -> Any:
+        name = type(self).__name__
+        raise TypeError(
+            f"{name}: copy.copy would make a second optimizer over the same parameters and state; expected copy.deepcopy, which copies "
+            f"them too, or a new {name} of other parameters that loads state_dict()"
+        )
+
     def __reduce__(self) -> Any:
-        raise TypeError(f"{type(self).__name__}: it holds pointers and cannot be pickled or copied; use state_dict()")
+        """A pickle keeps parameters, bound gradients and copies, arguments and state; so does a deep copy."""
+        self._engine.parts.refuse("pickle")
+        more = {name: value for name, value in vars(self).items() if name not in OWN}  # of a class derived from this
+        return restored, (type(self), call_now(self._call, self._engine.groups), self.state_dict()), more or None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """The same over copies of the parameters: of those that `memo` has copied already, such as a model's, the copies."""
+        self._engine.parts.refuse("deepcopy")
+        _, (cls, call, state), more = self.__reduce__()
+        twin = memo[id(self)] = restored(cls, copy.deepcopy(call, memo), state)
+        vars(twin).update(copy.deepcopy(more or {}, memo))
+        return twin
 
     def __repr__(self) -> str:
         elements = sum(tensor.param.size for tensor in self._engine.tensors)
@@ -279,6 +308,18 @@ class Optimizer:
         return (
             f"{type(self).__name__}({len(self._engine.tensors)} tensors, {elements} elements, {self.steps} steps{words}){groups}"
         )
+
+
+OWN = ("_call", "_engine", "_keys", "_shape", "_state")
+"""What an optimizer consists of."""
+
+
+def restored(cls: type[Optimizer], call: dict[str, Any], state: Mapping[str, Any]) -> Optimizer:
+    """The optimizer that `__reduce__` took apart."""
+    optimizer = cls.__new__(cls)
+    Optimizer.__init__(optimizer, **call)
+    load(optimizer._engine, state)
+    return optimizer
 
 
 def engine_of(optimizer: Optimizer) -> Engine:

@@ -143,7 +143,7 @@ def test_overlaps(scene: Scene) -> None:
         "a state": ([*good[:2], gpu.state[1]["exp_avg"]], "grads[2]: got the same memory as state of params[1]: exp_avg"),
         "an average": ([*good[:2], average], "grads[2]: got the same memory as the average of params[2]"),
     }.values():
-        scene.refuses(lambda grads=grads: gpu.step(grads), ValueError, words)
+        scene.refuses(lambda grads=grads: gpu.step(grads, zero_grad=True), ValueError, words)
     scene.refuses(lambda: type(gpu)([low, high]), ValueError, "params[1]: got memory that overlaps params[0]")
     scene.refuses(lambda: type(gpu)([low], copy_to=[high]), ValueError, "copy_to[0]: got memory that overlaps params[0]")
 

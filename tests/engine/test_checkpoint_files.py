@@ -6,6 +6,7 @@ import json
 import re
 import struct
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class Small:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "small.safetensors"
-        saved = fastopt.NAdam({"w": np.ones(3, np.float32)}, lr=0.25)
+        self.saved = saved = fastopt.NAdam({"w": np.ones(3, np.float32)}, lr=0.25)
         saved.step({"w": np.ones(3, np.float32)})
         saved.save(self.path)
         self.content = self.path.read_bytes()
@@ -73,7 +74,8 @@ class Small:
 
     def put(self, document: Any) -> None:
         text = document if isinstance(document, str) else json.dumps(document)
-        put(self.path, {**self.header, "__metadata__": {"fastopt": text}}, self.data)
+        metadata = {"fastopt": text, "fastopt.crc32": f"{zlib.crc32(text.encode()):08x}"}
+        put(self.path, {**self.header, "__metadata__": metadata}, self.data)
 
 
 @pytest.fixture
@@ -106,17 +108,12 @@ def test_flipped_bytes(data: st.DataObject, small: Small) -> None:
     before = everything(small.optimizer)
     begin = len(small.content) - len(small.data)
     message = small.message()
-    if message is not None:
-        assert place < begin, "any bytes are good data"
-        assert message.startswith(f"{small.path}: ")
-        assert everything(small.optimizer) == before
+    if message is None:
+        assert place < begin, "flipped values were taken"
+        assert everything(small.optimizer)[0] == everything(small.saved)[0], "something else than what was saved"
         return
-    header, found = header_of(small.path)
-    for name in ("exp_avg", "exp_avg_sq"):
-        first, last = header[f"state.0.{name}"]["data_offsets"]
-        assert small.optimizer.state[0][name].tobytes() == found[first:last]
-    if place >= begin:
-        assert (small.optimizer.steps, small.optimizer.lr) == (1, 0.25)
+    assert message.startswith(f"{small.path}: ")
+    assert everything(small.optimizer) == before
 
 
 def changed_entry(key: str, value: Any) -> Any:
@@ -143,7 +140,7 @@ BAD_DOCUMENTS: dict[str, tuple[Any, str]] = {
     "null": (lambda d: None, "without a version"),
     "a list": (lambda d: [d], "without a version"),
     "no version": (lambda d: {"state_dict": d["state_dict"]}, "without a version"),
-    "a later version": (lambda d: {**d, "version": 2}, "version 2 .*expected 1"),
+    "a later version": (lambda d: {**d, "version": 3}, "version 3 .*expected one from 1 to 2"),
     "a version that is true": (lambda d: {**d, "version": True}, "version True"),
     "a version that is a float": (lambda d: {**d, "version": 1.0}, r"version 1\.0"),
     "a version of text": (lambda d: {**d, "version": "1"}, "version '1'"),

@@ -361,7 +361,7 @@ def test_what_is_no_attribute_is_not_quietly_taken() -> None:
     with pytest.raises(AttributeError, match=r"weight_decay: SGD has no such attribute.*groups"):
         optimizer.weight_decay = 0.1  # type: ignore[attr-defined]  # that is the test
     with pytest.raises(TypeError, match="state_dict"):
-        copy.deepcopy(optimizer)
+        copy.copy(optimizer)
     with pytest.raises(TypeError, match="AdamW"):
         fastopt.Optimizer(np.ones(3))
 

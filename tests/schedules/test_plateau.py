@@ -106,13 +106,17 @@ def test_a_snapshot_with_and_without_one() -> None:
     p = np.ones(5)
     with_one, plateau = make(p)
     without = fastopt.AdamW(p, lr=0.5)
-    with pytest.raises(ValueError, match=r"groups'\]\[0\]: got .*schedule, expected lr, .*"):
+    words = r"groups'\]\[0\]: got the state of a schedule, expected none.*: build the optimizer with the schedule, or .*override=\{'lr': 0.5\}"
+    with pytest.raises(ValueError, match=words):
         without.load_state_dict(with_one.state_dict())
-    with pytest.raises(ValueError, match=r"groups'\]\[0\]: got .*, expected .*schedule"):
-        with_one.load_state_dict(without.state_dict())
+    without.load_state_dict(with_one.state_dict(), override={"lr": 0.25})
+    assert without.lr == 0.25
+    plateau.step(2.0)
+    with_one.load_state_dict(without.state_dict())
+    assert plateau.best == 2.0, "a schedule stays as it is without a state for it"
     with_one.lr = 0.1  # a number ends it
     without.load_state_dict(with_one.state_dict())
-    assert plateau.best is None
+    assert without.lr == 0.1
 
 
 @pytest.mark.parametrize(

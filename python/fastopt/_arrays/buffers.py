@@ -7,12 +7,14 @@ cannot be viewed in place is refused.
 from __future__ import annotations
 
 import functools
+import operator
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from .. import _core
 from ..rules.words import describe
 from . import device as cuda
 from .device import DeviceArray
@@ -88,7 +90,7 @@ def check_place(array: Array, name: str, like: Array, like_name: str) -> None:
 
 def address(array: Any) -> int:
     """The address at which an array's memory begins."""
-    return int(array.pointer if isinstance(array, DeviceArray) else array.__array_interface__["data"][0])
+    return int(array.pointer if isinstance(array, DeviceArray) else _core.address(array))
 
 
 def given(array: Any) -> Any:
@@ -121,7 +123,7 @@ def as_array(value: Any, name: str) -> Array:
         # A view of its own: the caller may give `value` another dtype or shape later.  Of a subclass, such as memmap, the plain one.
         array = value.view(np.ndarray)
         # Foreign byte order is kept, for check_layout to refuse.
-        return array.view(BFLOAT16) if array.dtype.name == "bfloat16" and array.dtype.isnative else array
+        return array.view(BFLOAT16) if dtype_name(array) == "bfloat16" and array.dtype.isnative else array
     if isinstance(value, DeviceArray) or cuda.is_on_device(value):
         return cuda.as_device_array(value, name)  # type: ignore[return-value]  # see Named
     if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):
@@ -305,10 +307,8 @@ def new_like(param: Array, dtype: Any) -> Array:
     if isinstance(param, DeviceArray):
         return cuda.new(param, param.shape, dtype)
     size = np.dtype(dtype).itemsize
-    offset = param.__array_interface__["data"][0] % LINE if size == param.itemsize else 0
-    memory = allocate(param.size * size + LINE)[offset : offset + param.size * size]
-    array: Array = memory.view(dtype).reshape(param.shape)
-    return array
+    offset = _core.address(param) % LINE if size == param.itemsize else 0
+    return np.ndarray(param.shape, dtype, allocate(param.size * size + LINE).data, offset)
 
 
 def blocks_like(param: Array, count: int, length: int) -> tuple[Array, Array]:
@@ -344,21 +344,25 @@ def to_host(array: Any, name: str = "an array on the GPU") -> Array:
     return cuda.to_host(array, name) if isinstance(array, DeviceArray) else array
 
 
-def check_disjoint(arrays: Iterable[Named], known: Sequence[Named] = ()) -> None:
-    """Raises ValueError if one of `arrays` shares memory with another or with one of `known`.  All are contiguous."""
+def check_disjoint(arrays: Iterable[Named], known: Sequence[Named] = (), *, shared: bool = False) -> None:
+    """Raises ValueError if one of `arrays` shares memory with another, unless they may be `shared`, or with one of `known`.  All are
+    contiguous."""
     spans = []
     for new, group in ((False, known), (True, arrays)):
         for name, array in group:
             begin = address(array)
             if array.nbytes:
                 spans.append((begin, begin + array.nbytes, name, new))
-    spans.sort(key=lambda span: span[:2])
-    furthest = None
+    spans.sort(key=operator.itemgetter(0, 1))
+    furthest: dict[bool, tuple[int, int, str, bool]] = {}  # of the new ones and of the known
     for span in spans:
-        if furthest is not None and span[0] < furthest[1]:
-            first, second = (span, furthest) if furthest[3] and not span[3] else (furthest, span)
-            if span[:2] == furthest[:2]:
+        new = span[3]
+        for other in furthest.values():
+            if span[0] >= other[1] or (shared and new and other[3]):
+                continue
+            first, second = (span, other) if other[3] and not new else (other, span)
+            if span[:2] == other[:2]:
                 raise ValueError(f"{second[2]}: got the same memory as {first[2]}, expected separate arrays")
             raise ValueError(f"{second[2]}: got memory that overlaps {first[2]}, expected separate arrays")
-        if furthest is None or span[1] > furthest[1]:
-            furthest = span
+        if new not in furthest or span[1] > furthest[new][1]:
+            furthest[new] = span

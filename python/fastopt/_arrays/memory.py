@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .. import _core
+
 __all__ = ["BFLOAT16", "BLOCK", "LINE", "Array", "allocate", "same_order"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
@@ -52,5 +54,5 @@ def same_order(shape: Sequence[int], steps: Sequence[int], others: Sequence[int]
 
 def aligned(memory: Array, alignment: int, nbytes: int) -> Array:
     """The first `nbytes` of `memory` that begin at a multiple of `alignment`."""
-    start = -memory.__array_interface__["data"][0] % alignment
+    start = -_core.address(memory) % alignment
     return memory[start : start + nbytes]

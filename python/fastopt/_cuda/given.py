@@ -18,7 +18,7 @@ from .launches import NON_NULL
 if TYPE_CHECKING:
     from .launches import Launch
 
-__all__ = ["Gradients", "Spans", "address", "of_torch"]
+__all__ = ["Gradients", "Spans", "address", "of_torch", "overlap"]
 
 
 class Gradients:
@@ -115,14 +115,19 @@ class Spans:
         self._begins, self._ends = ordered[:, 0].copy(), ordered[:, 1].copy()
 
     def meet(self, pointers: np.ndarray[Any, Any], nbytes: np.ndarray[Any, Any]) -> bool:
-        """Whether one of the arrays at `pointers` shares memory with the plan's, or with another one at `pointers`."""
+        """Whether one of the arrays at `pointers` shares memory with the plan's."""
         begins = pointers[nbytes > 0]
         ends = begins + nbytes[nbytes > 0]
-        order = np.argsort(begins)
-        if (ends[order][:-1] > begins[order][1:]).any():
-            return True
         before = np.searchsorted(self._begins, ends) - 1
         return bool(((before >= 0) & (self._ends[np.maximum(before, 0)] > begins)).any()) if len(self._ends) else False
+
+
+def overlap(pointers: np.ndarray[Any, Any], nbytes: np.ndarray[Any, Any]) -> bool:
+    """Whether one of these arrays shares memory with another."""
+    begins = pointers[nbytes > 0]
+    ends = begins + nbytes[nbytes > 0]
+    order = np.argsort(begins)
+    return bool((ends[order][:-1] > begins[order][1:]).any())
 
 
 def address(view: DeviceArray | None) -> int:

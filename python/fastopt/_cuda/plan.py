@@ -23,7 +23,7 @@ from ..rules import Rule
 from . import table
 from .bound import Bound
 from .counts import Counts
-from .given import Gradients, Spans, address, of_torch
+from .given import Gradients, Spans, address, of_torch, overlap
 from .kernels import GradientKernel, StepKernel, grad_format
 from .launches import TICKETS, Launch, Tiles, uploaded, write
 from .rows import FORMAT_NAMES, spans, state_dtype, tensor_row
@@ -298,6 +298,11 @@ class CudaPlan:
             return None
         widths = np.array([0 if name is None else buffers.SIZES[name] for name in taken.dtypes], np.uint64)
         if self._own.meet(taken.pointers, widths * self._lengths):
+            return None
+        taken.writable = taken.writable and not overlap(
+            taken.pointers, widths * self._lengths
+        )  # what is only read may come twice
+        if written and not taken.writable:
             return None
         self._last = taken
         return taken

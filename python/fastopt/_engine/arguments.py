@@ -10,6 +10,7 @@ from .._arrays import buffers
 from .._storage.formats import Formats
 from ..rules import Rule
 from ..rules.words import describe
+from .copies import is_grouped
 from .group_formats import FORMAT_KEYS, take_formats
 from .groups import Group
 from .tensors import Tensor
@@ -32,7 +33,7 @@ def bind_arguments(name: str, signature: inspect.Signature, args: tuple[Any, ...
 
 def read_groups(params: Any, rule: Rule) -> Iterator[tuple[str, list[Entry], dict[str, Any]]]:
     """Each group in what the caller passed: its name in messages, its arrays, the hyperparameters and formats that it sets for itself."""
-    if isinstance(params, (list, tuple)) and params and all(isinstance(entry, Mapping) for entry in params):
+    if is_grouped(params):
         for i, entry in enumerate(params):
             name = f"params[{i}]"
             for key in entry:
@@ -43,7 +44,7 @@ def read_groups(params: Any, rule: Rule) -> Iterator[tuple[str, list[Entry], dic
                 raise ValueError(f"{name}: got a group without 'params', expected its arrays under that key")
             yield (
                 name,
-                named(entry["params"], f"{name}['params']"),
+                named(entry["params"], f"{name}['params']", empty=True),
                 {key: value for key, value in entry.items() if key != "params"},
             )
         return
@@ -61,10 +62,14 @@ def read_tensors(params: Any, rule: Rule, values: Mapping[str, Any], formats: Fo
             offset += tensors[-1].padded
         own = take_formats(overrides, formats, name)
         groups.append(Group.read(rule, [array for array, _, _ in entries], {**values, **overrides}, name, own))
-    keys = [tensor.key for tensor in tensors if tensor.key is not None]
-    for i, key in enumerate(keys):
-        if key in keys[:i]:
-            raise ValueError(f"params: got the name {key!r} twice, expected different names")
+    if not tensors:
+        raise ValueError(f"params: got {len(groups)} groups without arrays, expected at least one array")
+    seen: set[str] = set()
+    for tensor in tensors:
+        if tensor.key in seen:
+            raise ValueError(f"params: got the name {tensor.key!r} twice, expected different names")
+        if tensor.key is not None:
+            seen.add(tensor.key)
     return tensors, groups
 
 
@@ -82,8 +87,8 @@ def check_memory(tensors: list[Tensor]) -> None:
     buffers.check_disjoint([entry for tensor in tensors for entry in tensor.arrays()])
 
 
-def named(arrays: Any, name: str) -> list[Entry]:
-    """Each array with its name in messages and, in a dict, the caller's name for it."""
+def named(arrays: Any, name: str, *, empty: bool = False) -> list[Entry]:
+    """Each array with its name in messages and, in a dict, the caller's name for it; `empty`: whether there may be none."""
     if isinstance(arrays, Mapping):
         for key in arrays:
             if not isinstance(key, str):
@@ -97,7 +102,7 @@ def named(arrays: Any, name: str) -> list[Entry]:
         raise TypeError(f"{name}: got {type(arrays).__name__}, expected an array, a list or a dict of arrays")
     else:
         entries = [(arrays, name, None)]
-    if not entries:
+    if not entries and not empty:
         raise ValueError(f"{name}: got no arrays, expected at least one")
     return entries
 
@@ -109,8 +114,9 @@ def for_each(values: Any, name: str, tensors: Sequence[Tensor], without: str) ->
         keys = [tensor.key for tensor in tensors]
         if None in keys:
             raise TypeError(f"{name}: got a dict, expected a list, since the parameters have no names")
+        known = set(keys)
         for key in values:
-            if key not in keys:
+            if key not in known:
                 raise ValueError(f"{name}: got the name {key!r}, which no parameter has")
         for key in keys:
             if key not in values:
@@ -136,5 +142,6 @@ def read_gradients(grads: Any, tensors: Sequence[Tensor], *, written: bool) -> l
         for (value, name), tensor in zip(named_values, tensors, strict=True)
     ]
     known = [entry for tensor in tensors for entry in tensor.arrays()]
-    buffers.check_disjoint([(name, a) for name, a in zip(names, arrays, strict=True) if a is not None], known)
+    present = [(name, a) for name, a in zip(names, arrays, strict=True) if a is not None]
+    buffers.check_disjoint(present, known, shared=not written)
     return arrays

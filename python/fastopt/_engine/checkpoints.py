@@ -1,7 +1,8 @@
 """Checkpoints: `state_dict` as one safetensors file, written whole or not at all.
 
 Each array is a tensor of the file, under the place where it stood: `state.0.exp_avg`.  Everything else is JSON in the file's
-metadata, under "fastopt": `{"version": 1, "state_dict": {...}}` with `{"tensor": "state.0.exp_avg"}` where an array stood.
+metadata, under "fastopt": `{"version": 2, "state_dict": {...}}` with `{"tensor": "state.0.exp_avg", "crc32": 305419896}` where an array
+stood.  The JSON's own CRC-32 stands beside it, under "fastopt.crc32", in eight hexadecimal digits.  Version 1 has no checksums.
 """
 
 from __future__ import annotations
@@ -12,24 +13,23 @@ import importlib
 import json
 import math
 import os
-import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from .._arrays.buffers import Array
+from .._arrays.buffers import Array, dtype_name
 from ..rules.words import describe, shown
+from .files import DTYPES, checksum, write
 
 __all__ = ["Target", "reading"]
 
-VERSION = 1
-DTYPES = {"F64": "float64", "F32": "float32", "U32": "uint32", "U16": "uint16", "I16": "int16", "U8": "uint8", "I8": "int8"}
-"""Those of a state's arrays, by safetensors' names for them."""
+VERSION = 2
+METADATA, SUM = "fastopt", "fastopt.crc32"
 
-TENSOR = "tensor"
-"""The only key of what stands in the JSON for an array."""
+TENSOR, CRC = "tensor", "crc32"
+"""The keys of what stands in the JSON for an array."""
 
 
 class Target:
@@ -48,8 +48,8 @@ class Target:
     def write(self, state_dict: Mapping[str, Any]) -> None:
         """OSError if the file cannot be written, with the old one as it was; ValueError or TypeError for what it cannot hold."""
         tensors: dict[str, Array] = {}
-        document = {"version": VERSION, "state_dict": flattened(state_dict, "", tensors)}
-        write(self._file, tensors, {"fastopt": json.dumps(document)}, self._permissions)
+        text = json.dumps({"version": VERSION, "state_dict": flattened(state_dict, "", tensors)})
+        write(self._file, tensors, {METADATA: text, SUM: f"{checksum(text.encode()):08x}"}, self._permissions)
 
 
 @contextlib.contextmanager
@@ -113,12 +113,12 @@ def check_regular(file: str, status: os.stat_result) -> None:
 def flattened(value: Any, place: str, tensors: dict[str, Array]) -> Any:
     """`value` as JSON has it, its arrays put into `tensors`."""
     if isinstance(value, np.ndarray):
-        if value.dtype.name not in DTYPES.values():
+        if dtype_name(value) not in DTYPES.values():
             raise TypeError(f"{place}: got dtype {value.dtype}, expected {', '.join(DTYPES.values())}")
         if place in tensors:
             raise ValueError(f"{place}: got two arrays of this name, expected different ones")
-        tensors[place] = np.asarray(value, order="C")  # safetensors writes the memory as it lies
-        return {TENSOR: place}
+        tensors[place] = np.asarray(value, value.dtype.newbyteorder("<"), order="C")  # the file is the memory as it lies
+        return {TENSOR: place, CRC: checksum(tensors[place])}
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str) or key == TENSOR:
@@ -149,50 +149,6 @@ def checked_float(value: float, place: str) -> float:
     return value
 
 
-def write(file: str, tensors: dict[str, Array], metadata: dict[str, str], permissions: int | None) -> None:
-    """Writes under another name in the same folder; when all of it is on the disk it takes the place of `file`."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    folder = os.path.dirname(file)
-    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.safetensors.tmp")
-    try:  # created here, so that it has the permissions of any new file; safetensors may put another in its place
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    except OSError as error:  # a folder that is not there: of the caller's name, not of this one
-        raise OSError(error.errno, error.strerror, file) from None
-    new = stat.S_IMODE(os.fstat(descriptor).st_mode)
-    os.close(descriptor)
-    try:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as error:  # a full disk too
-            raise OSError(f"{file}: {error}") from error
-        with open(temporary, "r+b") as opened:
-            os.chmod(temporary, new if permissions is None else permissions)
-            os.fsync(opened.fileno())
-        os.replace(temporary, file)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    sync_folder(folder)
-
-
-def sync_folder(folder: str) -> None:
-    """So that the new name outlives a power failure; where a folder cannot be opened or synced, as on Windows, nothing."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
-
-
 def read(file: str) -> Any:
     """The nest that `save` wrote; ValueError where the file is not one of its."""
     from safetensors import SafetensorError, safe_open
@@ -202,17 +158,19 @@ def read(file: str) -> Any:
     try:
         with opening(file, framework="numpy") as opened:
             metadata = opened.metadata() or {}
-            if "fastopt" not in metadata:
+            if METADATA not in metadata:
                 raise ValueError("got a safetensors file without fastopt's metadata, expected a checkpoint of Optimizer.save")
             tensors = Tensors(opened)
-            document = parsed(metadata["fastopt"], tensors)
+            document = parsed(checked_text(metadata), tensors)
     except SafetensorError as error:
         raise ValueError(f"got no valid safetensors file ({error}), expected a checkpoint of Optimizer.save") from None
     if not isinstance(document, dict) or "version" not in document:
         raise ValueError("got metadata without a version, expected a checkpoint of Optimizer.save")
     version = document["version"]
-    if type(version) is not int or version != VERSION:
-        raise ValueError(f"got version {shown(version)} of the format, expected {VERSION}")
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise ValueError(f"got version {shown(version)} of the format, expected one from 1 to {VERSION}")
+    if version > 1 and (SUM not in metadata or tensors.unsure):
+        raise ValueError("got a damaged checkpoint, which lacks checksums that were written, expected it as it was saved")
     if set(document) != {"version", "state_dict"}:
         raise ValueError(f"got metadata with {shown(sorted(document))}, expected 'state_dict' and 'version'")
     if tensors.unread:
@@ -220,14 +178,23 @@ def read(file: str) -> Any:
     return document["state_dict"]
 
 
+def checked_text(metadata: Mapping[str, str]) -> str:
+    """The JSON; ValueError if it is not what was written."""
+    text = metadata[METADATA]
+    if SUM in metadata and metadata[SUM] != (found := f"{checksum(text.encode()):08x}"):
+        raise ValueError(f"got damaged metadata, whose checksum is {found}, expected {shown(metadata[SUM])}")
+    return text
+
+
 class Tensors:
-    """The tensors of an open file, each to be read once."""
+    """The tensors of an open file, each to be read once.  `unsure`: whether one had no checksum, as in version 1."""
 
     def __init__(self, opened: Any) -> None:
         self._opened = opened
         self.unread = set(opened.keys())
+        self.unsure = False
 
-    def read(self, name: Any) -> Array:
+    def read(self, name: Any, *crc: Any) -> Array:
         if not isinstance(name, str) or name not in self.unread:
             raise ValueError(f"got metadata with the tensor {shown(name)}, expected each tensor of the file once")
         self.unread.remove(name)
@@ -238,6 +205,9 @@ class Tensors:
             array: Array = self._opened.get_tensor(name)
         except ValueError as error:
             raise ValueError(f"{name}: got a shape that NumPy refuses ({error}), expected one of an array") from None
+        if crc and crc[0] != (found := checksum(array)):
+            raise ValueError(f"{name}: got damaged values, whose checksum is {found}, expected {shown(crc[0])}")
+        self.unsure = self.unsure or not crc
         return array
 
 
@@ -250,9 +220,9 @@ def parsed(text: str, tensors: Tensors) -> Any:
             raise ValueError(f"got metadata with a key twice in {shown([key for key, _ in pairs])}, expected different ones")
         if TENSOR not in found:
             return found
-        if len(found) != 1:
+        if not set(found) <= {TENSOR, CRC}:
             raise ValueError(f"got metadata with {TENSOR!r} among {shown(list(found))}, expected it alone")
-        return tensors.read(found[TENSOR])
+        return tensors.read(found[TENSOR], *([found[CRC]] if CRC in found else []))
 
     def constant(word: str) -> Any:
         raise ValueError(f"got {word} in its metadata, expected finite numbers")

@@ -40,7 +40,7 @@ class Engine:
     ) -> None:
         self.rule, self.formats, self.options = rule, formats, options
         self.tensors, self.groups = tuple(tensors), tuple(groups)
-        self.scheduled: list[Group] = []  # whose lr is a schedule
+        self.scheduled: dict[int, Group] = {}  # whose lr is a schedule
         self.bound: list[buffers.Array | None] | None = None
         self._bound_owners: list[tuple[Any, str]] = []
         self.plan = make_plan(rule, self.tensors, len(groups), seed, fresh(rule, self.tensors) if progress is None else progress)
@@ -57,7 +57,10 @@ class Engine:
         def write(group: Group) -> None:
             if (engine := owner()) is not None:
                 write_group(engine.plan, index, engine.rule, group.written())
-                engine.scheduled = [group for group in engine.groups if group.schedule is not None]
+                if group.schedule is None:
+                    engine.scheduled.pop(index, None)
+                else:
+                    engine.scheduled[index] = group
 
         return write
 
@@ -83,8 +86,9 @@ class Engine:
 
     def follow_schedules(self) -> None:
         """Gives each group with a schedule the learning rate of the next step."""
-        rates = [group.scheduled_lr() for group in self.scheduled]
-        for group, rate in zip(self.scheduled, rates, strict=True):
+        scheduled = list(self.scheduled.values())
+        rates = [group.scheduled_lr() for group in scheduled]
+        for group, rate in zip(scheduled, rates, strict=True):
             group.assign({"lr": rate})
 
     def step_converted(self, grads: Any, options: _core.Options) -> None:

@@ -13,6 +13,7 @@ from .._arrays.device import is_on_device
 from .._storage.formats import Formats, with_variance_floor
 from ..rules import Rule
 from ..rules.checks import one_number
+from ..rules.expressions import evaluate, names_in
 from ..rules.words import describe, naming
 from ..schedules.schedule import has_state
 from .locks import fork_safe_lock
@@ -50,6 +51,8 @@ class Group(MutableMapping[str, Any]):
         self.schedule = schedule
         self.slots = rule.variant(values).slots
         self._values = dict(values)
+        self.initial = {slot: self._first_value(slot) for slot in self.slots}
+        """The first values of the state arrays."""
         self._lock = fork_safe_lock()  # of a change: it reads the values, and writes them with some replaced
         self._write: Callable[[Group], None] = lambda group: None
         self._steps: Callable[[], int] = lambda: 0
@@ -66,9 +69,10 @@ class Group(MutableMapping[str, Any]):
         self._write, self._steps = write, steps
         write(self)
 
-    def initial(self, slot: str) -> float:
-        """The first value of a state array."""
-        return float(self.rule.evaluate(self.rule.slot(slot).initial, self.hyperparameters()))
+    def _first_value(self, slot: str) -> float:
+        """The first value of a state array; an lr on a GPU is read to the host only if a slot begins at it."""
+        expression = self.rule.slot(slot).initial
+        return float(evaluate(expression, self.rule.names(self.hyperparameters()) if names_in(expression) else {}))
 
     def hyperparameters(self) -> dict[str, Any]:
         """A copy of the present values; an lr on a GPU is read to the host."""
@@ -95,13 +99,15 @@ class Group(MutableMapping[str, Any]):
         schedule: Any = self.schedule
         return {"schedule": copy.deepcopy(schedule.state_dict())} if has_state(schedule) else {}
 
-    def accept(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Schedule | None]:
-        """`values` over the present ones, checked, for `assign`; nothing is changed yet."""
+    def accept(self, values: Mapping[str, Any], steps: int | None = None) -> tuple[dict[str, Any], Schedule | None]:
+        """`values` over the present ones, checked, for `assign`; nothing is changed yet.  A schedule among them says its lr after `steps`
+        steps, by default those completed."""
         for key in values:
             if key not in self._values:
                 raise TypeError(f"{key}: {self.rule.name} has no such hyperparameter; it has {', '.join(self._values)}")
         # Only a schedule asks for the steps: on a GPU the answer may take a wait.
-        steps = self._steps() if callable(values.get("lr")) else 0
+        if steps is None:
+            steps = self._steps() if callable(values.get("lr")) else 0
         accepted, schedule = checked(self._values | dict(values), self.rule, self.params, self.formats.state_dtype, steps)
         missing = [name for name in self.rule.variant(accepted).slots if name not in self.slots]
         if missing:
@@ -116,10 +122,11 @@ class Group(MutableMapping[str, Any]):
             self._values = self._values | dict(values)
             self._write(self)
 
-    def restore(self, values: Mapping[str, Any]) -> None:
-        """`assign` for those of a snapshot: an lr on a GPU stays the array that it is, and takes the value."""
+    def restore(self, values: Mapping[str, Any], schedule: Schedule | None, *, replaced: bool) -> None:
+        """`assign` for those of a snapshot: an lr on a GPU stays the array that it is, and takes the value, if it is not to be `replaced`."""
         lr = self._values["lr"]
-        if not isinstance(lr, (int, float)):
+        self.schedule = schedule
+        if not isinstance(lr, (int, float)) and not replaced:
             array = buffers.as_array(lr, "lr")
             buffers.copy_values(array, np.full(array.shape, values["lr"], array.dtype))
             values = {**values, "lr": lr}
@@ -154,6 +161,9 @@ class Group(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return 1 + len(self._values)
 
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)  # a copy that wrote through would change this group, and one that did not would mislead
+
     def __repr__(self) -> str:
         values = ", ".join(f"{key}={value!r}" for key, value in self._values.items())
         return f"Group({len(self.params)} params, {values})"
@@ -176,9 +186,9 @@ def checked(
 def check_device_lr(lr: Any, params: Sequence[Any]) -> None:
     """TypeError or ValueError for an array that a step on the parameters' GPU cannot read its lr from."""
     array = buffers.as_array(lr, "lr")
-    param = buffers.as_array(params[0], "params")
     if buffers.dtype_name(array) not in ("float32", "float64") or array.size != 1:
         raise ValueError(f"lr: got {describe(array)}, expected one number of float32 or float64")
-    buffers.check_place(array, "lr", param, "the group's first parameter")
+    if params:
+        buffers.check_place(array, "lr", buffers.as_array(params[0], "params"), "the group's first parameter")
     buffers.check_layout(array, "lr")
     buffers.check_writable(array, "lr")  # a snapshot's goes there

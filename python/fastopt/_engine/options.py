@@ -98,6 +98,9 @@ class Options(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)  # a copy of an optimizer's options is of their values
+
     def __repr__(self) -> str:
         return f"Options({', '.join(f'{key}={value!r}' for key, value in self._values.items())})"
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from .._storage.shown import Shown
 from ..rules import Rule
 from .plans import Plan
 from .tensors import Tensor
@@ -22,6 +22,8 @@ class States(Sequence[Mapping[str, Any]]):
     master weights if there are any.  The arrays are the live state: writing into them acts on the next step.  What is kept in a storage
     format is a `Stored`, whose values are float32.  Scalars that a rule carries from step to step (NAdam's `"mu_product"`) stand there as
     numbers.
+
+    Copies and pickles are plain lists of dicts, or dicts of dicts by the parameters' names.
     """
 
     def __init__(self, rule: Rule, tensors: Sequence[Tensor], plan: Plan) -> None:
@@ -36,7 +38,13 @@ class States(Sequence[Mapping[str, Any]]):
         index = self._index[key] if isinstance(key, str) else range(len(self))[key]
         steps, running = self._plan.progress_of(index)
         carried = dict(zip(self._rule.carried, map(np.float64, running), strict=True))
-        return MappingProxyType({"step": steps, **carried, **self._tensors[index].shown()})
+        return Shown({"step": steps, **carried, **self._tensors[index].shown()})
 
     def __len__(self) -> int:
         return len(self._tensors)
+
+    def __reduce__(self) -> Any:
+        entries = [self[i].copy() for i in range(len(self))]
+        if len(self._index) == len(self):
+            return dict, (dict(zip(self._index, entries, strict=True)),)
+        return list, (entries,)

@@ -64,7 +64,7 @@ class Tensor:
         formats = group.formats
         for slot in group.slots:
             format = state_format(formats.state_dtype, group.rule.slot(slot))
-            initial = group.initial(slot)
+            initial = group.initial[slot]
             if format is not None:
                 self.state[slot] = stored(format, self.param, initial)
             else:
@@ -123,7 +123,7 @@ class Tensor:
         return {
             "param": (self.param, self.extra, self.format.index if self.format else 0),
             "state": [entry(self.state.get(slot)) for slot in slots],
-            "dtype": buffers.DTYPES.index(self.arithmetic.name),
+            "dtype": buffers.DTYPES.index(buffers.dtype_name(self.param) if self.format is None else "float32"),
             "stochastic": self.stochastic,
             "ema": self.ema,
             "copy": self.copy,

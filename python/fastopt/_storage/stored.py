@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from .._arrays import buffers
 from .._arrays.buffers import Array
-from .formats import Format
+from .formats import FORMATS, Format
+from .shown import Shown
 
 __all__ = ["Stored", "stored"]
 
@@ -24,6 +24,7 @@ class Stored(NDArrayOperatorsMixin):
     some elements decodes and encodes all of them, which rounds the rest of an 8-bit block anew; the padding stays.  `raw` has the
     live arrays of the format itself (docs/formats.md has their bits).  If the optimizer is on a GPU, so are the raw arrays:
     reading copies the values to the host, and setting copies them back.
+    `copy.copy`, `copy.deepcopy` and pickle make a separate one with the same bits, on the host.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Stored(NDArrayOperatorsMixin):
         self._data = data  # whole blocks, padded, if the format has blocks
         self._extra = extra
         self.arrays = arrays
-        self.raw = MappingProxyType({name: buffers.given(array) for name, array in arrays.items()})
+        self.raw = Shown({name: buffers.given(array) for name, array in arrays.items()})
 
     @property
     def format(self) -> str:
@@ -118,9 +119,19 @@ class Stored(NDArrayOperatorsMixin):
     def __repr__(self) -> str:
         return f"Stored({self.format!r}, shape {self.shape}, {self.nbytes} bytes)"
 
+    def __reduce__(self) -> Any:
+        data, extra = (None if array is None else buffers.to_host(array).copy() for array in (self._data, self._extra))
+        return restored, (self._format.name, self._shape, data, extra, {n: a is self._data for n, a in self.arrays.items()})
+
     def planned(self) -> tuple[Array, Array | None, int]:
         """The array, its extras and its format, as the plan takes them."""
         return self._data, self._extra, self._format.index
+
+
+def restored(format: str, shape: tuple[int, ...], data: Array, extra: Array | None, names: dict[str, bool]) -> Stored:
+    """What `__reduce__` took apart; `names` of the raw arrays, with whether each is `data`."""
+    arrays = {name: data if is_data else extra for name, is_data in names.items()}
+    return Stored(FORMATS[format], shape, data, extra, {name: array for name, array in arrays.items() if array is not None})
 
 
 def stored(format: Format, param: Array, value: float) -> Stored:

@@ -36,12 +36,12 @@ def ends(interval: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def check_count(value: Any, name: str) -> int:
-    """A number of steps, from 0."""
+def check_count(value: Any, name: str, end: int = 2**53) -> int:
+    """A number of steps, below `end`; by default one that float64 holds."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: got {describe(value)}, expected a whole number")
     count = int(value)
-    if not 0 <= count < 2**53:
+    if not 0 <= count < end:
         raise ValueError(f"{name}: got {shown(value)}, expected a number of steps from 0")
     return count
 

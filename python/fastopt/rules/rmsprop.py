@@ -3,6 +3,11 @@
 from .hyperparameters import Constant, Hyperparameter, eps, flag, lr, weight_decay
 from .rule import Form, Rule, Slot, Variant
 
+
+def least_share(variance_floor: float | None) -> float:
+    return variance_floor or 0.0
+
+
 RMSPROP = Rule(
     name="RMSprop",
     arithmetic="rmsprop",
@@ -33,7 +38,7 @@ RMSPROP = Rule(
             "centered: the variance v - a*a is held at this share of v or above; None: 0, or with compressed state the least share "
             "that `state_dtype` can tell from 0 (2^-7 for bfloat16, 1/4 for 8bit)",
             "[0, 1)",
-            constant=Constant("least_share", "variance_floor, 0 for None", lambda share: share or 0.0),
+            constant=Constant("least_share", "variance_floor, 0 for None", least_share),
             optional=True,
         ),
         flag("lr_in_momentum", False, "the buffer sums lr*d instead of d (Keras, TensorFlow, optax)"),
