@@ -1,5 +1,5 @@
-// CUDA's words for a C++ compiler, so that a kernel runs on the host: tests/support/kernels_on_host.py puts this before its
-// source.
+// CUDA's words for a C++ compiler, so that a kernel runs on the host: tests/support/kernels_on_host.py puts this before
+// its source.
 //
 // The threads of a block are fibers that take turns.  One runs until a barrier, and then the first that can; blocks run
 // one after another.  So memory that a kernel leaves unordered shows where the order of fibers changes its result.
