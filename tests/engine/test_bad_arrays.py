@@ -129,7 +129,11 @@ def test_sets_of_parameters(rule: str) -> None:
         ({1: other}, TypeError, "params: got the name 1"),
         ([{"lr": 0.1}], ValueError, r"params\[0\]: got a group without 'params'"),
         ([{"params": other, "learning_rate": 0.1}], TypeError, r"params\[0\]: got the key 'learning_rate'"),
-        ([{"params": []}, {"params": {}, "lr": 1}], ValueError, r"params: got 2 groups without arrays, expected at least one array"),
+        (
+            [{"params": []}, {"params": {}, "lr": 1}],
+            ValueError,
+            r"params: got 2 groups without arrays, expected at least one array",
+        ),
         ([{"params": {"w": other}}, {"params": {"w": memory}}], ValueError, "params: got the name 'w' twice"),
         ([{"params": other}, memory], TypeError, r"params\[0\]: got dict"),
         ((a for a in [other]), TypeError, "params: got generator"),

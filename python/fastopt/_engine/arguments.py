@@ -13,7 +13,16 @@ from .copies import is_grouped
 from .groups import Group
 from .tensors import Tensor
 
-__all__ = ["bind_arguments", "check_memory", "for_each", "named", "read_gradients", "read_tensors", "take_copies"]
+__all__ = [
+    "bind_arguments",
+    "check_memory",
+    "computed_in_single",
+    "for_each",
+    "named",
+    "read_gradients",
+    "read_tensors",
+    "take_copies",
+]
 
 Entry = tuple[Any, str, "str | None"]
 """An array, its name in messages and, where it came in a dict, the caller's name for it."""
@@ -54,10 +63,12 @@ def read_tensors(params: Any, rule: Rule, values: Mapping[str, Any], state_dtype
     groups: list[Group] = []
     offset = 0
     for index, (name, entries, overrides) in enumerate(read_groups(params, rule)):
+        begin = len(tensors)
         for array, label, key in entries:
             tensors.append(Tensor(buffers.check_parameter(array, label), label, key, index, offset))
             offset += tensors[-1].padded
-        groups.append(Group.read(rule, [array for array, _, _ in entries], {**values, **overrides}, name, state_dtype))
+        arrays, single = [array for array, _, _ in entries], computed_in_single(tensors[begin:])
+        groups.append(Group.read(rule, arrays, {**values, **overrides}, name, state_dtype, single))
     if not tensors:
         raise ValueError(f"params: got {len(groups)} groups without arrays, expected at least one array")
     seen: set[str] = set()
@@ -67,6 +78,11 @@ def read_tensors(params: Any, rule: Rule, values: Mapping[str, Any], state_dtype
         if tensor.key is not None:
             seen.add(tensor.key)
     return tensors, groups
+
+
+def computed_in_single(tensors: Sequence[Tensor]) -> str | None:
+    """The name of the first that is computed in float32, None without any."""
+    return next((tensor.name for tensor in tensors if tensor.dtype != "float64"), None)
 
 
 def take_copies(copy_to: Any, tensors: list[Tensor]) -> None:

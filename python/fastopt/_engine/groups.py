@@ -17,6 +17,7 @@ from ..rules.checks import one_number
 from ..rules.expressions import evaluate
 from ..rules.words import describe, naming
 from ..schedules.schedule import has_state
+from .ranges import check_group
 
 __all__ = ["Group"]
 
@@ -40,10 +41,12 @@ class Group(MutableMapping[str, Any]):
         values: Mapping[str, Any],
         schedule: Schedule | None = None,
         state_dtype: str | None = None,
+        single: str | None = None,
     ) -> None:
-        """`values` have been checked; `Group.read` checks."""
+        """`values` have been checked; `Group.read` checks.  `single`: the name of a tensor that is computed in float32."""
         self.rule = rule
         self.state_dtype = state_dtype
+        self.single = single
         self.params = tuple(params)
         self.schedule = schedule
         self.slots = rule.variant(values).slots
@@ -56,11 +59,20 @@ class Group(MutableMapping[str, Any]):
         self._steps: Callable[[], int] = lambda: 0
 
     @classmethod
-    def read(cls, rule: Rule, params: Sequence[Any], given: Mapping[str, Any], name: str, state_dtype: str | None) -> Group:
+    def read(
+        cls,
+        rule: Rule,
+        params: Sequence[Any],
+        given: Mapping[str, Any],
+        name: str,
+        state_dtype: str | None,
+        single: str | None = None,
+    ) -> Group:
         """A group with the caller's values; TypeError or ValueError, beginning with `name`, where one is not as expected."""
         with naming(name):
             values, schedule = checked(given, rule, params, state_dtype, 0)
-        return cls(rule, params, values, schedule, state_dtype)
+            check_group(rule, values, single, scheduled=schedule is not None)
+        return cls(rule, params, values, schedule, state_dtype, single)
 
     def attach(self, write: Callable[[Group], None], steps: Callable[[], int]) -> None:
         """Calls `write` now and after each change; `steps` counts for the schedule."""
@@ -101,6 +113,7 @@ class Group(MutableMapping[str, Any]):
         accepted, schedule = checked(
             self._values | dict(values), self.rule, self.params, self.state_dtype, self._steps() if steps is None else steps
         )
+        check_group(self.rule, accepted, self.single, scheduled=schedule is not None or self.schedule is not None)
         missing = [name for name in self.rule.variant(accepted).slots if name not in self.slots]
         if missing:
             raise ValueError(
