@@ -9,6 +9,7 @@ from typing import Any
 from . import _core
 from ._arrays import buffers
 from ._engine.plans import make_plan, write_group
+from ._engine.ranges import check_group, check_single
 from ._engine.tensors import Tensor
 from ._storage.formats import FORMAT_ARGUMENTS
 from .optimizer import Optimizer
@@ -131,6 +132,9 @@ def make_function(rule: Rule) -> Callable[..., None]:
                 check_number(float(running[scalar.name]), scalar.name, scalar.range)
         grad = buffers.check_gradient(given["grad"], "grad", param, "param")
         scale = check_number(given["grad_scale"], "grad_scale")
+        if buffers.arithmetic(param) == "float32":
+            check_single(scale, "grad_scale", "param")
+            check_group(rule, values, "param")
         buffers.check_disjoint([("param", param), ("grad", grad), *state.items(), *running.items()])
         tensor = Tensor(param, "param")
         tensor.state.update(state)

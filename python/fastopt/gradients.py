@@ -13,6 +13,7 @@ from typing import Any
 from . import _core
 from ._arrays import buffers
 from ._engine.arguments import named
+from ._engine.ranges import check_single
 from .rules import OPTIONS
 
 __all__ = ["all_finite", "clip_grad_norm", "clip_grad_value", "global_norm"]
@@ -44,10 +45,9 @@ def clip_grad_norm(grads: Any, max_norm: float, norm_eps: float = 0.0) -> Any:
 
     Raises TypeError or ValueError, and writes nothing, if an argument is anything else.
     """
-    limit = check("max_norm", max_norm)
-    return run("clip", read(grads, written=True), _core.Options(1.0, 0.0, limit, 0.0, False, False, check("norm_eps", norm_eps)))[
-        0
-    ]
+    limit, eps = check("max_norm", max_norm), check("norm_eps", norm_eps)
+    arrays = fitting(read(grads, written=True), "max_norm", limit)
+    return run("clip", arrays, _core.Options(1.0, 0.0, limit, 0.0, False, False, eps))[0]
 
 
 def clip_grad_value(grads: Any, clip_value: float) -> None:
@@ -56,7 +56,7 @@ def clip_grad_value(grads: Any, clip_value: float) -> None:
     `grads` as for `clip_grad_norm`.  Raises TypeError or ValueError, and writes nothing, if an argument is anything else.
     """
     limit = check("clip_value", clip_value)
-    run("clip", read(grads, written=True), _core.Options(1.0, limit, 0.0, 0.0, False, False))
+    run("clip", fitting(read(grads, written=True), "clip_value", limit), _core.Options(1.0, limit, 0.0, 0.0, False, False))
 
 
 def check(name: str, value: Any) -> float:
@@ -65,6 +65,13 @@ def check(name: str, value: Any) -> float:
     if value is None:
         raise TypeError(f"{name}: got None, expected a real number")
     return float(option.check(value))
+
+
+def fitting(arrays: list[buffers.Array], name: str, limit: float) -> list[buffers.Array]:
+    """The arrays; ValueError for a limit that the arithmetic of one of them holds as 0 or Inf."""
+    if any(buffers.arithmetic(array) == "float32" for array in arrays):
+        check_single(limit, name, "grads")
+    return arrays
 
 
 def run(call: str, arrays: list[buffers.Array], options: _core.Options) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from numpy import ndarray
 
 from ._arrays import buffers
-from ._engine.arguments import bind_arguments, check_memory, read_tensors, take_copies
+from ._engine.arguments import bind_arguments, check_memory, computed_in_single, read_tensors, take_copies
 from ._engine.copies import call_now, call_of
 from ._engine.engine import Engine
 from ._engine.group_formats import check_groups
@@ -50,6 +50,7 @@ class Optimizer:
         formats = Formats.check(given.pop("state_dtype"), given.pop("master"))
         options = Options({option.name: given.pop(option.name) for option in OPTIONS})
         tensors, groups = read_tensors(params, self.rule, given, formats)
+        options.fit(computed_in_single(tensors))
         take_copies(copy_to, tensors)
         check_memory(tensors)
         check_groups(tensors, groups, self.rule.name)

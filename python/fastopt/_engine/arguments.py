@@ -15,7 +15,16 @@ from .group_formats import FORMAT_KEYS, take_formats
 from .groups import Group
 from .tensors import Tensor
 
-__all__ = ["bind_arguments", "check_memory", "for_each", "named", "read_gradients", "read_tensors", "take_copies"]
+__all__ = [
+    "bind_arguments",
+    "check_memory",
+    "computed_in_single",
+    "for_each",
+    "named",
+    "read_gradients",
+    "read_tensors",
+    "take_copies",
+]
 
 Entry = tuple[Any, str, "str | None"]
 """An array, its name in messages and, where it came in a dict, the caller's name for it."""
@@ -57,11 +66,13 @@ def read_tensors(params: Any, rule: Rule, values: Mapping[str, Any], formats: Fo
     groups: list[Group] = []
     offset = 0
     for index, (name, entries, overrides) in enumerate(read_groups(params, rule)):
+        begin = len(tensors)
         for array, label, key in entries:
             tensors.append(Tensor(buffers.check_parameter(array, label), label, key, index, offset, array))
             offset += tensors[-1].padded
         own = take_formats(overrides, formats, name)
-        groups.append(Group.read(rule, [array for array, _, _ in entries], {**values, **overrides}, name, own))
+        arrays, single = [array for array, _, _ in entries], computed_in_single(tensors[begin:])
+        groups.append(Group.read(rule, arrays, {**values, **overrides}, name, own, single))
     if not tensors:
         raise ValueError(f"params: got {len(groups)} groups without arrays, expected at least one array")
     seen: set[str] = set()
@@ -71,6 +82,11 @@ def read_tensors(params: Any, rule: Rule, values: Mapping[str, Any], formats: Fo
         if tensor.key is not None:
             seen.add(tensor.key)
     return tensors, groups
+
+
+def computed_in_single(tensors: Sequence[Tensor]) -> str | None:
+    """The name of the first that is computed in float32, None without any."""
+    return next((tensor.name for tensor in tensors if tensor.dtype != "float64"), None)
 
 
 def take_copies(copy_to: Any, tensors: list[Tensor]) -> None:

@@ -17,6 +17,7 @@ from ..rules.expressions import evaluate, names_in
 from ..rules.words import describe, naming
 from ..schedules.schedule import has_state
 from .locks import fork_safe_lock
+from .ranges import check_group
 
 __all__ = ["Group"]
 
@@ -43,10 +44,12 @@ class Group(MutableMapping[str, Any]):
         values: Mapping[str, Any],
         schedule: Schedule | None = None,
         formats: Formats = NO_FORMATS,
+        single: str | None = None,
     ) -> None:
-        """`values` have been checked; `Group.read` checks."""
+        """`values` have been checked; `Group.read` checks.  `single`: the name of a tensor that is computed in float32."""
         self.rule = rule
         self.formats = formats
+        self.single = single
         self.params = tuple(params)
         self.schedule = schedule
         self.slots = rule.variant(values).slots
@@ -58,11 +61,20 @@ class Group(MutableMapping[str, Any]):
         self._steps: Callable[[], int] = lambda: 0
 
     @classmethod
-    def read(cls, rule: Rule, params: Sequence[Any], given: Mapping[str, Any], name: str, formats: Formats) -> Group:
+    def read(
+        cls,
+        rule: Rule,
+        params: Sequence[Any],
+        given: Mapping[str, Any],
+        name: str,
+        formats: Formats,
+        single: str | None = None,
+    ) -> Group:
         """A group with the caller's values; TypeError or ValueError, beginning with `name`, where one is not as expected."""
         with naming(name):
             values, schedule = checked(given, rule, params, formats.state_dtype, 0)
-        return cls(rule, params, values, schedule, formats)
+            check_group(rule, values, single, scheduled=schedule is not None)
+        return cls(rule, params, values, schedule, formats, single)
 
     def attach(self, write: Callable[[Group], None], steps: Callable[[], int]) -> None:
         """Calls `write` now and after each change; `steps` counts for the schedule."""
@@ -109,6 +121,7 @@ class Group(MutableMapping[str, Any]):
         if steps is None:
             steps = self._steps() if callable(values.get("lr")) else 0
         accepted, schedule = checked(self._values | dict(values), self.rule, self.params, self.formats.state_dtype, steps)
+        check_group(self.rule, accepted, self.single, scheduled=schedule is not None or self.schedule is not None)
         missing = [name for name in self.rule.variant(accepted).slots if name not in self.slots]
         if missing:
             raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 from .. import _core
 from ..rules import OPTIONS
 from .locks import fork_safe_lock
+from .ranges import check_options
 
 __all__ = ["Options", "PartOptions", "StepOptions"]
 
@@ -42,6 +43,7 @@ class Options(MutableMapping[str, Any]):
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._lock = fork_safe_lock()
         self._averages = True  # until it is known whether there are arrays for averages
+        self._single: str | None = None
         self._values = self.accept(values)
         self._averages = self._values["ema_decay"] is not None
         self.bound = bound(self._values)
@@ -55,7 +57,13 @@ class Options(MutableMapping[str, Any]):
         checked = {key: BY_NAME[key].check(value) for key, value in values.items()}
         if checked.get("ema_decay") is not None and not self._averages:
             raise ValueError("ema_decay: got a number, expected None, since the optimizer was built without averages")
+        check_options(checked, self._single)
         return checked
+
+    def fit(self, tensor: str | None) -> None:
+        """From now on values are such as float32 holds, in which the tensor of that name is computed; ValueError if one is not."""
+        check_options(self._values, tensor)
+        self._single = tensor
 
     def assign(self, values: Mapping[str, Any]) -> None:
         """Takes on values that have been checked."""

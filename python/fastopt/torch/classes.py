@@ -20,7 +20,9 @@ def docstring(rule: Rule) -> str:
     lines.append(
         "  params: parameters, (name, parameter) pairs or groups, as torch.optim takes them; float32, float64, bfloat16, float16,"
     )
-    lines.append("    complex64 or complex128, on the CPU or CUDA devices; a group may have a state_dtype and a master of its own")
+    lines.append(
+        "    complex64 or complex128, on the CPU or CUDA devices; a group may have a state_dtype and a master of its own"
+    )
     lines += [described(h) for h in rule.arguments]
     lines.append(f"  {', '.join(flags_of(rule))}: torch's; every step is one call for all tensors, and can be captured on a GPU;")
     lines.append("    differentiable=True is refused")
