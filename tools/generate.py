@@ -169,7 +169,8 @@ def rules_page() -> str:
     out = [
         "# The rules\n",
         MARK,
-        "\nThis page is made from the table in `python/fastopt/rules`.  `t` counts steps from 1; `g` is the gradient after the stages.\n",
+        "\nThis page is made from the table in `python/fastopt/rules`.  `t` counts steps from 1; `g` is the gradient after the stages.\n"
+        "New state below the smallest normal number of its arithmetic's dtype becomes 0.\n",
     ]
     for rule in RULES.values():
         out += [f"## {rule.name}\n", f"{rule.summary}\n", f"    {rule.formula}\n", f"Source: {rule.paper}.\n"]

@@ -18,3 +18,5 @@
 #define __builtin_sqrt ::sqrt
 #define __builtin_fabsf ::fabsf
 #define __builtin_fabs ::fabs
+#define __builtin_copysignf ::copysignf
+#define __builtin_copysign ::copysign

@@ -20,9 +20,10 @@ struct rmsprop {
     square_avg = fma(s.gain * g, g, s.decay * square_avg);
     grad_avg = lerp(grad_avg, g, s.gain);
     // Under a steady gradient the variance is 0 but for rounding, of which no root must become NaN, nor a divisor that
-    // is far too small if the averages have formats of few bits.
+    // is far too small.  Below 0 the share is what the arithmetic can tell from 0.
     const V zero = V::broadcast(0);
-    const V least = select(equal(s.variance_share, zero), zero, s.variance_share * square_avg);  // 0*Inf would be NaN
+    const V share = select(less(s.variance_share, zero), V::broadcast(kResolution<V>), s.variance_share);
+    const V least = select(equal(share, zero), zero, share * square_avg);  // 0*Inf would be NaN
     return divided(s, g, max(fnma(grad_avg, grad_avg, square_avg), least));
   }
 

@@ -31,10 +31,22 @@ FASTOPT_INLINE F32 operator/(F32 a, F32 b) { return {_mm256_div_ps(a.x, b.x)}; }
 FASTOPT_INLINE F32 fma(F32 a, F32 b, F32 c) { return {_mm256_fmadd_ps(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F32 fnma(F32 a, F32 b, F32 c) { return {_mm256_fnmadd_ps(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F32 sqrt(F32 a) { return {_mm256_sqrt_ps(a.x)}; }
+// The larger and the smaller one; `a` if they are equal or either is NaN.
+FASTOPT_INLINE F32 larger(F32 a, F32 b) { return {_mm256_max_ps(b.x, a.x)}; }
+FASTOPT_INLINE F32 min(F32 a, F32 b) { return {_mm256_min_ps(b.x, a.x)}; }
 FASTOPT_INLINE F32 abs(F32 a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0F), a.x)}; }
+// `a` with the sign of `b`.
+FASTOPT_INLINE F32 copy_sign(F32 a, F32 b) {
+  return {_mm256_or_ps(abs(a).x, _mm256_and_ps(_mm256_set1_ps(-0.0F), b.x))};
+}
 FASTOPT_INLINE __m256 less(F32 a, F32 b) { return _mm256_cmp_ps(a.x, b.x, _CMP_LT_OQ); }
 FASTOPT_INLINE __m256 equal(F32 a, F32 b) { return _mm256_cmp_ps(a.x, b.x, _CMP_EQ_OQ); }
 FASTOPT_INLINE F32 select(__m256 mask, F32 a, F32 b) { return {_mm256_blendv_ps(b.x, a.x, mask)}; }
+// `a`, but +0 if its exponent is that of zeros and denormals.
+FASTOPT_INLINE F32 flushed(F32 a) {
+  const __m256i bits = _mm256_castps_si256(a.x), exponent = _mm256_and_si256(bits, _mm256_set1_epi32(0x7F800000));
+  return {_mm256_castsi256_ps(_mm256_sign_epi32(bits, exponent))};  // times the sign of the exponent, 0 or 1
+}
 
 // Ends stores past the caches.
 FASTOPT_INLINE void drain() { _mm_sfence(); }
@@ -57,10 +69,16 @@ FASTOPT_INLINE F64 operator/(F64 a, F64 b) { return {_mm256_div_pd(a.x, b.x)}; }
 FASTOPT_INLINE F64 fma(F64 a, F64 b, F64 c) { return {_mm256_fmadd_pd(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F64 fnma(F64 a, F64 b, F64 c) { return {_mm256_fnmadd_pd(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F64 sqrt(F64 a) { return {_mm256_sqrt_pd(a.x)}; }
+FASTOPT_INLINE F64 larger(F64 a, F64 b) { return {_mm256_max_pd(b.x, a.x)}; }
+FASTOPT_INLINE F64 min(F64 a, F64 b) { return {_mm256_min_pd(b.x, a.x)}; }
 FASTOPT_INLINE F64 abs(F64 a) { return {_mm256_andnot_pd(_mm256_set1_pd(-0.0), a.x)}; }
+FASTOPT_INLINE F64 copy_sign(F64 a, F64 b) {
+  return {_mm256_or_pd(abs(a).x, _mm256_and_pd(_mm256_set1_pd(-0.0), b.x))};
+}
 FASTOPT_INLINE __m256d less(F64 a, F64 b) { return _mm256_cmp_pd(a.x, b.x, _CMP_LT_OQ); }
 FASTOPT_INLINE __m256d equal(F64 a, F64 b) { return _mm256_cmp_pd(a.x, b.x, _CMP_EQ_OQ); }
 FASTOPT_INLINE F64 select(__m256d mask, F64 a, F64 b) { return {_mm256_blendv_pd(b.x, a.x, mask)}; }
+FASTOPT_INLINE F64 flushed(F64 a) { return {_mm256_andnot_pd(less(abs(a), F64::broadcast(0x1p-1022)), a.x)}; }
 
 FASTOPT_INLINE void widen(F32 a, F64* to) {
   to[0] = {_mm256_cvtps_pd(_mm256_castps256_ps128(a.x))};

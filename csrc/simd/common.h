@@ -1,19 +1,19 @@
-// Operations of every V that follow from the others.  A maximum is a compare and a select, so that NaN behaves alike
-// everywhere.
+// Operations of every V that follow from the others.
 #pragma once
 #include "simd/target.h"
 
 namespace fastopt::FASTOPT_ISA {
 
+// The distance from 1 to the next larger number.
+template <class V>
+inline constexpr double kResolution = sizeof(typename V::Element) == sizeof(float) ? 0x1p-23 : 0x1p-52;
+
 // NaN if either is: a maximum that is carried on must not forget it.
-template <class V> FASTOPT_INLINE V max(V a, V b) { return select(equal(b, b), select(less(a, b), b, a), b); }
-// If either is NaN: `a`.
-template <class V> FASTOPT_INLINE V min(V a, V b) { return select(less(b, a), b, a); }
+template <class V> FASTOPT_INLINE V max(V a, V b) { return select(equal(b, b), larger(a, b), b); }
 
 // -1, 1, or `a` itself if it is a zero or NaN.
 template <class V> FASTOPT_INLINE V sign(V a) {
-  const V zero = V::broadcast(0);
-  return select(less(zero, a), V::broadcast(1), select(less(a, zero), V::broadcast(-1), a));
+  return select(less(V::broadcast(0), abs(a)), copy_sign(V::broadcast(1), a), a);
 }
 
 // The average moved towards `value` by the share `gain` of the way, from the end that is nearer: from the other a small

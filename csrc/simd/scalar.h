@@ -27,9 +27,20 @@ FASTOPT_INLINE Vec<float> sqrt(Vec<float> a) { return {__builtin_sqrtf(a.x)}; }
 FASTOPT_INLINE Vec<double> sqrt(Vec<double> a) { return {__builtin_sqrt(a.x)}; }
 FASTOPT_INLINE Vec<float> abs(Vec<float> a) { return {__builtin_fabsf(a.x)}; }
 FASTOPT_INLINE Vec<double> abs(Vec<double> a) { return {__builtin_fabs(a.x)}; }
+// `a` with the sign of `b`.
+FASTOPT_INLINE Vec<float> copy_sign(Vec<float> a, Vec<float> b) { return {__builtin_copysignf(a.x, b.x)}; }
+FASTOPT_INLINE Vec<double> copy_sign(Vec<double> a, Vec<double> b) { return {__builtin_copysign(a.x, b.x)}; }
 template <class T> FASTOPT_INLINE bool less(Vec<T> a, Vec<T> b) { return a.x < b.x; }
 template <class T> FASTOPT_INLINE bool equal(Vec<T> a, Vec<T> b) { return a.x == b.x; }
 template <class T> FASTOPT_INLINE Vec<T> select(bool mask, Vec<T> a, Vec<T> b) { return mask ? a : b; }
+// The larger and the smaller one; `a` if they are equal or either is NaN.
+template <class T> FASTOPT_INLINE Vec<T> larger(Vec<T> a, Vec<T> b) { return select(less(a, b), b, a); }
+template <class T> FASTOPT_INLINE Vec<T> min(Vec<T> a, Vec<T> b) { return select(less(b, a), b, a); }
+// `a`, but +0 if its size is that of zeros and denormals.
+template <class T> FASTOPT_INLINE Vec<T> flushed(Vec<T> a) {
+  constexpr double smallest_normal = sizeof(T) == sizeof(float) ? 0x1p-126 : 0x1p-1022;
+  return select(less(abs(a), Vec<T>::broadcast(smallest_normal)), Vec<T>::broadcast(0), a);
+}
 FASTOPT_INLINE void drain() {}
 template <class T> FASTOPT_INLINE void widen(Vec<T> a, Vec<double>* to) { to[0] = {a.x}; }
 

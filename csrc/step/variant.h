@@ -54,9 +54,11 @@ FASTOPT_INLINE void apply_rule(const typename Variant::template ScalarsOf<V>& s,
     static_assert(!Variant::template ScalarsOf<V>::has_factor, "a rule with a factor returns its direction");
     Variant::call(s, p, g, state[kSlot]...);
   }
+  // A decaying average would end at a denormal for ever, with which each step takes several times as long.
+  ((state[kSlot] = flushed(state[kSlot])), ...);
 }
 
-// The rule's update of one element, which the stages have seen.
+// The rule's update of one element, which the stages have seen, and of its state.
 template <class Variant, class V>
 FASTOPT_INLINE void apply_rule(const typename Variant::template ScalarsOf<V>& s, V& p, V g, V* state) {
   apply_rule<Variant>(s, p, g, state, typename Counted<Variant::slots>::Type{});

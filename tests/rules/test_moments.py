@@ -9,6 +9,7 @@ import pytest
 
 import fastopt
 from fastopt.rules import RULES
+from tests.support.arrays import Array
 from tests.support.cases import DTYPES
 from tests.support.comparing import assert_same_bits
 
@@ -63,6 +64,56 @@ def test_centered_rmsprop_under_a_steady_gradient(momentum: float, grad: float, 
     for _ in range(400):
         optimizer.step(np.full(5, grad, dtype))
         assert np.isfinite(param).all()
+
+
+NEARLY_STEADY: dict[Any, dict[str, float]] = {
+    np.float32: {"noise": 3e-4, "alpha": 0.99, "eps": 1e-8},
+    np.float64: {"noise": 1e-8, "alpha": 0.97, "eps": 1e-16},
+}
+"""Gradients of 1 with noise whose variance is about one unit of rounding."""
+
+
+def nearly_steady(dtype: Any, *, floor: float | None, steps: int = 3000, kind: Any = None) -> Array:
+    """Where 1,000 elements end that begin at 0: under gradients of one dtype, computed in `kind`."""
+    case, rng = NEARLY_STEADY[dtype], np.random.default_rng(17)
+    param = np.zeros(1000, kind or dtype)
+    optimizer = fastopt.RMSprop(param, lr=1e-3, alpha=case["alpha"], eps=case["eps"], centered=True, variance_floor=floor)
+    for _ in range(steps):
+        grad = (1 + case["noise"] * rng.standard_normal(1000)).astype(dtype)
+        optimizer.step(grad.astype(param.dtype))
+    return param
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_centered_rmsprop_does_not_run_away_under_a_nearly_steady_gradient(dtype: Any) -> None:
+    """The variance of rounded averages may come out as 0; no step is longer than the resolution of the dtype allows."""
+    most = 3000 * 1e-3 * 1.01 / np.sqrt(np.finfo(dtype).eps)
+    param = nearly_steady(dtype, floor=None)
+    assert (param < 0).all()
+    assert (-param < most).all()
+    assert (np.abs(nearly_steady(dtype, floor=0.0)) > 2 * most).any()  # as torch's runs
+
+
+def test_centered_rmsprop_in_float32_ends_near_float64() -> None:
+    single, double = nearly_steady(np.float32, floor=None), nearly_steady(np.float32, floor=None, kind=np.float64)
+    ratio = single / double
+    assert ((ratio > 0.2) & (ratio < 1)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_variance_above_the_resolution_is_left_alone(momentum: float, dtype: Any) -> None:
+    rng = np.random.default_rng(3)
+    params = [np.zeros(1000, dtype), np.zeros(1000, dtype)]
+    optimizers = [
+        fastopt.RMSprop(param, centered=True, momentum=momentum, variance_floor=floor)
+        for param, floor in zip(params, (None, 0.0), strict=True)
+    ]
+    for _ in range(50):
+        grad = (0.1 + rng.standard_normal(1000)).astype(dtype)
+        for optimizer in optimizers:
+            optimizer.step(grad)
+    assert_same_bits(params[:1], params[1:])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -87,7 +87,7 @@ class Formats:
 
 COMPRESSED = ("signed", "non-negative")
 RESOLUTION: Mapping[str | None, float] = {"bfloat16": 2.0**-7, "8bit": 2.0**-2}
-"""The largest gap between neighbouring values, relative to the values."""
+"""The largest gap between neighbouring values, relative to the values; the arithmetic knows its own dtype's."""
 
 
 def check_seed(value: Any) -> int:

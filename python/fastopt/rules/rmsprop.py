@@ -5,7 +5,7 @@ from .rule import Form, Rule, Slot, Variant
 
 
 def least_share(variance_floor: float | None) -> float:
-    return variance_floor or 0.0
+    return -1.0 if variance_floor is None else variance_floor
 
 
 RMSPROP = Rule(
@@ -26,8 +26,9 @@ RMSPROP = Rule(
         flag(
             "centered",
             False,
-            "divide by the standard deviation; the variance v - a*a is held at 0 or above (torch's root of a variance that rounds "
-            "below 0 is NaN); switched on late, the average gradient starts at the value it was left with",
+            "divide by the standard deviation; the variance v - a*a is held at `variance_floor` of v or above (torch's rounds to 0 or "
+            "below under a nearly constant gradient: its steps run away or are NaN); switched on late, the average gradient starts at "
+            "the value it was left with",
         ),
     ),
     keyword_only=(
@@ -35,10 +36,14 @@ RMSPROP = Rule(
         Hyperparameter(
             "variance_floor",
             None,
-            "centered: the variance v - a*a is held at this share of v or above; None: 0, or with compressed state the least share "
-            "that `state_dtype` can tell from 0 (2^-7 for bfloat16, 1/4 for 8bit)",
+            "centered: the variance v - a*a is held at this share of v or above; None: at the least share that the averages' format "
+            "can tell from 0 (2^-23 for float32, 2^-52 for float64, 2^-7 for bfloat16, 1/4 for 8bit)",
             "[0, 1)",
-            constant=Constant("least_share", "variance_floor, 0 for None", least_share),
+            constant=Constant(
+                "least_share",
+                "variance_floor, -1 for None (the resolution of the arithmetic's dtype)",
+                least_share,
+            ),
             optional=True,
         ),
         flag("lr_in_momentum", False, "the buffer sums lr*d instead of d (Keras, TensorFlow, optax)"),
