@@ -146,7 +146,7 @@ class Optimizer(torch.optim.Optimizer):
         params = book.params()
         grads, given = _core.gradients_of(params)
         if given:
-            if hasattr(self, "found_inf"):
+            if "found_inf" in self.__dict__:
                 amp = self._unscaled(grads, options)
                 if amp is None:
                     return
