@@ -120,7 +120,11 @@ def test_a_checkpoint_with_a_plateau_and_one_without(load: Load) -> None:
         ({"amsgrad": "yes"}, ValueError, "^override: amsgrad: got 'yes'"),
         ({"max_norm": -1.0}, ValueError, "^override: max_norm: got -1.0"),
         ({"ema_decay": 0.5}, ValueError, "^override: ema_decay: got a number, expected None"),
-        ({"amsgrad": True}, ValueError, "AdamW: these values need the state 'max_exp_avg_sq', which the optimizer was built without"),
+        (
+            {"amsgrad": True},
+            ValueError,
+            "AdamW: these values need the state 'max_exp_avg_sq', which the optimizer was built without",
+        ),
     ],
     ids=str,
 )

@@ -54,6 +54,8 @@ DTYPES = ("float32", "float64", "bfloat16", "float16")
 WIDER = {"float32": ("float32", "bfloat16", "float16"), "float64": ("float64", "float32", "bfloat16", "float16")}
 """The dtypes of gradients that an arithmetic holds without loss."""
 
+SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
 Named: TypeAlias = tuple[str, Array]
 """Of arrays; those on a GPU stand under the same annotation, as what they have in common is all that is used."""
 
@@ -216,7 +218,7 @@ def check_gradient(value: Any, name: str, param: Array, param_name: str, *, writ
 
 def arithmetic(param: Array) -> np.dtype[Any]:
     """What a rule computes in."""
-    return np.dtype(np.float64 if param.dtype == np.float64 else np.float32)
+    return DOUBLE if param.dtype == DOUBLE else SINGLE
 
 
 def widened(param: Array) -> Array:
