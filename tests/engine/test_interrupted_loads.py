@@ -23,7 +23,6 @@ import fastopt
 from tests.support.checkpoints import everything
 from tests.support.helpers import same_bits
 
-
 FASTOPT = os.path.dirname(fastopt.__file__)
 
 

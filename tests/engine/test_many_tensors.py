@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable
@@ -89,7 +90,7 @@ CALLS: dict[str, Callable[[Many], Any]] = {
         [{"params": [array], "lr": fastopt.schedules.cosine(0.1, 9)} for array in m.arrays]
     ),
     "a name twice": twice,
-    "bind gradients and copies": lambda m: fastopt.SGD(m.params, grads=m.grads, copy_to={name: None for name in m.params}),
+    "bind gradients and copies": lambda m: fastopt.SGD(m.params, grads=m.grads, copy_to=dict.fromkeys(m.params)),
     "step": lambda m: m.optimizer.step(m.grads),
     "step, other names": lambda m: m.optimizer.step(dict(reversed(m.grads.items()))),
     "step with schedules": lambda m: m.scheduled.step(list(m.grads.values())),
@@ -114,7 +115,7 @@ CALLS: dict[str, Callable[[Many], Any]] = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_growth(name: str, tmp_path: Path) -> None:
-    few, many = (work(lambda count=count: CALLS[name](made)) for count in (FEW, MANY) for made in [Many(count, tmp_path)])
+    few, many = (work(functools.partial(CALLS[name], Many(count, tmp_path))) for count in (FEW, MANY))
     assert many < 1.25 * MANY / FEW * few, f"{few} calls and comparisons for {FEW} tensors, {many} for {MANY}"
 
 
