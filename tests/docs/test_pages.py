@@ -73,6 +73,17 @@ def test_the_page_on_schedules_names_each() -> None:
     assert sorted(named) == sorted(fastopt.schedules.__all__)
 
 
+def test_the_page_on_checkpoints_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # it saves a file
+    known: dict[str, Any] = {}
+    for block in blocks(ROOT / "docs" / "checkpoints.md", "python"):
+        exec(block, known)
+    opt, model = known["opt"], known["model"]
+    assert opt.options["max_norm"] is None
+    assert opt.groups[0].schedule == fastopt.schedules.cosine(1e-4, steps=1000)
+    assert all(array is model[name] for name, array in zip("wb", opt.groups[0]["params"], strict=True))
+
+
 def test_the_page_on_formats_runs() -> None:
     known: dict[str, Any] = {}
     exec(blocks(ROOT / "docs" / "formats.md", "python")[0], known)

@@ -11,11 +11,13 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.support.helpers import Array, arguments_with_state, gradients
 
 import fastopt
 from fastopt.rules import RULES
+from tests.support.arrays import gradients
+from tests.support.cases import arguments_with_state
 from tests.support.checkpoints import everything
+from tests.support.reference import Array
 
 Copy = Callable[[Any], Any]
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.helpers import same_bits
 
 import fastopt
 from tests.support.checkpoints import everything
+from tests.support.comparing import same_bits
 
 FASTOPT = os.path.dirname(fastopt.__file__)
 

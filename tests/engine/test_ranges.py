@@ -8,10 +8,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.support.helpers import assert_same_bits
 
 import fastopt
 from fastopt.rules import RULES
+from tests.support.comparing import assert_same_bits
 from tests.support.scenes import Scene
 
 LEAST = 2.0**-149

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.helpers import Array, arguments_with_state, assert_same_bits, gradients
 
 import fastopt
 from fastopt.rules import RULES
+from tests.support.arrays import gradients
+from tests.support.cases import arguments_with_state
+from tests.support.comparing import assert_same_bits
+from tests.support.reference import Array
 
 N = 300
 
@@ -44,11 +47,11 @@ def test_shared_gradients_are_refused_where_they_are_zeroed(how: str) -> None:
     params, grad = [np.ones(N), np.ones(N)], np.ones(N)
     optimizer = fastopt.SGD(params, grads=None if how == "given" else [grad, grad])
     words = r"^grads\[1\]: got the same memory as grads\[0\], expected separate arrays"
-    given = [grad, grad] if how == "given" else None
     if how == "bound, then zeroed":
         optimizer.options["zero_grad"] = True
+    options = {} if how == "bound, then zeroed" else {"zero_grad": True}
     with pytest.raises(ValueError, match=words):
-        optimizer.step(given, zero_grad=None if how == "bound, then zeroed" else True)
+        optimizer.step([grad, grad] if how == "given" else None, **options)
     assert (grad == 1).all()
     assert all((param == 1).all() for param in params)
     with pytest.raises(ValueError, match=words):

@@ -60,6 +60,8 @@ SIZES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 GRADIENTS = {"float32": ("float32", "bfloat16", "float16"), "float64": ("float64", "float32", "bfloat16", "float16")}
 """The dtypes of gradients that an arithmetic holds without loss."""
 
+SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
 Named: TypeAlias = tuple[str, Array]
 """A name and an array.  Arrays on a GPU have the same annotation, since only what both kinds share is used."""
 
@@ -262,7 +264,7 @@ def check_gradient(value: Any, name: str, param: Array, param_name: str, *, writ
 
 def arithmetic(param: Array) -> np.dtype[Any]:
     """The dtype in which a rule computes."""
-    return np.dtype(np.float64 if param.dtype == np.float64 else np.float32)
+    return DOUBLE if param.dtype == DOUBLE else SINGLE
 
 
 def widened(param: Array) -> Array:

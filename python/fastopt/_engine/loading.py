@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .._arrays import buffers
 from .._storage.formats import check_seed
 from ..rules.checks import check_count, check_number
@@ -110,7 +112,7 @@ def change(schedules: list[tuple[Any, Any, str]], write: Callable[[], None]) -> 
     """Gives each schedule its state, which it may refuse, then makes the rest; whatever is raised in between, all of it or nothing."""
     states: dict[int, Any] = {}
     for schedule, state, name in schedules:
-        if states.setdefault(id(schedule), state) != state:
+        if not are_equal(states.setdefault(id(schedule), state), state):
             raise ValueError(f"{name}: got {shown(state)}, expected that of the other groups with this schedule")
     before = [(schedule, copy.deepcopy(schedule.state_dict())) for schedule, _, _ in schedules]
 
@@ -128,6 +130,15 @@ def change(schedules: list[tuple[Any, Any, str]], write: Callable[[], None]) -> 
     except BaseException:
         finish(write if accepted else undo)
         raise
+
+
+def are_equal(a: Any, b: Any) -> bool:
+    """Whether two states of a schedule are, which may hold arrays."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(are_equal(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(are_equal, a, b))
+    return a is b or np.array_equal(a, b)
 
 
 def separated(pairs: list[tuple[buffers.Array, buffers.Array]]) -> list[tuple[buffers.Array, buffers.Array]]:
@@ -181,8 +192,9 @@ def read_entry(engine: Engine, tensor: Tensor, entry: Any, name: str) -> Entry:
     expected = {"step", *own, *engine.rule.carried, *small_dtype(tensor)} | ({"name"} if tensor.key is not None else set())
     if not isinstance(entry, Mapping) or set(entry) != expected:
         raise ValueError(f"{name}: got {keys_of(entry)}, expected {', '.join(sorted(expected))}")
-    if entry.get("dtype", tensor.dtype) != tensor.dtype:
-        raise ValueError(f"{name}['dtype']: got {shown(entry['dtype'])}, expected {tensor.dtype!r} as {tensor.name} has")
+    dtype = entry.get("dtype", tensor.dtype)
+    if not isinstance(dtype, str) or dtype != tensor.dtype:
+        raise ValueError(f"{name}['dtype']: got {shown(dtype)}, expected {tensor.dtype!r} as {tensor.name} has")
     running = [check_number(entry[scalar.name], f"{name}[{scalar.name!r}]", scalar.range) for scalar in engine.rule.running]
     progress = (check_count(entry["step"], f"{name}['step']", COUNTS), running)
     arrays = [pair for slot, live in own.items() for pair in pairs(live, entry[slot], f"{name}[{slot!r}]", tensor)]

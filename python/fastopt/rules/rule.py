@@ -149,8 +149,12 @@ class Rule:
         """The rule's own hyperparameters as the numbers of the C++ row."""
         return [code for h in self.own for code in h.codes(values[h.name])]
 
+    @functools.cached_property
+    def _slots(self) -> dict[str, Slot]:
+        return {slot.name: slot for slot in self.slots}
+
     def slot(self, name: str) -> Slot:
-        return next(s for s in self.slots if s.name == name)
+        return self._slots[name]
 
     def derive(self, values: Mapping[str, Any], t: int, running: Mapping[str, float]) -> dict[str, float]:
         """The float64 scalars of step `t` (from 1), with the bits that C++ derives; `running` has the values before the step."""
