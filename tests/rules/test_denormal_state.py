@@ -23,7 +23,7 @@ FADING: dict[str, dict[str, Any]] = {
     "RAdam": {"betas": (0.5, 0.6)},
     "RMSprop": {"alpha": 0.5, "momentum": 0.6, "centered": True},
     "Adadelta": {"rho": 0.5},
-    "Lion": {"betas": (0.5, 0.6)},
+    "Lion": {"betas": (0.6, 0.6)},
 }
 """Decays under which all state fades within a few hundred steps; that of Adagrad and Adamax never does."""
 STEPS = {np.float32: 400, np.float64: 2500}

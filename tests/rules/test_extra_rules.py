@@ -269,7 +269,7 @@ def test_on_the_emulated_gpu(library: ctypes.CDLL, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(kernels_on_host, "texts", lambda: texts)
     rule = row("crowded")
     kernel = StepKernel(rule, rule.variants[0], "float32", "", "", "bfloat16")
-    emulated = kernels_on_host.build(kernel.source, kernel.name, tmp_path)
+    emulated = kernels_on_host.build(kernel.source, kernel.name)
     here, there = (Problem(library, "crowded", np.float32, "bfloat16") for _ in range(2))
     control = np.zeros((), table.CONTROL)
     tiles = np.array([0, 4 * -(-LENGTH // 1024)], np.int64)
@@ -281,7 +281,7 @@ def test_on_the_emulated_gpu(library: ctypes.CDLL, tmp_path: Path, monkeypatch: 
         for field, value in arrays.items():
             launch[field] = value.ctypes.data
         launch["tensor_count"], launch["end_tile"], launch["end"] = 1, tiles[-1], 2**62
-        launch["seed"], launch["counts"], launch["ends"] = SEED, 1, 1
+        launch["seed"], launch["counts"], launch["ends"], launch["ticket"] = SEED, 1, 1, (seed + 1) << 32
         launch["options"]["size"], launch["options"]["grad_scale"], launch["options"]["ema_decay"] = (
             table.OPTIONS.itemsize,
             1.0,

@@ -148,6 +148,8 @@ def make_case(
         "copy_dtype": 0 if copy_to is None else list(COPIES).index(copy_to),
         "group": 0,
         "offset": storage.offset,
+        "owner": None,
+        "copy_owner": None,
     }
     plan = _core.Plan(rule.arithmetic, [row], 1, storage.seed)
     write_group(plan, 0, rule, values)

@@ -106,6 +106,24 @@ def floor(scale: Any) -> Any:
     return np.maximum(scale, np.finfo(np.float32).tiny)
 
 
+@pytest.mark.parametrize("foreach", [False, True])
+def test_centered_rmsprop_does_not_run_away_as_torchs_does(foreach: bool) -> None:
+    """Under gradients of 1 with 3e-4 of noise, whose variance is a unit of rounding in float32."""
+    ours, theirs = (torch.zeros(1000, requires_grad=True) for _ in range(2))
+    optimizers = {
+        ours: fastopt.torch.RMSprop([ours], lr=1e-3, centered=True),
+        theirs: torch.optim.RMSprop([theirs], lr=1e-3, centered=True, foreach=foreach),
+    }
+    generator = torch.Generator().manual_seed(17)
+    for _ in range(3000):
+        grad = 1 + 3e-4 * torch.randn(1000, generator=generator)
+        for param, optimizer in optimizers.items():
+            param.grad = grad
+            optimizer.step()
+    assert ((ours > -5000) & (ours < -1000)).all()
+    assert (theirs.isnan() | (theirs < -1e5)).any()
+
+
 @pytest.mark.parametrize("rule", TORCH_RULES)
 def test_defaults_are_torchs(rule: str) -> None:
     """And the arguments, their order and what may come by position."""
