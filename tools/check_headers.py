@@ -37,7 +37,12 @@ def command(header: Path) -> list[str] | None:
             return None
         compiler = CROSS
     if folder == "cuda":
-        own = ["-include", str(ROOT / "tests" / "drivers" / "device_on_host.h"), "-Wno-unused-function", "-Wno-unknown-pragmas"]
+        own = [
+            "-include",
+            str(ROOT / "tests" / "support" / "drivers" / "device_on_host.h"),
+            "-Wno-unused-function",
+            "-Wno-unknown-pragmas",
+        ]
     if folder == "python":
         own = [f"-isystem{path}" for path in (pybind11.get_include(), sysconfig.get_path("include"))]
     return [compiler, "-std=c++17", "-fsyntax-only", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", *own]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ def test_a_checkpoint_with_a_plateau_and_one_without(load: Load) -> None:
             "AdamW: these values need the state 'max_exp_avg_sq', which the optimizer was built without",
         ),
     ],
-    ids=str,
+    ids=lambda value: re.sub(" at 0x[0-9a-f]+", "", str(value)),
 )
 def test_bad_overrides(override: Any, error: Any, words: str, load: Load) -> None:
     saved, optimizer = stepped(made(0.25)), stepped(made(), 1)
