@@ -63,7 +63,8 @@ class Owner {
     const auto count = static_cast<size_t>(view.dimensions());
     if (view.data() != data_ || 2 * count != shape_.size() || (written_ && !view.writable())) return false;
     if (!std::equal(view.shape(), view.shape() + count, shape_.begin()) ||
-        !std::equal(view.strides(), view.strides() + count, shape_.begin() + static_cast<Numbers::difference_type>(count)))
+        !std::equal(view.strides(), view.strides() + count,
+                    shape_.begin() + static_cast<Numbers::difference_type>(count)))
       return false;
     if (view.descriptor() != descriptor_.ptr() && !same_dtype(view)) return false;
     if (!memory_.base) return true;
@@ -94,8 +95,8 @@ class Owner {
   bool is_tensor_ = false;
   const void* data_ = nullptr;
   Numbers shape_;
-  std::pair<int, int> type_{};    // a tensor's code and bits
-  py::object descriptor_;         // an array's
+  std::pair<int, int> type_{};  // a tensor's code and bits
+  py::object descriptor_;       // an array's
   struct {
     PyObject* base;  // which the array keeps alive
     const void* data;

@@ -115,8 +115,8 @@ Plan::Interval Plan::memory(void* data, int64_t bytes) {
 
 bool Plan::meet(const Interval& a, const Interval& b) { return b.begin < a.end; }
 
-// Called with the GIL held.  Whoever has the mutex may be waiting for the GIL, and while the interpreter ends waits for ever:
-// this waits for neither while it has the other.
+// Called with the GIL held.  Whoever has the mutex may be waiting for the GIL, and while the interpreter ends waits for
+// ever: this waits for neither while it has the other.
 std::unique_lock<std::recursive_mutex> Plan::lock() {
   if (forks_ != fork_count()) after_fork();
   std::unique_lock lock(*mutex_, std::try_to_lock);
@@ -140,14 +140,16 @@ void Plan::after_fork() {
 }
 
 void Plan::check_steppable() const {
-  if (looking_) throw std::runtime_error("step: called by a gradient's own code, while a step of this optimizer looks at it");
+  if (looking_)
+    throw std::runtime_error("step: called by a gradient's own code, while a step of this optimizer looks at it");
   check_whole();
 }
 
 void Plan::check_whole() const {
   if (torn_)
     throw std::runtime_error(
-        "this process was forked while another thread was in a step of this optimizer: some elements have had that step "
+        "this process was forked while another thread was in a step of this optimizer: some elements have had that "
+        "step "
         "and others have not; load parameters and state (load_state_dict), or build another optimizer");
 }
 
