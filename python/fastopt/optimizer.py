@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy import ndarray
 
-from ._arrays import buffers
 from ._engine.arguments import bind_arguments, check_memory, computed_in_single, read_tensors, take_copies
 from ._engine.copies import call_now, call_of
 from ._engine.engine import Engine
@@ -176,7 +175,7 @@ class Optimizer:
 
         The arrays are live.  Before a parameter's first step its average is the parameter as it came.
         """
-        averages = [buffers.given(tensor.ema) for tensor in self._engine.tensors]
+        averages = [tensor.shown_average() for tensor in self._engine.tensors]
         if averages[0] is None:
             return None
         if self._shape is dict:

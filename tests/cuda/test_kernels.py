@@ -97,8 +97,8 @@ def test_states(driver: EmulatedDriver, rule: str, state_dtype: str, rng: np.ran
 @pytest.mark.parametrize("before", [2**32 - 700, 2**40 - 1300])
 def test_noise_beyond_32_bits(driver: EmulatedDriver, before: int, rng: np.random.Generator, monkeypatch: Any) -> None:
     """Tensors may be a piece of a long vector."""
-    row = Tensor.row
-    monkeypatch.setattr(Tensor, "row", lambda self, slots: {**row(self, slots), "offset": self.offset + before})
+    planned = Tensor.planned
+    monkeypatch.setattr(Tensor, "planned", lambda self, slots: {**planned(self, slots), "offset": self.offset + before})
     params = random_params(LENGTHS, "bfloat16", rng)
     mirror = Mirror(fastopt.AdamW(params, **ADAMW, master="stochastic", state_dtype="bfloat16", seed=SEED), driver)
     run_steps(mirror, [[gradients(n, np.float32, rng) for n in LENGTHS]] * 2)

@@ -96,7 +96,7 @@ def test_clipping_outside_of_a_step() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_hyperparameters_that_float32_does_not_hold(rule: str) -> None:
-    numbers = [h for h in RULES[rule].arguments if not (h.choices or h.parts or h.constant) and h.name != "lr"]
+    numbers = [h for h in RULES[rule].arguments if not (h.choices or h.components or h.constant) and h.name != "lr"]
     for h in numbers:
         low, high = (float(end) for end in h.range[1:-1].split(","))
         expected = rf"{h.name}: got .*, which is (0|inf) in float32, the arithmetic of "

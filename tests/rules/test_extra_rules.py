@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.util
 import itertools
 import platform
@@ -267,6 +268,8 @@ def test_on_the_emulated_gpu(library: ctypes.CDLL, tmp_path: Path, monkeypatch: 
     texts = kernels_on_host.texts() | {name: (generated / name).read_text() for name in ("rules.h", "derived.h")}
     texts["rules/crowded.h"] = ROWS["crowded"].with_suffix(".h").read_text()
     monkeypatch.setattr(kernels_on_host, "texts", lambda: texts)
+    for name in ("include_folder", "precompiled"):  # which remember the texts that they have seen
+        monkeypatch.setattr(kernels_on_host, name, functools.cache(getattr(kernels_on_host, name).__wrapped__))
     rule = row("crowded")
     kernel = StepKernel(rule, rule.variants[0], "float32", "", "", "bfloat16")
     emulated = kernels_on_host.build(kernel.source, kernel.name)

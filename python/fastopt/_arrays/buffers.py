@@ -27,6 +27,7 @@ __all__ = [
     "SIZES",
     "Array",
     "DeviceArray",
+    "Views",
     "address",
     "as_array",
     "as_host_array",
@@ -96,10 +97,30 @@ def address(array: Any) -> int:
 
 
 def given(array: Any) -> Any:
-    """What users get to see of an array: a view, which is theirs to reshape, or on a GPU the framework's own array."""
-    if isinstance(array, DeviceArray):
-        return array.owner
-    return array.view() if isinstance(array, np.ndarray) else array
+    """The array that users see: on a GPU the framework's own."""
+    return array.owner if isinstance(array, DeviceArray) else array
+
+
+class Views:
+    """What users see of live arrays: views, which are theirs to lay out otherwise, the same ones for as long as they are not."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Any, Any]] = {}
+
+    def of(self, name: str, array: Any) -> Any:
+        """The view of `array`, which is the live one under that name now; an array on a GPU, or none, as `given`."""
+        if not isinstance(array, np.ndarray):
+            return given(array)
+        live, view = self._known.get(name, (None, array))
+        if live is not array or look_of(view) != look_of(array):
+            view = array.view()
+            self._known[name] = array, view
+        return view
+
+
+def look_of(array: Array) -> tuple[Any, ...]:
+    """How an array lies in memory."""
+    return array.dtype, array.shape, array.strides, array.flags.writeable
 
 
 @describe.register(np.ndarray)

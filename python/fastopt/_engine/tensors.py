@@ -33,6 +33,7 @@ class Tensor:
         self.param = param
         self.owner = owner  # the caller's object that `param` is a view of, if steps are to look whether it moves
         self.copy_owner: Any = None
+        self._views = buffers.Views()
         self.dtype = buffers.dtype_name(self.param)
         self.state: dict[str, buffers.Array | Stored] = {}
         self.ema: buffers.Array | None = None
@@ -107,7 +108,11 @@ class Tensor:
 
     def shown(self) -> dict[str, Any]:
         """What `opt.state` shows of them."""
-        return {key: buffers.given(value) for key, value in self.entries().items()}
+        return {key: self._views.of(key, value) for key, value in self.entries().items()}
+
+    def shown_average(self) -> Any:
+        """What `opt.ema_params` shows of it; None without an average."""
+        return self._views.of("ema", self.ema)
 
     def snapshot(self) -> dict[str, Any]:
         """The live arrays that a snapshot copies: of one in a format its raw arrays by their names."""

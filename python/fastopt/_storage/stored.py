@@ -35,7 +35,8 @@ class Stored(NDArrayOperatorsMixin):
         self._data = data  # whole blocks, padded, if the format has blocks
         self._extra = extra
         self.arrays = arrays
-        self.raw = Shown({name: buffers.given(array) for name, array in arrays.items()})
+        views = buffers.Views()
+        self.raw = Shown({name: views.of(name, array) for name, array in arrays.items()})
 
     @property
     def format(self) -> str:
