@@ -95,8 +95,8 @@ class Owner {
   bool is_tensor_ = false;
   const void* data_ = nullptr;
   Numbers shape_;
-  std::pair<int, int> type_{};  // a tensor's code and bits
-  py::object descriptor_;       // an array's
+  std::pair<int, int> type_;  // a tensor's code and bits
+  py::object descriptor_;     // an array's
   struct {
     PyObject* base;  // which the array keeps alive
     const void* data;

@@ -132,7 +132,7 @@ std::unique_lock<std::recursive_mutex> Plan::lock() {
 
 // In the child another thread may have left the mutex locked, and a step between its first and its last element.
 void Plan::after_fork() {
-  static_cast<void>(mutex_.release());  // a locked mutex cannot be destroyed
+  mutex_.release();  // NOLINT(bugprone-unused-return-value): a locked mutex cannot be destroyed
   mutex_ = std::make_unique<std::recursive_mutex>();
   forks_ = fork_count();
   torn_ = torn_ || writing_;
