@@ -82,7 +82,7 @@ class CudaPlan:
         self._groups_changed = True
         self._sent: Gradients | None = None  # the gradients whose addresses the device has
         self._launches: dict[tuple[tuple[str | None, ...], tuple[str, ...]], list[Launch]] = {}
-        """By the dtypes of the gradients and the variants of the groups."""
+        """Launches by the dtypes of the gradients and the variants of the groups."""
         self._single: dict[tuple[str, int, str | None], Launch] = {}  # over a tensor alone
         self._kinds: dict[Launch, Kind] = {}  # of the launches over a tensor alone
         self._bound: Gradients | None = None

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 Entry = tuple[Any, str, "str | None"]
-"""An array, its name in messages and, where it came in a dict, the caller's name for it."""
+"""An array, its name in messages and, if it came in a dict, the caller's name for it."""
 
 
 def bind_arguments(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def for_each(values: Any, name: str, tensors: Sequence[Tensor], without: str) ->
 
 
 def read_gradients(grads: Any, tensors: Sequence[Tensor], *, written: bool) -> list[buffers.Array | None]:
-    """`grads` as a list of ndarrays for the plan; raises where something about them is wrong."""
+    """`grads` as a list of ndarrays for the plan; raises if something about them is wrong."""
     named_values = for_each(grads, "grads", tensors, "to leave the parameter alone")
     names = [name for _, name in named_values]
     arrays = [

@@ -83,7 +83,7 @@ def named(path: Any) -> str:
 
 
 def check_target(file: str) -> int | None:
-    """The permissions of what is to be replaced; OSError as `open(file, "w")` raises it where that may not be written."""
+    """The permissions of what is to be replaced; OSError as `open(file, "w")` raises it if that may not be written."""
     try:
         status = os.stat(file)
     except FileNotFoundError:
@@ -150,7 +150,7 @@ def checked_float(value: float, place: str) -> float:
 
 
 def read(file: str) -> Any:
-    """The nest that `save` wrote; ValueError where the file is not one of its."""
+    """The nest that `save` wrote; ValueError if the file is not one of its."""
     from safetensors import SafetensorError, safe_open
 
     # Its annotations stop at the names of its arguments.

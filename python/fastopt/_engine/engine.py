@@ -76,7 +76,7 @@ class Engine:
             raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")
 
     def settle(self) -> None:
-        """Waits, where that takes time, until the plan is ready for steps; faces call it when they have bound everything."""
+        """Waits, if that takes time, until the plan is ready for steps; faces call it when they have bound everything."""
         settle(self.plan)
 
     def begin(self, call: str) -> None:

@@ -25,7 +25,7 @@ from .._arrays.buffers import Array, dtype_name
 __all__ = ["DTYPES", "checksum", "write"]
 
 DTYPES = {"F64": "float64", "F32": "float32", "U32": "uint32", "U16": "uint16", "I16": "int16", "U8": "uint8", "I8": "int8"}
-"""Those of a state's arrays, by safetensors' names for them."""
+"""The dtypes of a state's arrays, by safetensors' names for them."""
 
 TEMPORARY = re.compile(r"\.fastopt-[0-9a-f]{16}\.tmp")
 
@@ -46,7 +46,7 @@ def bytes_of(array: Array) -> memoryview:
 
 
 def write(file: str, tensors: Mapping[str, Array], metadata: Mapping[str, str], permissions: int | None) -> None:
-    """Replaces `file` when all of the new one is on the disk; OSError, with the old file as it was, where that fails.
+    """Replaces `file` when all of the new one is on the disk; OSError, with the old file as it was, if that fails.
 
     `tensors`: C-contiguous, little-endian, of DTYPES.  `permissions`: None for those of any new file.
     """
@@ -124,7 +124,7 @@ def clean(folder: str) -> None:
 
 
 def sync_folder(folder: str) -> None:
-    """So that the new name outlives a power failure; where a folder cannot be opened or synced nothing."""
+    """So that the new name outlives a power failure; does nothing if a folder cannot be opened or synced."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -29,7 +29,7 @@ class Group(MutableMapping[str, Any]):
     """The hyperparameters of one group of tensors, as in `opt.groups[0]["lr"] = 1e-4`.
 
     A value is checked when it is assigned (TypeError, ValueError) and holds from the next step on; `update` takes on
-    several at once, or none where one is refused.  `"params"` lists the group's arrays and cannot be changed.  `"lr"`
+    several at once, or none if one is refused.  `"params"` lists the group's arrays and cannot be changed.  `"lr"`
     may be given a callable of the number of completed steps; reading it then gives its latest value.  What such a callable keeps, by
     `state_dict` and `load_state_dict`, is kept in the optimizer's snapshots.  Where the parameters are on a
     GPU it may be an array of one element there, float32 or float64, which each step reads.
@@ -70,7 +70,7 @@ class Group(MutableMapping[str, Any]):
         formats: Formats,
         single: str | None = None,
     ) -> Group:
-        """A group with the caller's values; TypeError or ValueError, beginning with `name`, where one is not as expected."""
+        """A group with the caller's values; TypeError or ValueError, beginning with `name`, if one is not as expected."""
         with naming(name):
             values, schedule = checked(given, rule, params, formats.state_dtype, 0)
             check_group(rule, values, single, scheduled=schedule is not None)
@@ -107,7 +107,7 @@ class Group(MutableMapping[str, Any]):
 
     @property
     def schedule_state(self) -> dict[str, Any]:
-        """`{"schedule": its state}` where the schedule has one, such as a ReduceOnPlateau; else nothing."""
+        """`{"schedule": its state}` if the schedule has one, such as a ReduceOnPlateau; else nothing."""
         schedule: Any = self.schedule
         return {"schedule": copy.deepcopy(schedule.state_dict())} if has_state(schedule) else {}
 

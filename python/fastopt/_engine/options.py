@@ -37,7 +37,7 @@ class Options(MutableMapping[str, Any]):
     """What holds for all tensors of each step, as in `opt.options["max_norm"] = 0.5`.
 
     A value is checked when it is assigned (TypeError, ValueError) and holds from the next step on; `update` takes on
-    several at once, or none where one is refused.
+    several at once, or none if one is refused.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -73,7 +73,7 @@ class Options(MutableMapping[str, Any]):
             self._overridden = {}
 
     def overridden(self, values: Mapping[str, Any], call: type[PartOptions] | type[StepOptions]) -> _core.Options:
-        """For one call: these values, where they are not None, over the present ones; TypeError for a name it does not take."""
+        """For one call: these values, unless they are None, over the present ones; TypeError for a name it does not take."""
         for key in values:
             if key not in call.__annotations__:
                 raise TypeError(f"{key}: there is no such option here; there are {', '.join(call.__annotations__)}")

@@ -39,7 +39,7 @@ class Parts:
         self._positions = {tensor.key: i for i, tensor in enumerate(tensors) if tensor.key is not None}
         self._empty = [i for i, tensor in enumerate(tensors) if tensor.param.size == 0]
         self.done: dict[int, list[tuple[int, int]]] = {}
-        """Tensor to the ranges of its elements, in order and merged; empty where no step is open."""
+        """Tensor to the ranges of its elements, in order and merged; empty if no step is open."""
         self._whole = 0  # of the tensors in `done`
 
     def refuse(self, call: str) -> None:
@@ -54,7 +54,7 @@ class Parts:
             raise ValueError(f"{call}: a step in parts is open, expected the parts of all tensors, or end_step(), before")
 
     def step(self, tensor: Any, grad: Any, begin: Any, end: Any, options: _core.Options, before: Callable[[], None]) -> None:
-        """Makes a part; counts the tensor's step, and the step, where it was the last.  `before` a step's first part is called.
+        """Makes a part; counts the tensor's step, and the step if it was the last.  `before` a step's first part is called.
 
         A part of no elements is checked and does nothing.
         """
@@ -89,7 +89,7 @@ class Parts:
             self._close()
 
     def _check(self, tensor: Any, begin: Any, end: Any) -> Part:
-        """A part that may be made now; TypeError or ValueError where it may not."""
+        """A part that may be made now; TypeError or ValueError if it may not."""
         index = self._index(tensor)
         target = self._tensors[index]
         size = target.param.size
@@ -134,7 +134,7 @@ class Parts:
         self._plan.end()
 
     def _converted(self, grad: Any, part: Part, options: _core.Options) -> buffers.Array:
-        """`grad` as an ndarray for the plan; raises where something about it is wrong."""
+        """`grad` as an ndarray for the plan; raises if something about it is wrong."""
         target = self._tensors[part.index]
         array = buffers.as_array(grad, "grad")
         like = target.param

@@ -51,7 +51,7 @@ def check_unmoved(plan: Plan, tensors: Sequence[Tensor]) -> None:
 
 
 def settle(plan: Plan) -> None:
-    """Waits, where that takes time, until the plan is ready for a step."""
+    """Waits, if that takes time, until the plan is ready for a step."""
     if not isinstance(plan, _core.Plan):
         plan.settle()
 

@@ -35,14 +35,14 @@ def check_single(value: float | None, name: str, tensor: str, *, vanishing: bool
 
 
 def check_options(values: Mapping[str, Any], tensor: str | None) -> None:
-    """The same of checked options; `tensor`: the name of one that is computed in float32, None without any."""
+    """Refuses checked options in the same way; `tensor`: the name of one that is computed in float32, None without any."""
     if tensor is not None:
         for name in FACTORS:
             check_single(values.get(name), name, tensor)
 
 
 def check_group(rule: Rule, values: Mapping[str, Any], tensor: str | None, *, scheduled: bool = False) -> None:
-    """The same of checked hyperparameters, those of several parts aside.
+    """Refuses checked hyperparameters in the same way, those with components aside.
 
     An lr may vanish, which is a step of 0, as decays end; one that a schedule says is taken as it comes.
     """

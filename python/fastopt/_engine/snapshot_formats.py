@@ -11,7 +11,7 @@ from .engine import Engine
 __all__ = ["check_snapshot", "snapshot_of_formats"]
 
 KEY = "group_formats"
-"""Of a snapshot, if there are such groups."""
+"""The key of a snapshot that has such groups."""
 
 
 def own_formats(engine: Engine) -> list[dict[str, str | None]]:

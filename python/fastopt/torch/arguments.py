@@ -23,14 +23,14 @@ OWN = {
     "AdamW": tuple(FLAGS),
     "Adagrad": ("foreach", "differentiable", "fused"),
 }
-"""Of each class; of the others all but `fused`."""
+"""The flags of each class; other classes have all but `fused`."""
 BY_POSITION = {
     "Adagrad": ("foreach",),
     "Adadelta": ("foreach",),
     "Adamax": ("foreach",),
     "RMSprop": ("capturable", "foreach", "maximize", "differentiable"),
 }
-"""Those of torch's arguments behind the rule's hyperparameters that may come by position."""
+"""torch's arguments after the rule's hyperparameters that may come by position."""
 NORM_EPS = 1e-6
 """torch.nn.utils.clip_grad_norm_'s."""
 
@@ -40,7 +40,7 @@ def flags_of(rule: Rule) -> tuple[str, ...]:
 
 
 def class_signature(rule: Rule) -> inspect.Signature:
-    """As torch's class of that name, with more by name only."""
+    """The signature of torch's class of that name, with more arguments by name only."""
     positional, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     first = BY_POSITION.get(rule.name, ())
     unset = {**FLAGS, "maximize": False}

@@ -44,7 +44,7 @@ def fused_in_backward(model: torch.nn.Module, optimizer: Optimizer) -> Hooks:
     `DistributedDataParallel` averages gradients after they have arrived, when the steps are taken and ranks have diverged: it is refused,
     whether it wraps the model now or later.
 
-    Returns hooks with `remove()`.  Raises TypeError where an argument is not that, ValueError where the optimizer has none of the
+    Returns hooks with `remove()`.  Raises TypeError if an argument is not that, ValueError if the optimizer has none of the
     model's parameters, and RuntimeError, also later from `backward()`, with `max_norm` or `skip_nonfinite`, which need all
     gradients at once.
     """

@@ -112,7 +112,7 @@ class Book:
         self._watch(params, None)
 
     def keep_single(self, steps: Taking, param: torch.Tensor) -> None:
-        """The same of steps of one parameter alone."""
+        """Says the same for steps of one parameter alone."""
         self._single[id(param)] = steps
         self._watch([param], id(param))
 

@@ -106,7 +106,7 @@ def read(book: Book, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> L
 
 
 def check_parts(given: Mapping[str, Any]) -> None:
-    """KeyError, as torch's, for what has no state or groups; TypeError where they are none."""
+    """KeyError, as torch's, for what has no state or groups; TypeError if they are none."""
     for name, value in (("state", given["state"]), ("fastopt", given.get("fastopt", {}))):
         if not isinstance(value, Mapping):
             raise TypeError(f"state_dict[{name!r}]: got {describe(value)}, expected a dict")
@@ -120,7 +120,7 @@ def check_parts(given: Mapping[str, Any]) -> None:
 def groups_of(
     book: Book, defaults: Mapping[str, Any], saved: list[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The saved groups with the optimizer's parameters, and their hyperparameters, checked; ValueError, as torch's, where they do not fit."""
+    """The saved groups with the optimizer's parameters, and their hyperparameters, checked; ValueError, as torch's, if they do not fit."""
     present = book.groups
     if len(saved) != len(present):
         raise ValueError("loaded state dict has a different number of parameter groups")

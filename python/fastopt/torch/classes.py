@@ -37,7 +37,7 @@ def docstring(rule: Rule) -> str:
     ]
     lines += [
         "",
-        "Raises TypeError or ValueError where an argument is not what is expected here, RuntimeError as torch's optimizers.",
+        "Raises TypeError or ValueError if an argument is not what is expected here, RuntimeError as torch's optimizers.",
     ]
     return "\n".join(lines)
 

@@ -100,7 +100,7 @@ class Coded(torch.Tensor):
         self.copy_(values)
 
     def _raw(self) -> tuple[Any, Any]:
-        """Of codes and words the live memory, or copies of what is on a GPU."""
+        """The live memory of codes and words, or copies of what is on a GPU."""
         return self.codes.cpu().numpy(), self.blocks.cpu().numpy().view(np.uint32)
 
     @classmethod

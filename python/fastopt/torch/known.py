@@ -28,7 +28,7 @@ class Known:
         return (*map(group.__getitem__, self._names), group["differentiable"])
 
     def _number(self, name: str, value: Any) -> Any:
-        """As a number, but an `lr` on a GPU, which is not to be waited for, as it is."""
+        """The value as a number; an `lr` on a GPU stays as it is, since nothing is to wait for it."""
         return value if name == "lr" and isinstance(value, torch.Tensor) and value.is_cuda else number(value)
 
     def holds(self, group: dict[str, Any]) -> bool:
@@ -42,7 +42,7 @@ class Known:
         return bool(given[-1] is self._given[-1]) and self._different(given) == []
 
     def _different(self, given: tuple[Any, ...]) -> list[str] | None:
-        """The names of those that differ; None where one is a tensor that is no number, which the check of groups words."""
+        """The names of those that differ; None if one is a tensor that is no number, which the check of groups words."""
         try:
             now = [self._number(name, value) for name, value in zip(self._names, given, strict=False)]
             return [name for name, a, b in zip(self._names, now, self._numbers, strict=True) if a is not b and a != b]

@@ -192,7 +192,7 @@ class Optimizer(torch.optim.Optimizer):
             steps.step(grads, 1, book.options.bound, seen=book.seen)
 
     def _unscaled(self, grads: list[torch.Tensor | None], options: StepOptions) -> _core.Options | None:
-        """What `torch.amp.GradScaler` asks of a fused optimizer: None where the step is to be skipped."""
+        """What `torch.amp.GradScaler` asks of a fused optimizer: None if the step is to be skipped."""
         scale, found = self.grad_scale, self.found_inf
         if found.is_cuda:  # nothing is read back: the gradients are unscaled where they are, and the step looks for itself
             present = [grad for grad in grads if grad is not None]
@@ -216,7 +216,7 @@ class Optimizer(torch.optim.Optimizer):
 
     @property
     def grad_norm(self) -> float | None:
-        """Euclidean norm of all gradients of the last step, after `grad_scale` and `clip_value`, before `max_norm`; None where it was not measured."""
+        """Euclidean norm of all gradients of the last step, after `grad_scale` and `clip_value`, before `max_norm`; None if it was not measured."""
         return self._book.grad_norm
 
     @property

@@ -66,7 +66,7 @@ class Steps:
     def serves(self, book: Book, params: list[torch.Tensor], grads: Gradients, given: int) -> bool:
         """Whether a step of `params`, of which `given` have a gradient, can be taken; hyperparameters that have changed are written.
 
-        TypeError or ValueError where one is out of its range.
+        TypeError or ValueError if one is out of its range.
         """
         if given > self._active or self._sizes_of(book) != self._sizes:
             return False
@@ -84,7 +84,7 @@ class Steps:
         return [len(group["params"]) for group in (groups[self._groups[0] :][:1] if self._single else groups)]
 
     def _follow(self, book: Book) -> bool:
-        """Writes changed hyperparameters to the plans; False where they ask for other state."""
+        """Writes changed hyperparameters to the plans; False if they ask for other state."""
         changed: list[tuple[int, Known]] = []
         for row, (i, known) in enumerate(zip(self._groups, self._known, strict=True)):
             group = book.groups[i]

@@ -52,7 +52,7 @@ class Turns:
         return None
 
     def serves(self, book: Book, params: list[torch.Tensor], grads: Gradients, given: int) -> bool:
-        """As that of `Steps`."""
+        """Does what the method of `Steps` does."""
         if len(params) != sum(map(len, self._indices)):
             return False
         for steps, indices in zip(self.turns, self._indices, strict=True):
@@ -62,7 +62,7 @@ class Turns:
         return True
 
     def step(self, grads: Gradients, given: int, options: _core.Options, *, seen: bool) -> None:
-        """As that of `Steps`."""
+        """Does what the method of `Steps` does."""
         if options.max_norm > 0 or options.skip_nonfinite:
             raise RuntimeError(
                 "max_norm, skip_nonfinite: got a parameter that stands in the groups twice, expected each once for such a step"
