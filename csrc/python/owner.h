@@ -2,7 +2,6 @@
 #pragma once
 #include <pybind11/pybind11.h>
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -58,14 +57,19 @@ class Owner {
   }
   static int64_t bytes(const ArrayView& view) { return view.length() * view.element_size(); }
 
+  // A loop, since a call of memcmp takes longer than the few numbers of most shapes.
+  template <class Number> bool same(const Number* numbers, size_t count, size_t first) const {
+    for (size_t i = 0; i < count; ++i) {
+      if (numbers[i] != shape_[first + i]) return false;
+    }
+    return true;
+  }
+
   bool array_holds() const {
     const ArrayView view(object_.ptr());
     const auto count = static_cast<size_t>(view.dimensions());
     if (view.data() != data_ || 2 * count != shape_.size() || (written_ && !view.writable())) return false;
-    if (!std::equal(view.shape(), view.shape() + count, shape_.begin()) ||
-        !std::equal(view.strides(), view.strides() + count,
-                    shape_.begin() + static_cast<Numbers::difference_type>(count)))
-      return false;
+    if (!same(view.shape(), count, 0) || !same(view.strides(), count, count)) return false;
     if (view.descriptor() != descriptor_.ptr() && !same_dtype(view)) return false;
     if (!memory_.base) return true;
     const ArrayView base(memory_.base);
@@ -85,9 +89,7 @@ class Owner {
     if (std::pair<int, int>{tensor.code, tensor.bits} != type_) return false;
     const auto count = static_cast<size_t>(tensor.dimensions);
     if (shape_.size() != (tensor.strides ? 2 * count : count)) return false;
-    return std::equal(tensor.shape, tensor.shape + count, shape_.begin()) &&
-           (!tensor.strides || std::equal(tensor.strides, tensor.strides + count,
-                                          shape_.begin() + static_cast<Numbers::difference_type>(count)));
+    return same(tensor.shape, count, 0) && (!tensor.strides || same(tensor.strides, count, count));
   }
 
   py::object object_;  // None: not looked at

@@ -4,23 +4,18 @@
 
 #include <algorithm>
 
+#include "python/fast_method.h"
 #include "python/gil.h"
 #include "python/grad_format.h"
 
 namespace fastopt::python {
 namespace {
 
-// Sets a flag for a scope.
-class Raised {
- public:
-  explicit Raised(bool& flag) : flag_(flag) { flag_ = true; }
-  ~Raised() { flag_ = false; }
-  Raised(const Raised&) = delete;
-  Raised& operator=(const Raised&) = delete;
+bool is_sequence(py::handle grads) { return PyList_Check(grads.ptr()) || PyTuple_Check(grads.ptr()); }
 
- private:
-  bool& flag_;
-};
+PyObject* step(Plan& plan, PyObject* const* arguments) {
+  return PyBool_FromLong(plan.step(arguments[0], value_of<fastopt_options>(arguments[1])));
+}
 
 }  // namespace
 
@@ -52,114 +47,30 @@ Plan::Plan(const std::string& rule, const py::list& tensors, int64_t groups, uin
     tensor.length = like.length();
     if (tensor.group < 0 || tensor.group >= groups) throw py::value_error("no such group");
     if (tensor.dtype != FASTOPT_FLOAT32 && tensor.dtype != FASTOPT_FLOAT64) throw py::value_error("no such dtype");
-    tensor.param = take_in_format(row["param"], like, tensor.dtype, tensor.param_extra, tensor.param_format);
+    tensor.param = own_.take_in_format(row["param"], like, tensor.dtype, tensor.param_extra, tensor.param_format);
     for (size_t k = 0; k < slots; ++k) {
       if (state[k].is_none()) continue;
-      tensor.state[k] = take_in_format(state[k], like, tensor.dtype, tensor.state_extra[k], tensor.state_format[k]);
+      tensor.state[k] =
+          own_.take_in_format(state[k], like, tensor.dtype, tensor.state_extra[k], tensor.state_format[k]);
     }
-    tensor.ema = take_array(row["ema"], like, ArrayView::size_of(tensor.dtype));
-    tensor.copy = take_array(row["copy"], like, ArrayView::size_of(tensor.copy_dtype));
+    tensor.ema = own_.take(row["ema"], like, ArrayView::size_of(tensor.dtype));
+    tensor.copy = own_.take(row["copy"], like, ArrayView::size_of(tensor.copy_dtype));
     for (const char* const name : {"owner", "copy_owner"}) {
       if (py::object owner = row[name]; !owner.is_none()) owners_.emplace_back(std::move(owner), true);
     }
     params_.push_back(param);
     tensors_.push_back(tensor);
   }
-  std::sort(own_.begin(), own_.end());
-  if (std::adjacent_find(own_.begin(), own_.end(), meet) != own_.end()) throw py::value_error("arrays overlap");
-}
-
-// The memory of an array of the plan, which from now on it keeps; nullptr for None.
-void* Plan::take_array(const py::object& object, const ArrayView& like, int64_t element_size) {
-  if (object.is_none()) return nullptr;
-  if (!ArrayView::is_array(object.ptr())) throw py::type_error("expected ndarrays");
-  const ArrayView view(object.ptr());
-  if (!view.dense() || !view.aligned() || !view.writable() || view.element_size() != element_size ||
-      !view.same_layout(like)) {
-    throw py::value_error("expected dense, writable arrays of one shape, layout and dtype");
-  }
-  arrays_.push_back(object);
-  if (view.length()) own_.push_back(memory(view.data(), view.length() * element_size));
-  return view.data();
-}
-
-// The memory of what a format has beside `length` elements, which the plan keeps too.
-void* Plan::take_extra(const py::object& object, int64_t length, const fastopt_format* format) {
-  const int64_t bytes = (length + format->extra_span - 1) / format->extra_span * format->extra_size;
-  if (!ArrayView::is_array(object.ptr())) throw py::type_error("expected ndarrays");
-  const ArrayView view(object.ptr());
-  if (!view.dense() || !view.aligned() || !view.writable() || view.element_size() * view.length() != bytes) {
-    throw py::value_error("expected a dense, writable array beside the elements");
-  }
-  arrays_.push_back(object);
-  if (bytes) own_.push_back(memory(view.data(), bytes));
-  return view.data();
-}
-
-void* Plan::take_in_format(const py::object& entry, const ArrayView& like, int32_t dtype, void*& extra,
-                           int32_t& format) {
-  const auto [data, beside, index] = py::cast<std::tuple<py::object, py::object, int32_t>>(entry);
-  const fastopt_format* row = fastopt_format_at(index);
-  if (index != 0 && !row) throw py::value_error("no such format");
-  format = index;
-  if (row && row->extra_size > 0) extra = take_extra(beside, like.length(), row);
-  if (!row || row->extra_span == 1) return take_array(data, like, row ? row->size : ArrayView::size_of(dtype));
-  const fastopt_format codes{row->name, row->size, row->extra_span * row->size, row->extra_span};  // in whole blocks
-  return take_extra(data, like.length(), &codes);
-}
-
-Plan::Interval Plan::memory(void* data, int64_t bytes) {
-  const auto begin = reinterpret_cast<uintptr_t>(data);
-  return {begin, begin + bytes};
-}
-
-bool Plan::meet(const Interval& a, const Interval& b) { return b.begin < a.end; }
-
-// Called with the GIL held.  Whoever has the mutex may be waiting for the GIL, and while the interpreter ends waits for
-// ever: this waits for neither while it has the other.
-std::unique_lock<std::recursive_mutex> Plan::lock() {
-  if (forks_ != fork_count()) after_fork();
-  std::unique_lock lock(*mutex_, std::try_to_lock);
-  while (!lock) {
-    {
-      const ReleasedGil release;
-      const std::scoped_lock wait(*mutex_);
-    }
-    if (lock.try_lock()) break;
-  }
-  return lock;
-}
-
-// In the child another thread may have left the mutex locked, and a step between its first and its last element.
-void Plan::after_fork() {
-  mutex_.release();  // NOLINT(bugprone-unused-return-value): a locked mutex cannot be destroyed
-  mutex_ = std::make_unique<std::recursive_mutex>();
-  forks_ = fork_count();
-  torn_ = torn_ || writing_;
-  looking_ = writing_ = false;
-}
-
-void Plan::check_steppable() const {
-  if (looking_)
-    throw std::runtime_error("step: called by a gradient's own code, while a step of this optimizer looks at it");
-  check_whole();
-}
-
-void Plan::check_whole() const {
-  if (torn_)
-    throw std::runtime_error(
-        "this process was forked while another thread was in a step of this optimizer: some elements have had that "
-        "step "
-        "and others have not; load parameters and state (load_state_dict), or build another optimizer");
+  own_.close();
 }
 
 bool Plan::unmoved() {
-  const auto guard = lock();
+  const auto guard = access_.lock();
   return owners_hold();
 }
 
 bool Plan::bound_unmoved() {
-  const auto guard = lock();
+  const auto guard = access_.lock();
   return bound_hold();
 }
 
@@ -174,7 +85,7 @@ bool Plan::bound_hold() {
 
 void Plan::set_group(int64_t index, double lr, double weight_decay, bool decoupled, double l1, bool maximize,
                      const std::vector<double>& hyperparameters) {
-  const auto guard = lock();
+  const auto guard = access_.lock();
   fastopt_group& group = groups_.at(index);
   const auto expected = static_cast<size_t>(fastopt_rule_at(group.rule)->hyperparameter_count);
   if (hyperparameters.size() != expected) throw py::value_error("wrong number of hyperparameters");
@@ -184,12 +95,6 @@ void Plan::set_group(int64_t index, double lr, double weight_decay, bool decoupl
   group.l1 = l1;
   group.maximize = maximize;
   std::copy(hyperparameters.begin(), hyperparameters.end(), group.hyperparameters);
-}
-
-bool Plan::overlaps_own(Interval memory) const {
-  const auto next = std::upper_bound(own_.begin(), own_.end(), memory);
-  if (next != own_.end() && next->begin < memory.end) return true;
-  return next != own_.begin() && std::prev(next)->end > memory.begin;
 }
 
 bool Plan::take_dtype(fastopt_tensor& tensor, int32_t dtype) {
@@ -216,7 +121,7 @@ bool Plan::take_one(size_t index, PyObject* grad, bool written) {
       return false;
     data = tensor.length ? view.data() : &tensor;  // torch's memory of no elements is null, which is no gradient
   }
-  if (tensor.length && overlaps_own(memory(data, tensor.length * grad_size(tensor)))) return false;
+  if (tensor.length && own_.overlaps({data, tensor.length * grad_size(tensor)})) return false;
   tensor.grad = data;
   return true;
 }
@@ -230,20 +135,19 @@ bool Plan::disjoint() {
   if (std::equal(tensors_.begin(), tensors_.end(), disjoint_.begin(), disjoint_.end(), same)) return true;
   intervals_.clear();
   for (const fastopt_tensor& tensor : tensors_) {
-    if (tensor.grad && tensor.length) intervals_.push_back(memory(tensor.grad, tensor.length * grad_size(tensor)));
+    if (tensor.grad && tensor.length) intervals_.emplace_back(tensor.grad, tensor.length * grad_size(tensor));
   }
-  std::sort(intervals_.begin(), intervals_.end());
-  if (std::adjacent_find(intervals_.begin(), intervals_.end(), meet) != intervals_.end()) return false;
+  if (!sort_disjoint(intervals_)) return false;
   disjoint_.clear();
   for (const fastopt_tensor& tensor : tensors_) disjoint_.push_back({tensor.grad, tensor.grad_format});
   return true;
 }
 
-// Points the tensors at `grads`, which `held` keeps alive.
-bool Plan::take(const py::object& grads, std::vector<py::object>& held, bool written) {
-  const Raised looking(looking_);
+// Points the tensors at `grads`.  `held` keeps those of a sequence alive, which another thread may change.
+bool Plan::take(py::handle grads, std::vector<py::object>& held, bool written) {
+  const auto looking = access_.looking();
   const size_t count = tensors_.size();
-  if (PyList_Check(grads.ptr()) || PyTuple_Check(grads.ptr())) {
+  if (is_sequence(grads)) {
     if (static_cast<size_t>(PySequence_Fast_GET_SIZE(grads.ptr())) != count) return false;
     PyObject** items = PySequence_Fast_ITEMS(grads.ptr());
     held.reserve(count);
@@ -257,19 +161,18 @@ bool Plan::take(const py::object& grads, std::vector<py::object>& held, bool wri
     }
     return !written || disjoint();  // what is only read may come twice
   }
-  if (count != 1 || grads.is_none()) return false;
-  held.push_back(grads);
-  return take_one(0, grads.ptr(), written);
+  return count == 1 && !grads.is_none() && take_one(0, grads.ptr(), written);
 }
 
-bool Plan::bind(const py::object& grads, const py::list& owners) {
+bool Plan::bind(py::handle grads, const py::list& owners) {
   std::vector<py::object> held;  // before the lock, so that no array is freed while it is held
-  const auto guard = lock();
-  check_steppable();
+  const auto guard = access_.lock();
+  access_.check_steppable();
   if (!take(grads, held, false)) return false;
   bound_.clear();
   for (const fastopt_tensor& tensor : tensors_) bound_.push_back({tensor.grad, tensor.grad_format});
   bound_are_disjoint_ = disjoint();
+  if (!is_sequence(grads)) held.push_back(py::reinterpret_borrow<py::object>(grads));
   bound_arrays_.swap(held);
   bound_owners_.clear();
   for (const py::handle owner : owners) {
@@ -285,10 +188,10 @@ bool Plan::bound_are_writable() const {
 
 fastopt_plan Plan::plan() { return plan_of(tensors_.data(), tensors_.size(), groups_.data(), groups_.size(), seed_); }
 
-bool Plan::step(const py::object& grads, const fastopt_options& options) {
+bool Plan::step(py::handle grads, const fastopt_options& options) {
   std::vector<py::object> held;  // as in bind()
-  auto guard = lock();
-  check_steppable();
+  auto guard = access_.lock();
+  access_.check_steppable();
   if (!grads.is_none()) {
     if (!take(grads, held, options.zero_grad)) return false;
   } else if (bound_arrays_.empty() || !bound_hold() ||
@@ -306,7 +209,7 @@ bool Plan::step(const py::object& grads, const fastopt_options& options) {
   fastopt_status status;
   {
     const ReleasedGil release;
-    const Raised writing(writing_);
+    const auto writing = access_.writing();
     status = fastopt_step(&all, &options, &report_);
     if (status == FASTOPT_OK) count_up(report_.skipped ? skipped_ : completed_);
     store_progress();
@@ -317,9 +220,9 @@ bool Plan::step(const py::object& grads, const fastopt_options& options) {
 }
 
 bool Plan::step_part(const py::object& grad, size_t index, int64_t begin, int64_t end, const fastopt_options& options) {
-  auto guard = lock();
-  check_steppable();
-  const Raised looking(looking_);
+  auto guard = access_.lock();
+  access_.check_steppable();
+  const auto looking = access_.looking();
   fastopt_tensor& tensor = tensors_.at(index);
   if (begin < 0 || begin > end || end > tensor.length || grad.is_none()) return false;
   if (!ArrayView::is_array(grad.ptr()) || ArrayView(grad.ptr()).same_shape(ArrayView(params_[index].ptr()))) {
@@ -330,7 +233,7 @@ bool Plan::step_part(const py::object& grad, size_t index, int64_t begin, int64_
         (options.zero_grad && !view.writable()))
       return false;
     if (view.dimensions() != 1 || view.length() != end - begin) return false;
-    if (begin < end && overlaps_own(memory(view.data(), (end - begin) * grad_size(tensor)))) return false;
+    if (begin < end && own_.overlaps({view.data(), (end - begin) * grad_size(tensor)})) return false;
     tensor.grad = static_cast<char*>(view.data()) - begin * grad_size(tensor);
   }
   if (!owners_hold()) return false;
@@ -340,7 +243,7 @@ bool Plan::step_part(const py::object& grad, size_t index, int64_t begin, int64_
   fastopt_status status;
   {
     const ReleasedGil release;
-    const Raised writing(writing_);
+    const auto writing = access_.writing();
     status = fastopt_step_part(&all, &options, static_cast<int64_t>(index), begin, end);
     if (status == FASTOPT_OK) report_.grad_norm = -1;
   }
@@ -349,33 +252,33 @@ bool Plan::step_part(const py::object& grad, size_t index, int64_t begin, int64_
 }
 
 void Plan::count(size_t index) {
-  const auto guard = lock();
+  const auto guard = access_.lock();
   const fastopt_plan all = plan();
   raise_on(fastopt_count(&all, static_cast<int64_t>(index)));
   if (shared_) shared_->store(index, tensors_[index]);
 }
 
 void Plan::end() {
-  const auto guard = lock();
+  const auto guard = access_.lock();
   count_up(completed_);
 }
 
 std::optional<double> Plan::grad_norm() {
-  const auto guard = lock();
+  const auto guard = access_.lock();
   return report_.grad_norm == -1 ? std::nullopt : std::optional<double>(report_.grad_norm);
 }
 
 int32_t Plan::running_count() const { return fastopt_rule_at(groups_.front().rule)->running_count; }
 
 Plan::Progress Plan::progress_of(size_t index) {
-  const auto guard = lock();
-  check_whole();
+  const auto guard = access_.lock();
+  access_.check_whole();
   const fastopt_tensor& tensor = tensors_.at(index);
   return {tensor.steps, {tensor.running, tensor.running + running_count()}};
 }
 
 void Plan::set_progress(const std::vector<Progress>& progress) {
-  const auto guard = lock();
+  const auto guard = access_.lock();
   if (progress.size() != tensors_.size()) throw py::value_error("expected an entry for each tensor");
   for (const auto& [steps, running] : progress) {
     if (running.size() != static_cast<size_t>(running_count()))
@@ -387,11 +290,11 @@ void Plan::set_progress(const std::vector<Progress>& progress) {
     std::copy(running.begin(), running.end(), tensors_[i].running);
   }
   report_ = kUnseen;
-  torn_ = false;
+  access_.mend();
 }
 
 void Plan::share_progress(const SharedProgress::Arrays& arrays) {
-  const auto guard = lock();
+  const auto guard = access_.lock();
   if (arrays.size() != tensors_.size()) throw py::value_error("expected an entry for each tensor");
   shared_.emplace(arrays);
 }
@@ -408,37 +311,37 @@ void Plan::store_progress() const {
 }
 
 int64_t Plan::completed() {
-  const auto guard = lock();
+  const auto guard = access_.lock();
   return completed_;
 }
 
 void Plan::set_completed(int64_t steps) {
-  const auto guard = lock();
+  const auto guard = access_.lock();
   completed_ = steps;
 }
 
 int64_t Plan::skipped() {
-  const auto guard = lock();
+  const auto guard = access_.lock();
   return skipped_;
 }
 
 void Plan::set_skipped(int64_t steps) {
-  const auto guard = lock();
+  const auto guard = access_.lock();
   skipped_ = steps;
 }
 
 uint64_t Plan::seed() {
-  const auto guard = lock();
+  const auto guard = access_.lock();
   return seed_;
 }
 
 void Plan::set_seed(uint64_t seed) {
-  const auto guard = lock();
+  const auto guard = access_.lock();
   seed_ = seed;
 }
 
 void Plan::floor(const fastopt_options& options) {
-  auto guard = lock();
+  auto guard = access_.lock();
   fastopt_status status = FASTOPT_OK;
   {
     const ReleasedGil release;
@@ -462,15 +365,15 @@ void Plan::floor(const fastopt_options& options) {
 }
 
 void register_plan(py::module_& module) {
-  py::class_<Plan>(module, "Plan", "The tensors, groups and counts that a step runs over.")
-      .def(py::init<const std::string&, const py::list&, int64_t, uint64_t>(), py::arg("rule"), py::arg("tensors"),
+  py::class_<Plan> plan(module, "Plan", "The tensors, groups and counts that a step runs over.");
+  define_fast<Plan, step, 2>(plan, "step", "step($self, grads, options, /)\n--\n\nTakes one step.");
+  plan.def(py::init<const std::string&, const py::list&, int64_t, uint64_t>(), py::arg("rule"), py::arg("tensors"),
            py::arg("groups"), py::arg("seed"))
       .def("set_group", &Plan::set_group, py::arg("index"), py::arg("lr"), py::arg("weight_decay"),
            py::arg("decoupled"), py::arg("l1"), py::arg("maximize"), py::arg("hyperparameters"))
       .def("bind", &Plan::bind, py::arg("grads"), py::arg("owners"))
       .def("unmoved", &Plan::unmoved)
       .def("bound_unmoved", &Plan::bound_unmoved)
-      .def("step", &Plan::step, py::arg("grads"), py::arg("options"))
       .def("step_part", &Plan::step_part, py::arg("grad"), py::arg("index"), py::arg("begin"), py::arg("end"),
            py::arg("options"))
       .def("count", &Plan::count, py::arg("index"))

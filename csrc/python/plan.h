@@ -2,15 +2,13 @@
 #pragma once
 #include <pybind11/pybind11.h>
 
-#include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "python/arrays.h"
-#include "python/forks.h"
+#include "python/access.h"
+#include "python/own_memory.h"
 #include "python/owner.h"
 #include "python/progress.h"
 #include "python/tensors.h"
@@ -34,8 +32,8 @@ class Plan {
   // array of what its format has beside it or None, index of the format); "dtype" of the arithmetic; "stochastic";
   // "ema", "copy": array or None; "copy_dtype"; "group"; "offset"; "owner", "copy_owner": the caller's objects that the
   // parameter and the copy are views of, or None; each step looks whether they are what they were.  All are under one
-  // rule.  Python has worded the
-  // errors of these arrays; what is wrong here all the same is refused without ceremony.  The arrays of a tensor are
+  // rule.  Python has worded the errors
+  // of these arrays; what is wrong here all the same is refused without ceremony.  The arrays of a tensor are
   // dense and have their elements in one order, whatever the order of their dimensions.
   Plan(const std::string& rule, const py::list& tensors, int64_t groups, uint64_t seed);
 
@@ -44,7 +42,7 @@ class Plan {
 
   // Takes over gradients for the steps that are given none; false as step().  `owners`: the caller's objects that they
   // are views of, or None, one for each.
-  bool bind(const py::object& grads, const py::list& owners);
+  bool bind(py::handle grads, const py::list& owners);
 
   // Whether the caller's objects behind parameters and copies are what they were; and those behind bound gradients.
   bool unmoved();
@@ -54,7 +52,7 @@ class Plan {
   void ignore_history() { strict_ = false; }
 
   // Takes one step.  False if `grads` are not what the plan expects: nothing was done then, and Python says why.
-  bool step(const py::object& grads, const fastopt_options& options);
+  bool step(py::handle grads, const fastopt_options& options);
 
   // The part of a step over elements [begin, end) of one tensor, whose gradient has the parameter's shape or is that
   // part alone; uncounted.  False as step().
@@ -82,41 +80,21 @@ class Plan {
   void floor(const fastopt_options& options);
 
  private:
-  struct Interval {
-    uintptr_t begin, end;
-    bool operator<(const Interval& other) const { return begin < other.begin; }
-  };
-  static bool meet(const Interval& a, const Interval& b);  // of two in order: whether they overlap
-  std::unique_lock<std::recursive_mutex> lock();
-  void after_fork();
-  void check_steppable() const;
-  void check_whole() const;
   bool owners_hold();
   bool bound_hold();
-  void* take_array(const py::object& object, const ArrayView& like, int64_t element_size);
-  void* take_extra(const py::object& object, int64_t length, const fastopt_format* format);
-  void* take_in_format(const py::object& entry, const ArrayView& like, int32_t dtype, void*& extra, int32_t& format);
   int32_t running_count() const;
-  bool take(const py::object& grads, std::vector<py::object>& held, bool written);
+  bool take(py::handle grads, std::vector<py::object>& held, bool written);
   bool take_one(size_t index, PyObject* grad, bool written);
   static bool take_dtype(fastopt_tensor& tensor, int32_t dtype);
   bool load_progress();
   void store_progress() const;
   bool disjoint();
-  bool overlaps_own(Interval memory) const;
-  static Interval memory(void* data, int64_t bytes);
   // Counts one more, up to the most that a checkpoint can bring back.
   static void count_up(int64_t& count) { count += count != INT64_MAX; }
   fastopt_plan plan();
   bool bound_are_writable() const;
 
-  // Guards everything below; two steps of one plan go one after the other.  It is recursive because a gradient's own
-  // Python code may ask the plan for something while a step looks at that gradient.
-  std::unique_ptr<std::recursive_mutex> mutex_ = std::make_unique<std::recursive_mutex>();
-  uint32_t forks_ = fork_count();
-  bool looking_ = false;  // at gradients, which may run Python code
-  bool writing_ = false;  // kernels are at work
-  bool torn_ = false;     // a fork came in between: some elements have had their step
+  Access access_;  // to everything below
   std::vector<fastopt_tensor> tensors_;
   int64_t completed_ = 0, skipped_ = 0;
   uint64_t seed_;
@@ -124,9 +102,8 @@ class Plan {
   static constexpr fastopt_report kUnseen{sizeof(fastopt_report), -1, 1, 0};
   fastopt_report report_ = kUnseen;
   std::vector<fastopt_group> groups_;
-  std::vector<py::object> arrays_;  // what the pointers point into
+  OwnMemory own_;                   // parameters, state, averages, copies
   std::vector<py::object> params_;  // of these, the parameter of each tensor
-  std::vector<Interval> own_;       // memory of parameters and state, sorted
   std::vector<Owner> owners_;       // the caller's objects behind parameters and copies
   std::vector<Owner> bound_owners_;
   TensorReader reader_;
