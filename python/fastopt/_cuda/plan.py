@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,22 +23,11 @@ from . import table
 from .bound import Bound
 from .counts import Counts
 from .given import Gradients, Spans, address, of_torch, overlap
-from .kernels import GradientKernel, StepKernel, grad_format
-from .launches import TICKETS, Launch, Tiles, uploaded, write
-from .rows import FORMAT_NAMES, spans, state_dtype, tensor_row
+from .kinds import Launches
+from .launches import TICKETS, uploaded, write
+from .rows import spans, state_dtype, tensor_row
 
 __all__ = ["CudaPlan"]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What the tensors of a launch have in common beside the rule: the variant of their group, their formats."""
-
-    variant: str
-    dtype: str
-    param: str
-    grad: str
-    state_dtype: str | None
 
 
 class CudaPlan:
@@ -70,21 +58,17 @@ class CudaPlan:
         self._lengths = np.array([param.size for param in self._params], np.uint64)
         self._tensors = np.array([tensor_row(row) for row in rows], table.TENSOR)
         self._note_progress(progress)
-        self._state_dtypes = [state_dtype(row) for row in rows]
         self._groups = np.zeros(groups, table.GROUP)
         self._variants = [""] * groups
         self._lr_arrays: dict[int, DeviceArray] = {}
-        self._tiles = Tiles(self._tensors["length"], None, first)
         self._table = uploaded(first, self._tensors)
         self._counts = Counts(first, self._groups)
         self._tickets = itertools.count(0, TICKETS)
         self._grads = uploaded(first, np.zeros(len(rows), np.uint64)) if len(rows) > 1 else None
+        self._launches = Launches(rule, self._tensors, [state_dtype(row) for row in rows], self._variants, self._base(), first)
+        self._tiles = self._launches.tiles
         self._groups_changed = True
         self._sent: Gradients | None = None  # the gradients whose addresses the device has
-        self._launches: dict[tuple[tuple[str | None, ...], tuple[str, ...]], list[Launch]] = {}
-        """Launches by the dtypes of the gradients and the variants of the groups."""
-        self._single: dict[tuple[str, int, str | None], Launch] = {}  # over a tensor alone
-        self._kinds: dict[Launch, Kind] = {}  # of the launches over a tensor alone
         self._bound: Gradients | None = None
         self._last: Gradients | None = None
         self.seed = seed
@@ -132,7 +116,7 @@ class CudaPlan:
             if taken is None or (options.zero_grad and not taken.writable):
                 return False
             stream = self._stream()
-            launches = self._launches_of(taken, stream)
+            launches = self._launches.of_all(taken, stream)
             measured = options.max_norm > 0 or options.skip_nonfinite
             if measured:
                 for launch in launches:
@@ -171,7 +155,7 @@ class CudaPlan:
             if begin == end:
                 return True
             stream = self._stream()
-            launch = self._launch_of(index, dtype_name(array), stream)
+            launch = self._launches.of_one(index, dtype_name(array), stream)
             self._notice_capture(stream)
             self._send_groups(stream)
             launch.part(options, self.seed, self._tiles, index, array.pointer - offset, begin, end, stream)
@@ -184,7 +168,7 @@ class CudaPlan:
             stream = self._stream()
             self._notice_capture(stream)
             self._send_groups(stream)
-            self._launch_of(index, None, stream).count(self._tiles, index, next(self._tickets), stream)
+            self._launches.of_one(index, None, stream).count(self._tiles, index, next(self._tickets), stream)
 
     def end(self) -> None:
         """Counts a step that was made in parts."""
@@ -192,7 +176,7 @@ class CudaPlan:
             stream = self._stream()
             capturing = self._notice_capture(stream)
             self._send_groups(stream)
-            self._launch_of(0, None, stream).count(self._tiles, None, next(self._tickets), stream)
+            self._launches.of_one(0, None, stream).count(self._tiles, None, next(self._tickets), stream)
             self._counts.note_step(captured=capturing, decided=False)
 
     def _notice_capture(self, stream: int) -> bool:
@@ -337,61 +321,12 @@ class CudaPlan:
             and (flags.writeable or not written)
         )
 
-    # Launches
-
-    def _kind(self, index: int, given: str | None) -> Kind:
-        """The kind of a tensor with a gradient of dtype `given`."""
-        row = self._tensors[index]
-        dtype = buffers.DTYPES[row["dtype"]]
-        variant = self._variants[row["group"]]
-        param = FORMAT_NAMES[int(row["param_format"])]
-        return Kind(variant, dtype, param, grad_format(dtype, given or dtype), self._state_dtypes[index])
-
-    def _launches_of(self, grads: Gradients, stream: int) -> list[Launch]:
-        """A launch for each kind of tensor."""
-        variants = tuple(self._variants)
-        if grads.launches is None or grads.variants != variants:
-            key = (tuple(grads.dtypes), variants)
-            if key not in self._launches:
-                kinds = tuple(self._kind(i, dtype) for i, dtype in enumerate(grads.dtypes))
-                self._launches[key] = [self._launch(kinds, kind, stream) for kind in dict.fromkeys(kinds)]
-            grads.launches, grads.variants = self._launches[key], variants
-        return grads.launches
-
-    def _launch(self, kinds: tuple[Kind, ...], kind: Kind, stream: int) -> Launch:
-        """The launch over those tensors of the plan that are of one kind."""
-        indices = [i for i, each in enumerate(kinds) if each == kind]
-        tiles = self._tiles
-        if len(indices) < len(kinds):
-            tiles = Tiles(self._tensors["length"][indices], np.array(indices, np.int32), self._like)
-        variant = next(each for each in self._rule.variants if each.name == kind.variant)
-        step = StepKernel(self._rule, variant, kind.dtype, kind.param, kind.grad, kind.state_dtype)
-        sweep = GradientKernel("Sweep", kind.dtype, kind.grad)
-        return Launch(step, sweep, tiles, self._base(), stream)
-
     def _base(self) -> np.ndarray[Any, Any]:
         """The fields that all launches share."""
         base = np.zeros((), table.LAUNCH)
         base["tensors"], base["groups"], base["control"] = self._table.pointer, self._counts.groups, self._counts.control
         base["grads"] = 0 if self._grads is None else self._grads.pointer
         return base
-
-    def _launch_of(self, index: int, given: str | None, stream: int) -> Launch:
-        """A launch over one tensor alone, with a gradient of dtype `given`; for None, to count, any of the tensor's variant."""
-        variant = self._variants[self._tensors["group"][index]]
-        if given is None:
-            for (known, _, _), launch in self._single.items():
-                if known == variant:
-                    return launch
-        key = (variant, index, given)
-        if key not in self._single:
-            kind = self._kind(index, given)
-            found = next((launch for launch, known in self._kinds.items() if known == kind), None)
-            if found is None:
-                found = self._launch((kind,) * len(self._params), kind, stream)
-                self._kinds[found] = kind
-            self._single[key] = found
-        return self._single[key]
 
     def _send(self, grads: Gradients, stream: int) -> None:
         """Brings the tables on the device up to date, for a step with these gradients."""
