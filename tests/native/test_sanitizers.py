@@ -84,5 +84,5 @@ def test_races(tmp_path: Path) -> None:
 
 def test_fork(tmp_path: Path) -> None:
     """A child steps in parallel while its parent does.  The thread sanitizer cannot start threads in such a child."""
-    threads = build("threads", tmp_path, CALLED)
-    build_driver.run([str(threads), "40", "6"])
+    threads = build("threads", tmp_path, MEMORY)
+    build_driver.run([str(threads), "16", "6"])

@@ -52,9 +52,19 @@ def build(driver: str, *, compiler: str = "g++", target: str = "x86_64", flags: 
 
 
 def link(driver: str, binary: Path, compiler: str, target: str, flags: Sequence[str]) -> None:
-    jobs = [*library_jobs(target), (DRIVERS / f"{driver}.cpp", "driver", ())]
-    objects = compile_all(jobs, binary.parent, generate(binary.parent), compiler, flags)
-    run([compiler, "-pthread", *objects, *flags, "-o", str(binary)])
+    library = library_objects(compiler, target, flags)
+    objects = compile_all([(DRIVERS / f"{driver}.cpp", "driver", ())], binary.parent, library / "generated", compiler, flags)
+    run([compiler, "-pthread", *objects, *map(str, sorted(library.glob("*.o"))), *flags, "-o", str(binary)])
+
+
+def library_objects(compiler: str, target: str, flags: Sequence[str]) -> Path:
+    """A folder with the library's objects, which all drivers of one target and the same flags share."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        compile_all(library_jobs(target), folder, generate(folder), compiler, flags)
+
+    return made.once(f"objects-{target}", content_of(compiler, target, *flags), make)
 
 
 def build_library(rows: Sequence[Path], *, target: str, flags: Sequence[str] = ()) -> Path:
