@@ -1,4 +1,4 @@
-"""`Shown`: a mapping to look at."""
+"""`Shown`: a read-only mapping of arrays."""
 
 from __future__ import annotations
 
