@@ -139,7 +139,7 @@ def name_of_dtype(dtype: np.dtype[Any]) -> str:
 
 
 def as_array(value: Any, name: str) -> Array:
-    """A view of `value`'s memory, without a copy; bfloat16 has the dtype BFLOAT16.  Raises TypeError if no memory can be viewed."""
+    """A view of `value`'s memory, without a copy; bfloat16 has the dtype BFLOAT16.  Raises TypeError without memory to view."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: got a masked array, whose mask a step would ignore; expected a plain array")
     if isinstance(value, np.ndarray):
@@ -184,11 +184,11 @@ def as_host_array(value: Any, name: str) -> Array:
 
 
 def check_torch(value: Any, name: str) -> None:
-    """Raises TypeError for a CPU tensor whose memory does not hold its values: it computes them itself, or its storage is gone."""
+    """TypeError for a tensor on the CPU whose memory does not hold its values: one that computes by itself, or whose storage is gone."""
     if type(value).__torch_dispatch__ is not sys.modules["torch"].Tensor.__torch_dispatch__:
         raise TypeError(f"{name}: got a {type(value).__name__}, which has no memory of its own, expected an ordinary tensor")
     if value.device.type != "cpu" or value.layout != sys.modules["torch"].strided or value.numel() == 0:
-        return  # DLPack's errors say what is wrong with these
+        return  # which DLPack has words for
     if value._is_zerotensor():
         raise TypeError(
             f"{name}: got a tensor that stands for zeros and has no memory, expected one that was made, such as zeros_like"

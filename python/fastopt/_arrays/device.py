@@ -205,7 +205,7 @@ def from_torch(value: Any, name: str) -> DeviceArray:
 
 
 def has_memory(tensor: Any) -> bool:
-    """Whether a tensor's storage has its last element.  A storage may be freed or shortened, a tensor fake or a wrapper."""
+    """Whether a tensor's storage has its last element: a storage may be freed or shortened, a tensor fake or a wrapper."""
     if type(tensor).__torch_dispatch__ is not sys.modules["torch"].Tensor.__torch_dispatch__:
         return False
     if tensor.numel() == 0:
@@ -222,7 +222,7 @@ def stream_of(array: DeviceArray) -> int:
 
 
 def refuse_waiting(like: DeviceArray, name: str) -> int:
-    """The stream of `like` to wait for.  Raises RuntimeError, beginning with `name`, if waiting would end a CUDA graph's capture."""
+    """The stream of `like` to wait for.  Raises RuntimeError, beginning with `name`, if waiting would end a graph's capture."""
     stream = stream_of(like)
     if not driver().may_wait(stream):
         raise RuntimeError(

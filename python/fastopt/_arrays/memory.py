@@ -48,7 +48,7 @@ def allocate(nbytes: int) -> Array:
 
 
 def same_order(shape: Sequence[int], steps: Sequence[int], others: Sequence[int]) -> bool:
-    """Whether two arrays of one shape have their elements in one order in memory; `steps` and `others` are their strides in elements."""
+    """Whether two arrays of one shape have their elements in one order in memory; `steps` and `others` are strides in elements."""
     return 0 in shape or all(length == 1 or a == b for length, a, b in zip(shape, steps, others, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Storage formats: the one that an argument means for a slot or parameter.  `csrc/codecs` has the bits; docs/formats.md has both."""
+"""Storage formats, and the one that an argument means for an array.  `csrc/codecs` has the bits; docs/formats.md has both."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ FORMAT_ARGUMENTS: tuple[Hyperparameter, ...] = (
     ),
     Hyperparameter("seed", 0, "seed of stochastic rounding: a whole number", "[0, 2^64)"),
 )
-"""Arguments of every class besides its rule's hyperparameters, fixed when the optimizer is built.  A group may name its own formats."""
+"""Arguments of every class besides its rule's hyperparameters, fixed with the optimizer.  A group may name its own formats."""
 
 
 @dataclass(frozen=True)
