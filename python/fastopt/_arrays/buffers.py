@@ -202,8 +202,7 @@ def check_torch(value: Any, name: str) -> None:
 
 
 def check_unmoved(value: Any, view: Array, name: str, *, written: bool) -> None:
-    """Raises ValueError if `value` has another layout or other memory than `view`, to which a plan was bound, or if `value` is
-    read-only though `written`."""
+    """ValueError if `value`, which a plan was bound to as `view`, is laid out otherwise now, elsewhere, or read-only though it is written."""
     array = as_array(value, name)
     cure = "write into it instead (array[...] = values), or build another optimizer"
     for what, now, then in (

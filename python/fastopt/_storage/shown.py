@@ -9,7 +9,7 @@ __all__ = ["Shown"]
 
 
 class Shown(Mapping[str, Any]):
-    """A read-only mapping of live arrays.  Its copies and pickles are plain dicts: `copy.deepcopy` and pickle copy the arrays too."""
+    """A read-only mapping of live arrays.  Its copies and pickles are plain dicts: deepcopy and pickle copy the arrays too."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self._values = values
