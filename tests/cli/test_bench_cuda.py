@@ -16,8 +16,8 @@ import torch
 from rich.console import Console
 
 from fastopt._arrays import driver as cuda_driver
-from fastopt.cli import bench, formats, info
-from fastopt.cli.bench import arms, choice, gpu, launches, numpy_steps, optax_steps, tables, timing
+from fastopt.cli import bench, formats, info, numpy_steps
+from fastopt.cli.bench import arms, choice, gpu, launches, optax_steps, tables, timing
 from fastopt.cli.bench.gpu import Gpu
 from fastopt.cli.bench.place import Arm
 from fastopt.cli.rows import ROWS, Row

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.datasets
+from fastopt.cli.compare.csv_files import CATEGORIES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastopt.cli.compare.csv_files import CATEGORIES
 from fastopt.cli.compare.data import Data, load
 from fastopt.cli.compare.samples import DataError
 from fastopt.cli.compare.sources import read

@@ -14,9 +14,9 @@ import numpy as np
 from ... import _core
 from ...config import get_num_threads, set_num_threads
 from ...optimizer import engine_of
+from ..numpy_steps import STEPS, aligned
 from ..rows import Row
 from .machine import Neighbours, memory_available
-from .numpy_steps import STEPS, aligned
 from .place import LR, Arm, Place, Step, import_torch
 from .timing import turn_by_clock
 

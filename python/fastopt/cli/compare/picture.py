@@ -7,21 +7,22 @@ from typing import Any
 
 from ..palette import COLOURS, INK, style
 from ..words import seeds
-from .charts import accuracy, loss
+from .charts import loss, score, task_of
 
 __all__ = ["curves"]
 
 
 def curves(report: dict[str, Any], path: Path) -> None:
-    """Draws training loss by steps and test accuracy by epochs; marks on the target show where each rule got there."""
+    """Draws training loss by steps and the test score by epochs; marks on the target show where each rule got there."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 6.4), layout="constrained", dpi=150)
     left, right = figure.subplots(1, 2)
-    style(left, "Training loss (mean cross-entropy, nats)")
-    style(right, "Test accuracy")
+    task = task_of(report)
+    style(left, f"Training loss ({task.loss})")
+    style(right, f"Test {task.title}")
     loss(left, report)
-    accuracy(right, report)
+    score(right, report)
     target = report["target_loss"]["loss"]
     for i, row in enumerate(report["rows"]):
         if row["to_target"]["steps"] is not None:
