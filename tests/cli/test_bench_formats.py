@@ -102,7 +102,7 @@ class TestTable:
         monkeypatch.setattr(_core, "cycle_seconds", lambda: 0.0)
         code, out, _ = status([*TINY, "--sizes", "100"], capsys)
         assert code == 0
-        assert "Left out bfloat16 gradients, 8-bit states: needs ml_dtypes" in out
+        assert "Left out bfloat16 gradients, 8-bit states: ml_dtypes is not installed" in out
         assert out.count("Left out") == 7
         shown = [line.split() for line in out.splitlines() if line.rstrip().endswith("-")]
         assert [line[0] for line in shown] == ["float32", "bfloat16", "8-bit", "float16,"]

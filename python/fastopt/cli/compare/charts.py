@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..palette import COLOURS, DASHES, GRID, INK, MUTED, dash
+from ..palette import COLOURS, DASHES, GRID, INK, dash
 from .tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def loss(axes: Axes, report: Report, by: str = "step") -> None:
     linear(axes.xaxis, integer=by == "step")
     logarithmic(axes.yaxis)
     axes.set_xlabel("steps" if by == "step" else by, color=INK)
-    level(axes, report["target_loss"]["loss"], f"target: {report['target_loss']['loss']:.3g}")
+    level(axes, report["target_loss"]["loss"])
 
 
 def task_of(report: Report) -> Task:
@@ -73,7 +73,7 @@ def search(axes: Axes, report: Report) -> None:
     logarithmic(axes.xaxis)
     logarithmic(axes.yaxis)
     axes.set_xlabel("learning rate", color=INK)
-    level(axes, report["target_loss"]["guess"], task_of(report).guess)
+    level(axes, report["target_loss"]["guess"])
 
 
 def spread(axes: Axes, report: Report) -> None:
@@ -130,13 +130,9 @@ def draw(axes: Axes, report: Report, x: Sequence[Array], runs: Sequence[Array], 
         axes.plot(places, np.ma.array(values.mean(axis=0), mask=values.mask.any(axis=0)), linewidth=1.8, **shown, **look)
 
 
-def level(axes: Axes, value: float, text: str) -> None:
-    """A line across at a value, with its name."""
+def level(axes: Axes, value: float) -> None:
+    """A dotted line across at a value.  The words below the chart name it, since words in the chart would hide curves."""
     axes.axhline(value, color=INK, linewidth=1, linestyle=(0, (2, 4)), zorder=1)
-    low, high = axes.get_ylim()
-    if low <= value <= high:
-        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (-4, 6), "textcoords": "offset points"}
-        axes.annotate(text, (1, value), **place, horizontalalignment="right", color=MUTED, zorder=6, gid="level")
 
 
 def loss_limits(losses: Sequence[Array], usual: float) -> tuple[float, float]:
