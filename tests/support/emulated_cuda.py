@@ -183,7 +183,7 @@ class EmulatedDriver:
         self.devices, self._processors = devices, processors
         self.current_stream = 0
         self.order = 0
-        """Of blocks and threads: 1 for descending."""
+        """The order of blocks and threads: 1 for descending."""
         self.capturing: EmulatedGraph | None = None
         self.launches: list[tuple[str, int, int, int]] = []
         """Name, blocks, threads and stream of each."""

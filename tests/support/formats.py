@@ -25,7 +25,7 @@ BLOCK = 256
 PARAM_STREAM = -1
 EPS = float(np.finfo(np.float32).eps)
 ULPS = 15.5
-"""Of float32 arithmetic, as tests/rules/test_formulas.py has it, with half a unit for decoupled decay."""
+"""The error of float32 arithmetic, as in tests/rules/test_formulas.py, with half a unit for decoupled decay."""
 
 CASES = [case for i, case in enumerate(KERNEL_CASES) if i % 3 == i // 3 % 3]
 """Every variant of every rule, a third of them without stages."""
@@ -70,12 +70,12 @@ def padded(array: Array) -> Array:
 
 
 def random_params(lengths: tuple[int, ...], dtype: str, rng: np.random.Generator) -> list[Array]:
-    """Of scales over four decades, so that blocks of 8 bits are wide."""
+    """Parameters whose scales span four decades, so that blocks of 8 bits are wide."""
     return [gradients(n, DTYPES[dtype], rng, 10.0 ** rng.uniform(-2, 2, n)) for n in lengths]
 
 
 def random_gradients(params: list[Array], step: int, rng: np.random.Generator) -> list[Array]:
-    """Of the parameters' sizes, whose dtypes change from step to step and from tensor to tensor."""
+    """Gradients as large as the parameters, with dtypes that change from step to step and from tensor to tensor."""
     sizes = [np.abs(param.astype(np.float64)) for param in params]
     return [gradients(p.shape, DTYPES[NARROW[(step + i) % 3]], rng, np.clip(p, 1e-3, 1e3)) for i, p in enumerate(sizes)]
 

@@ -92,4 +92,4 @@ SETTINGS: dict[str, tuple[dict[str, Any], tuple[float, float, float, float]]] = 
     "Adadelta": ({"lr": cosine(1.0), "rho": 0.99}, (2e-2, 0.4, 1e-6, 1e-6)),
     "Lion": ({"lr": cosine(1e-2)}, (1e-4, 1e-3, 1e-5, 1e-5)),
 }
-"""Of each rule: its arguments, and how near 6000 steps come to a minimum of each of FUNCTIONS."""
+"""Rule -> its arguments, and how near 6000 steps come to a minimum of each of FUNCTIONS."""

@@ -18,7 +18,7 @@ from tests.support.cases import DTYPES, KERNEL_CASES, case_id
 PARALLEL = 24 * 1024
 """Elements from which a step runs on several threads."""
 STEP_NUMBERS = (1, 2, 40)
-"""Of a problem's steps: some rules begin otherwise than they go on."""
+"""The numbers of a problem's steps: some rules begin otherwise than they go on."""
 GRAD_SCALE = 1 / 1024
 ALL_CASES = pytest.mark.parametrize("case", KERNEL_CASES, ids=case_id)
 ALL_DTYPES = pytest.mark.parametrize("dtype", DTYPES)

@@ -40,7 +40,7 @@ class Result:
 
     values: Array
     nan_codes: Array | None = None
-    """Of 8-bit codes: the blocks in which the largest stands for NaN, of either sign."""
+    """The blocks of 8-bit codes in which the largest code stands for NaN, with either sign."""
 
     def differences(self, found: Array) -> Array:
         """The elements whose bits are others; a NaN equals any NaN."""

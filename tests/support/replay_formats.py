@@ -52,14 +52,14 @@ PARAMS = [(NATIVE, False)] + [
 ]
 GRADS = {NATIVE: np.float32, "float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 STATES = ((NATIVE, NATIVE), ("bfloat16", "bfloat16"), ("8bit", "8bit"))
-"""Of signed slots and of non-negative ones."""
+"""The storage of signed slots and that of non-negative ones."""
 COMPILED = (
     (PARAMS[0], NATIVE, STATES[1]),
     (PARAMS[0], NATIVE, STATES[2]),
     (("bfloat16 24bit", True), "bfloat16", STATES[1]),
     (("bfloat16 24bit", True), "bfloat16", STATES[2]),
 )
-"""Those that FASTOPT_STORAGES has kernels for."""
+"""The storages that FASTOPT_STORAGES has kernels for."""
 Level: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
 """Stages and options: each kernel is compiled for none, for stages, and for all."""
 VALUES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -69,7 +69,7 @@ class Coded:
     """An array in a format, with what it has beside its elements."""
 
     def __init__(self, format: int, values: Array) -> None:
-        """Of `values`, rounded to nearest; in blocks of whole ones."""
+        """Encodes `values`, rounded to nearest; a format in blocks gets whole blocks."""
         self.format = next((row for row in FORMATS.values() if row.index == format), None)
         self.data = values
         self.extra: Array | None = None
@@ -196,7 +196,7 @@ def storage_of(
 
 
 def cases(configurations: Iterable[tuple[Rule, dict[str, Any]]]) -> Iterator[Case]:
-    """Of each configuration every compiled storage at every level, some others, and every other dtype of float64's gradients."""
+    """Every compiled storage at every level, some other storages, and every other dtype of float64's gradients."""
     lengths, whole = itertools.cycle(LENGTHS), itertools.cycle(WHOLE)
     places = itertools.cycle((offset, SEEDS[(i + k) % len(SEEDS)]) for k in range(4) for i, offset in enumerate(OFFSETS))
     others = list(itertools.product(PARAMS, GRADS, STATES))

@@ -14,7 +14,7 @@ from fastopt.torch.coded import Coded
 from tests.support.cases import arguments_with_state
 
 SHAPES = ((17, 19), (3,), (), (5, 4), (2, 3, 4, 3))
-"""Of the parameters: more than a block of 8-bit state, less, and one in channels_last."""
+"""The parameters' shapes: more than a block of 8-bit state, less, and one in channels_last."""
 NAMES = ("first.weight", "first.bias", "scale", "second.weight", "conv.weight")
 
 

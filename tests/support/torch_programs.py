@@ -51,7 +51,7 @@ def combinations(rule: str) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Of torch's, for tests that import this: its threads wait by spinning, which small networks on a busy machine feel."""
+    """Gives torch one thread: its threads spin while they wait, which slows small networks on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -74,7 +74,7 @@ def network(dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.nn.Seque
 
 
 def loss_of(model: torch.nn.Module, step: int) -> torch.Tensor:
-    """Of a step's batch."""
+    """The loss of a step's batch."""
     images, labels = digits()
     part = slice(step * BATCH % len(images), step * BATCH % len(images) + BATCH)
     return functional.cross_entropy(model(images[part].to(next(model.parameters()).dtype)), labels[part])
@@ -97,7 +97,7 @@ def parameter(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) ->
 
 
 def random(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    """Of either sign and never zero."""
+    """Random values of either sign, never zero."""
     generator = torch.Generator().manual_seed(seed)
     values = torch.rand(shape, generator=generator, dtype=torch.float64) * 1.5 + 0.5
     return (values * torch.randint(0, 2, shape, generator=generator).mul(2).sub(1)).to(dtype)
@@ -110,7 +110,7 @@ def give_gradients(optimizer: torch.optim.Optimizer, step: int) -> None:
 
 
 def state_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Of each parameter, less what is None, which torch.optim.SGD lists, and the count that it goes without."""
+    """Each parameter's state, without what is None, which torch.optim.SGD lists, and without the count that it lacks."""
     params = [p for group in optimizer.param_groups for p in group["params"]]
     uncounted = type(optimizer).__name__ == "SGD"
     entries = [optimizer.state.get(param, {}).items() for param in params]
