@@ -29,6 +29,16 @@ def test_a_reader_that_has_ended_is_no_traceback(argv: list[str], tmp_path: Path
     assert (process.wait(), err) == (141, "")
 
 
+@pytest.mark.usefixtures("nvrtc")
+def test_a_reader_of_warmup_that_has_ended(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fastopt", "warmup", "--rules", "sgd", "--arch", "sm_90"]
+    environment = BUFFERED | {"FASTOPT_CACHE_DIR": str(tmp_path)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, cwd=tmp_path)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait() == 141
+
+
 def test_head_has_its_line(tmp_path: Path) -> None:
     command = f"set -o pipefail; {sys.executable} -m fastopt info --cache | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path)

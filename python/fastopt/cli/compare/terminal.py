@@ -82,7 +82,7 @@ def captions(report: dict[str, Any]) -> list[str]:
     ]
     reached = [row["to_target"]["reached"] for row in report["rows"]]
     if max(reached, default=0) == 0:
-        lines.append("-: no rule reached that loss; --target-loss names another one.")
+        lines.append("-: no rule reached that loss; --target-loss names another loss.")
     elif min(reached) == 0:
         lines.append("-: not reached; --target-loss names another loss.")
     if target["chosen"] == "cap":
