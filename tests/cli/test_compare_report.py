@@ -228,3 +228,21 @@ class TestCurves:
         assert len(looks) == 32
         assert len({look[1:] for look in looks}) == len(set(looks)) == 16
         picture.curves(report | {"rows": []}, tmp_path / "none.png")
+
+    def test_dots_and_lines_are_explained_above_and_no_words_hide_curves(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from matplotlib.figure import Figure
+
+        figures: list[Figure] = []
+        monkeypatch.setattr(Figure, "savefig", lambda self, path: figures.append(self))
+        report = a_report([a_run(0.5, [2.0, 0.4, 0.3])] * 2)
+        targets.time_to_target(report, 0.5, 2.0)
+        picture.curves(report, tmp_path / "a.png")
+        (figure,) = figures
+        words = figure.get_suptitle()
+        for said in ("mean cross-entropy, nats", "Dotted line: 0.5, by which rules are timed", "dots: where a rule reaches it"):
+            assert said in words
+        assert all(not axes.texts for axes in figure.axes)
+        figure.draw_without_rendering()
+        assert figure.bbox.x0 <= figure._suptitle.get_window_extent().x0  # type: ignore[attr-defined]  # it fits the width

@@ -187,6 +187,10 @@ class TestForms:
         text = PLAIN.replace("a,", '"a;b;c;d",', 1)
         assert read(str(csv(tmp_path / "a.csv", text))).features == ["a;b;c;d"]
 
+    def test_commas_in_the_names_of_a_tsv_are_no_separators(self, tmp_path: Path) -> None:
+        text = PLAIN.replace(",", "\t").replace("a\t", "a, b\t", 1)
+        assert read(str(csv(tmp_path / "a.tsv", text))).features == ["a, b"]
+
     @pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zip"])
     def test_archives(self, ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         path, content = tmp_path / f"a.csv{ending}", PLAIN.encode()

@@ -27,9 +27,9 @@ def curves(report: dict[str, Any], path: Path) -> None:
         if row["to_target"]["steps"] is not None:
             look: dict[str, Any] = {"s": 26, "zorder": 6, "edgecolors": "white", "linewidths": 0.7}
             left.scatter([row["to_target"]["steps"]], [target], color=COLOURS[i % len(COLOURS)], **look)
-    trained = f"The same network on {report['data']['name']}, batches of {report['batch_size']}, {seeds(report['seeds'])}"
-    many = " Lines: means; bands: all runs." if len(report["seeds"]) > 1 else ""
-    explained = f"Loss: {task.loss}. Dotted line: {target:.3g}, by which rules are timed; dots: where a rule reaches it.{many}"
+    many = "; lines: means, bands: all runs" if len(report["seeds"]) > 1 else ""
+    trained = f"The same network on {report['data']['name']}, batches of {report['batch_size']}, {seeds(report['seeds'])}{many}"
+    explained = f"Loss: {task.loss}. Dotted line: {target:.3g}, by which rules are timed; dots: where a rule reaches it."
     figure.suptitle(f"{trained}\n{explained}", fontsize=11, color=INK, parse_math=False)
     lines, names = left.get_legend_handles_labels()
     figure.legend(lines, names, loc="outside lower center", ncols=min(7, max(1, len(names))), frameon=False, handlelength=3.5)

@@ -94,7 +94,8 @@ def first_line(path: Path) -> tuple[list[str], str]:
 
     options: dict[str, Any] = {"header": None, "nrows": 1, "dtype": str, "keep_default_na": False, "encoding": "utf-8"}
     lines = {}
-    for separator in SEPARATORS:
+    usual = "\t" if ".tsv" in path.name.lower() else ","
+    for separator in (usual, *(each for each in SEPARATORS if each != usual)):
         lines[separator] = pd.read_csv(path, sep=separator, skipinitialspace=True, **options).iloc[0]
     separator = max(lines, key=lambda separator: len(lines[separator]))  # the first of equals
     return [str(name).strip() for name in lines[separator]], separator
