@@ -8,6 +8,7 @@ from typing import Any
 
 from . import _core
 from ._arrays import buffers
+from ._engine.arguments import bind_arguments
 from ._engine.plans import make_plan, write_group
 from ._engine.ranges import check_group, check_single
 from ._engine.tensors import Tensor
@@ -105,10 +106,7 @@ def make_function(rule: Rule) -> Callable[..., None]:
             or given["step"] is arguments.empty
             or given["grad"] is arguments.empty
         ):
-            try:
-                arguments.bind(*args, **kwargs)
-            except TypeError as error:
-                raise TypeError(f"{name}: {error}") from None
+            bind_arguments(name, arguments, args, kwargs, rule.name)
         if not kwargs.keys().isdisjoint(positional[: len(args)]):
             twice = next(n for n in positional[: len(args)] if n in kwargs)
             raise TypeError(f"{name}: got {twice} twice, by position and by name")

@@ -92,13 +92,9 @@ def read(grads: Any, *, written: bool = False) -> list[buffers.Array]:
     for value, name, _ in named(grads, "grads"):
         if value is None:
             continue
-        array = buffers.as_array(value, name)
-        buffers.check_dtype(array, name)
-        buffers.check_layout(array, name)
+        array = buffers.check_parameter(value, name, "") if written else buffers.check_readable(value, name)
         if arrays:
             buffers.check_place(array, name, arrays[0][1], arrays[0][0])
-        if written:
-            buffers.check_writable(array, name)
         arrays.append((name, array))
     if written:
         buffers.check_disjoint(arrays)

@@ -10,10 +10,11 @@ import copy
 import inspect
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from numpy import ndarray
 
+from ._engine.attributes import no_attribute
 from ._engine.arguments import bind_arguments, check_memory, computed_in_single, read_tensors, take_copies
 from ._engine.copies import call_now, call_of
 from ._engine.engine import Engine
@@ -42,7 +43,7 @@ class Optimizer:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if type(self) is Optimizer:
             raise TypeError("Optimizer: expected one of the rules' classes, such as AdamW")
-        given = bind_arguments(type(self).__name__, inspect.signature(type(self)), args, kwargs)
+        given = bind_arguments(type(self).__name__, inspect.signature(type(self)), args, kwargs, self.rule.name)
         self._call = call_of(given)
         params, grads, copy_to = (given.pop(name) for name in ("params", "grads", "copy_to"))
         seed = check_seed(given.pop("seed"))
@@ -276,8 +277,14 @@ class Optimizer:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and not hasattr(type(self), name):
-            raise AttributeError(f"{name}: {type(self).__name__} has no such attribute; hyperparameters are in opt.groups[i]")
+            raise no_attribute(type(self), name)
         super().__setattr__(name, value)
+
+    if not TYPE_CHECKING:  # to type checkers it would say that any name may be read
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Called only for names that the optimizer lacks."""
+            raise no_attribute(type(self), name)
 
     def __copy__(self) -> Any:
         name = type(self).__name__

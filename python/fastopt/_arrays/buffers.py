@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import operator
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,10 +37,12 @@ __all__ = [
     "check_gradient",
     "check_parameter",
     "check_place",
+    "check_readable",
     "check_running",
     "check_state",
     "check_unmoved",
     "copy_values",
+    "cured",
     "dtype_name",
     "full_like",
     "given",
@@ -237,12 +239,38 @@ def check_layout(array: Array, name: str) -> None:
         raise ValueError(f"{name}: got elements that are not aligned to {array.dtype.itemsize} bytes, expected aligned ones")
 
 
-def check_parameter(value: Any, name: str) -> Array:
-    """An array that a step can write in place: in one of DTYPES, contiguous, native, writable."""
-    array = check_dtype(as_array(value, name), name)
-    check_layout(array, name)
-    check_writable(array, name)
+def check_parameter(value: Any, name: str, rule: str = "AdamW") -> Array:
+    """An array that a step can write in place: in one of DTYPES, contiguous, native, writable.  `rule`: the class that was called."""
+    try:
+        array = check_dtype(as_array(value, name), name)
+        check_layout(array, name)
+        check_writable(array, name)
+    except (TypeError, ValueError) as error:
+        from .parameter_cures import of_parameter
+
+        raise cured(error, lambda: of_parameter(value, name, rule)) from error.__cause__
     return array
+
+
+def check_readable(value: Any, name: str) -> Array:
+    """An array that a kernel can read: in one of DTYPES, contiguous, native."""
+    try:
+        array = check_dtype(as_array(value, name), name)
+        check_layout(array, name)
+    except (TypeError, ValueError) as error:
+        from .gradient_cures import of_itself
+
+        raise cured(error, lambda: worded(of_itself(value, name), "pass {}", written=False)) from error.__cause__
+    return array
+
+
+def cured(error: Exception, find: Callable[[], str]) -> Exception:
+    """The error with what to type instead at its end, if `find` knows it."""
+    try:
+        cure = find()
+    except Exception:  # a foreign class may raise anything
+        cure = ""
+    return type(error)(f"{error}; {cure}") if cure else error
 
 
 def check_dtype(array: Array, name: str) -> Array:
@@ -270,8 +298,27 @@ def check_copy(value: Any, name: str, param: Array, param_name: str) -> tuple[Ar
     return array, DTYPES.index(dtype_name(array))
 
 
-def check_gradient(value: Any, name: str, param: Array, param_name: str, *, written: bool = False) -> Array:
-    """A gradient for `param`, in a dtype that its arithmetic holds.  It may be read-only unless `written`."""
+def check_gradient(
+    value: Any, name: str, param: Array, param_name: str, *, written: bool = False, cure: str = "pass {}"
+) -> Array:
+    """A gradient for `param`, in a dtype that its arithmetic holds.  It may be read-only unless `written`.
+
+    `cure`: what to do with the expression that makes such a gradient of `value`.
+    """
+    try:
+        return fitting_gradient(value, name, param, param_name, written=written)
+    except (TypeError, ValueError) as error:
+        from .gradient_cures import expression
+
+        raise cured(error, lambda: worded(expression(value, name, param), cure, written=written)) from error.__cause__
+
+
+def worded(made: str, cure: str, *, written: bool) -> str:
+    return made and cure.format(made) + (", whose copy zero_grad then fills with zeros" if written else "")
+
+
+def fitting_gradient(value: Any, name: str, param: Array, param_name: str, *, written: bool) -> Array:
+    """`check_gradient` without cures."""
     array = as_array(value, name)
     possible = GRADIENTS[arithmetic(param).name]
     if dtype_name(array) not in possible:

@@ -116,7 +116,10 @@ class Group(MutableMapping[str, Any]):
         steps, by default those completed."""
         for key in values:
             if key not in self._values:
-                raise TypeError(f"{key}: {self.rule.name} has no such hyperparameter; it has {', '.join(self._values)}")
+                from .._names.suggestions import suggestion
+
+                cure = suggestion(key, self._values, rule=self.rule.name)
+                raise TypeError(f"{key}: {self.rule.name} has no such hyperparameter; it has {', '.join(self._values)}{cure}")
         # Only a schedule asks for the steps: on a GPU the answer may take a wait.
         if steps is None:
             steps = self._steps() if callable(values.get("lr")) else 0

@@ -59,7 +59,10 @@ def check_override(engine: Engine, override: Any) -> dict[str, Any]:
     names = [*engine.rule.defaults, *BY_NAME]
     for key, value in override.items():
         if key not in names:
-            raise TypeError(f"override: got the key {key!r}, expected one of {', '.join(names)}")
+            from .._names.suggestions import suggestion
+
+            cure = suggestion(key, names, rule=engine.rule.name)
+            raise TypeError(f"override: got the key {key!r}, expected one of {', '.join(names)}{cure}")
         if key in engine.rule.frozen:
             raise ValueError(f"override: {key}: it acts when the optimizer is built and cannot be changed afterwards")
         with naming("override"):

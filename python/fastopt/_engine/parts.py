@@ -141,9 +141,13 @@ class Parts:
         if array.shape != like.shape:
             like = buffers.part_of(like, part.begin, part.end)
             if array.shape != like.shape:
-                raise ValueError(
+                from .._arrays.gradient_cures import expression
+
+                refused = ValueError(
                     f"grad: got shape {array.shape}, expected {target.param.shape} as {target.name} has, or {like.shape} of the part"
                 )
+                made = expression(grad, "grad", target.param) or expression(grad, "grad", like)
+                raise buffers.cured(refused, lambda: made and f"pass {made}")
         buffers.check_gradient(array, "grad", like, target.name, written=options.zero_grad)
         buffers.check_disjoint([("grad", array)], [entry for each in self._tensors for entry in each.arrays()])
         return array

@@ -90,7 +90,18 @@ def check_names(given: Mapping[str, Any], make: Callable[..., Any]) -> None:
             name = getattr(unwrapped(make), "__name__", type(make).__name__)
             has = ", ".join(possible) or "none by name"
             lacks = f"{name} does not take it" if key in ("lr", "seed") else f"neither minimize nor {name} has such an argument"
-            raise TypeError(f"{key}: {lacks}; {name} has {has}")
+            raise TypeError(f"{key}: {lacks}; {name} has {has}{cure_of(key, possible, name)}")
+
+
+def cure_of(key: str, possible: list[str], name: str) -> str:
+    """What to write instead of an argument that neither `minimize` nor the method, of that name, has."""
+    from .. import minimize
+    from .._names.optimizers import OPTIMIZERS
+    from .._names.others import MINIMIZE
+    from .._names.suggestions import suggestion
+
+    own = [name for name in inspect.signature(minimize).parameters if name != "hyperparameters"]
+    return suggestion(key, [*own, *possible], MINIMIZE, OPTIMIZERS, rule=name)
 
 
 def accepted(make: Callable[..., Any], key: str) -> list[str]:

@@ -10,7 +10,11 @@ try:
 except ImportError as error:
     raise ImportError('fastopt.sklearn needs scikit-learn 1.6 or later: pip install "fastopt[sklearn]"') from error
 
+from .._names.calls import suggesting as _suggesting
 from .linear import LinearClassifier, LinearRegressor
 from .mlp import MLPClassifier, MLPRegressor
+
+for _estimator in (LinearClassifier, LinearRegressor, MLPClassifier, MLPRegressor):
+    _estimator.__init__ = _suggesting(_estimator.__init__, "ESTIMATORS")  # type: ignore[method-assign]
 
 __all__ = ["LinearClassifier", "LinearRegressor", "MLPClassifier", "MLPRegressor"]

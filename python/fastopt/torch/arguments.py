@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from .._storage.formats import FORMAT_ARGUMENTS
+from .._names.suggestions import translation
 from ..faces import parameter
 from ..rules import OPTIONS, Rule
 from ..rules.words import describe, shown
@@ -69,8 +70,14 @@ def check_flags(values: dict[str, Any]) -> None:
         raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
 
 
-def check_keys(group: Mapping[str, Any]) -> None:
-    """TypeError for an argument in a group that holds for all of them."""
+def check_keys(group: Mapping[str, Any], rule: Rule) -> None:
+    """TypeError for an argument in a group that holds for all of them, or that another framework calls so.
+
+    Other unknown keys are the program's own: torch keeps them too.
+    """
+    for name in group:
+        if name not in rule.defaults and (cure := translation(name, rule.defaults, rule=rule.name)):
+            raise TypeError(f"{name}: {rule.name} has no such hyperparameter{cure}")
     for name in (*(option.name for option in OPTIONS), "seed", "copy_to"):
         if name in group:
             raise TypeError(

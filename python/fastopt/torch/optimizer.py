@@ -43,7 +43,7 @@ class Optimizer(torch.optim.Optimizer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if type(self) is Optimizer:
             raise TypeError("Optimizer: expected one of the rules' classes, such as AdamW")
-        given = bind_arguments(type(self).__name__, self._signature, args, kwargs)
+        given = bind_arguments(type(self).__name__, self._signature, args, kwargs, self.rule.name)
         params, copies = given.pop("params"), given.pop("copy_to")
         seed = check_seed(given.pop("seed"))
         options = Options({option.name: given.pop(option.name) for option in OPTIONS})
@@ -54,6 +54,12 @@ class Optimizer(torch.optim.Optimizer):
         super().__init__(params, given)
         self._book.seen = False
         self._book.copies.update(self._checked_copies(copies))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.rule.defaults or name == "learning_rate":
+            target = "lr" if name == "learning_rate" else name
+            raise AttributeError(f'{name}: hyperparameters are in the groups; did you mean optimizer.param_groups[0]["{target}"]?')
+        super().__setattr__(name, value)
 
     # State and groups.  They are torch's, and live in the book.
 
@@ -91,7 +97,7 @@ class Optimizer(torch.optim.Optimizer):
             super().add_param_group(param_group)  # which says what is wrong
         merged = {**self.defaults, **param_group}
         with naming(f"param_groups[{len(book.groups)}]" if book.groups else ""):
-            check_keys(param_group)
+            check_keys(param_group, self.rule)
             values = book.check_group(merged)
         super().add_param_group(param_group)
         try:

@@ -1,0 +1,66 @@
+"""The end of an error about a name that a call does not take: what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from ..rules import OPTIONS, RULES
+from .name import Name, Table
+from .optimizers import OPTIMIZERS
+
+__all__ = ["suggestion", "translation"]
+
+
+def suggestion(name: object, possible: Iterable[str], *tables: Table, rule: str = "") -> str:
+    """"; did you mean lr?" for a name that a call of `possible` does not take, "" if nothing comes near.
+
+    `tables`: where to look, the first first; by default the names of optimizers.  `rule`: the rule that the call is for.
+    """
+    if not isinstance(name, str):
+        return ""
+    possible = list(possible)
+    rows = [row for table in tables or (OPTIMIZERS,) for row in table if row.serves(possible, rule)]
+    words = meant(name, rows) or nearest(name, possible, rows) or elsewhere(name)
+    return f"; {words}" if words else ""
+
+
+def translation(name: str, possible: Iterable[str], *, rule: str) -> str:
+    """The suggestion for a name that is just another framework's for one of the `possible`; "" for all others."""
+    possible = list(possible)
+    rows = [row for row in OPTIMIZERS if name in row.names and row.write == row.target() and row.serves(possible, rule)]
+    return f"; {meant(name, rows)}" if rows else ""
+
+
+def meant(name: str, rows: list[Name]) -> str:
+    """What the table says of a name."""
+    found = [row for row in rows if name in row.names]
+    if not found:
+        return ""
+    if len(found) == 1 or not all(row.write and row.note for row in found):
+        return sentences(found[0], name)
+    return f"did you mean {' or '.join(f'{row.code(name)} ({row.note})' for row in found)}?"
+
+
+def sentences(row: Name, name: str) -> str:
+    question = f"did you mean {row.code(name)}?" if row.write else ""
+    note = row.note.replace("{name}", name)
+    if not question:
+        return note[:1].lower() + note[1:]
+    return f"{question} {note}" if note else question
+
+
+def nearest(name: str, possible: list[str], rows: list[Name]) -> str:
+    """The name that is spelled most alike, of fastopt's or of another framework's."""
+    foreign = [each for row in rows for each in row.names]
+    for close in difflib.get_close_matches(name.lower(), [*possible, *foreign], 1):
+        return f"did you mean {close}?" if close in possible else meant(close, rows)
+    return ""
+
+
+def elsewhere(name: str) -> str:
+    """The rules that have an argument of that name, if others do not."""
+    having = [rule.name for rule in RULES.values() if any(name == h.name for h in rule.arguments)]
+    if name in {option.name for option in OPTIONS} or len(having) == len(RULES):
+        return ""
+    return f"only {' and '.join(filter(None, [', '.join(having[:-1]), having[-1]]))} {'have' if len(having) > 1 else 'has'} it" if having else ""
