@@ -42,11 +42,12 @@ The stages around the rule and their order are at the end of [rules.md](rules.md
 
 def annotation(name: str, rule: Rule) -> str:
     """The type of an argument, as a type checker should see it."""
-    fixed = {"params": "_Params", "grads": "Any", "copy_to": "Any", "param": "Any", "grad": "Any", "step": "int", "seed": "int"}
+    fixed = {"params": "Params", "param": "AnyArray", "grad": "AnyArray", "step": "int", "seed": "int"}
+    fixed |= dict.fromkeys(("grads", "copy_to"), "Grads | None")
     if name in fixed:
         return fixed[name]
     if name in {*(slot.name for slot in rule.slots), *rule.carried}:
-        return "Any | None"
+        return "AnyArray | None"
     h = next(h for h in rule.arguments + OPTIONS + FORMAT_ARGUMENTS if h.name == name)
     if h.choices:
         kinds = ["bool"] if True in h.choices else []
@@ -91,9 +92,9 @@ def class_stub() -> str:
             f'class {rule.name}(Optimizer):\n    """{rule.summary}"""\n\n    def __init__(\n{inside},\n    ) -> None: ...\n'
         )
     imports = (
-        "from collections.abc import Callable, Mapping, Sequence\nfrom typing import Any, Literal, TypeAlias\n\n"
-        "from .optimizer import Optimizer\n\n_Schedule: TypeAlias = Callable[[int], float]\n"
-        "_Params: TypeAlias = Any | Sequence[Any] | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
+        "from collections.abc import Callable\nfrom typing import Literal, TypeAlias\n\n"
+        "from ._arrays.typed import Grads, Params\nfrom .optimizer import Optimizer\n\n"
+        "_Schedule: TypeAlias = Callable[[int], float]"
     )
     return stub("The optimizer classes, one for each row of the table of rules.", imports, list(RULES), bodies)
 
@@ -106,7 +107,7 @@ def function_stub() -> str:
     return (
         stub(
             "The bare kernels as functions, one for each rule.",
-            "from typing import Any, Literal",
+            "from typing import Literal\n\nfrom ._arrays.typed import AnyArray",
             [name.lower() for name in RULES],
             bodies,
         )

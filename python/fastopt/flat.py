@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from ._arrays import buffers
 from ._arrays.buffers import Array
 from ._arrays.memory import BLOCK, allocate
 from ._engine.arguments import named
+from .rules.words import counted
+
+if TYPE_CHECKING:
+    from ._arrays.typed import AnyArray, Arrays
 
 __all__ = ["BLOCK", "FlatBuffer", "flatten"]
 
@@ -58,7 +62,7 @@ class FlatBuffer:
         """
         return self._views.copy()
 
-    def split(self, array: Any) -> Any:
+    def split(self, array: AnyArray) -> Any:
         """Views of another array, with the tensors' places in `data`: a list, or a dict if they have names.
 
         `array`: 1-D, as long as `data`, in any dtype; for instance a state array of an optimizer over `data` (`np.asarray` of
@@ -77,7 +81,7 @@ class FlatBuffer:
         """A new buffer of zeros with the same shapes, names and dtype: for gradients, averages or your own state."""
         return FlatBuffer(self.shapes, self.names, self._data.dtype)
 
-    def copy_from(self, arrays: Any) -> None:
+    def copy_from(self, arrays: Arrays) -> None:
         """Copies the values of `arrays` into the tensors; the padding stays as it is.
 
         `arrays`: a list or tuple in the tensors' order, or a dict with their names.  Each array has its tensor's shape and dtype,
@@ -137,10 +141,10 @@ class FlatBuffer:
 
     def __repr__(self) -> str:
         padding = self._data.size - sum(map(math.prod, self.shapes))
-        return f"FlatBuffer({len(self.shapes)} tensors, {self._data.size} elements of {self._data.dtype}, {padding} padding)"
+        return f"FlatBuffer({counted(len(self.shapes), 'tensor')}, {self._data.size} elements of {self._data.dtype}, {padding} padding)"
 
 
-def flatten(arrays: Any) -> FlatBuffer:
+def flatten(arrays: Arrays) -> FlatBuffer:
     """Copies arrays into one aligned buffer: `flat.views` are the tensors, `flat.data` is the whole.
 
     `arrays`: a list, a tuple or a {name: array} dict of arrays with any shapes and strides, all in one dtype: float32, float64,
@@ -171,7 +175,9 @@ def named_bfloat16(name: str) -> np.dtype[Any]:
     try:
         import ml_dtypes
     except ImportError:
-        raise TypeError(f"{name}: got bfloat16, for a buffer of which NumPy needs the package ml_dtypes") from None
+        raise TypeError(
+            f"{name}: got bfloat16, for a buffer of which NumPy needs the package ml_dtypes: pip install ml_dtypes"
+        ) from None
     named: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return named
 

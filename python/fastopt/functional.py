@@ -9,3 +9,7 @@ from .rules import RULES
 __all__ = [name.lower() for name in RULES]
 
 globals().update({rule.name.lower(): make_function(rule) for rule in RULES.values()})
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,7 +8,7 @@ For arrays on a GPU the results are float64 or bool arrays without dimensions th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._arrays import buffers
@@ -16,10 +16,13 @@ from ._engine.arguments import named
 from ._engine.ranges import check_single
 from .rules import OPTIONS
 
+if TYPE_CHECKING:
+    from ._arrays.typed import Grads
+
 __all__ = ["all_finite", "clip_grad_norm", "clip_grad_value", "global_norm"]
 
 
-def global_norm(grads: Any) -> Any:
+def global_norm(grads: Grads) -> Any:
     """The Euclidean norm of all elements of `grads` together, in float64.
 
     `grads`: an array, or a list, a tuple or a dict of arrays; float32, float64, bfloat16 or float16, C-contiguous.  Entries may
@@ -32,12 +35,12 @@ def global_norm(grads: Any) -> Any:
     return run("measure", read(grads), _core.Options(1.0, 0.0, 0.0, 0.0, False, False))[0]
 
 
-def all_finite(grads: Any) -> Any:
+def all_finite(grads: Grads) -> Any:
     """Whether no element of `grads` is Inf or NaN; `grads` as for `global_norm`."""
     return run("measure", read(grads), _core.Options(1.0, 0.0, 0.0, 0.0, False, False))[1]
 
 
-def clip_grad_norm(grads: Any, max_norm: float, norm_eps: float = 0.0) -> Any:
+def clip_grad_norm(grads: Grads, max_norm: float, norm_eps: float = 0.0) -> Any:
     """Scales `grads` in place by max_norm/norm if their norm is above `max_norm`; returns the norm before.
 
     `grads` as for `global_norm`, writable and not overlapping.  A norm that is not finite leaves the gradients as they are.  With
@@ -50,7 +53,7 @@ def clip_grad_norm(grads: Any, max_norm: float, norm_eps: float = 0.0) -> Any:
     return run("clip", arrays, _core.Options(1.0, 0.0, limit, 0.0, False, False, eps))[0]
 
 
-def clip_grad_value(grads: Any, clip_value: float) -> None:
+def clip_grad_value(grads: Grads, clip_value: float) -> None:
     """Holds each element of `grads` within [-clip_value, clip_value], in place; NaN stays NaN.
 
     `grads` as for `clip_grad_norm`.  Raises TypeError or ValueError, and writes nothing, if an argument is anything else.

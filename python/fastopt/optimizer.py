@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from numpy import ndarray
 
-from ._engine.attributes import no_attribute
 from ._engine.arguments import bind_arguments, check_memory, computed_in_single, read_tensors, take_copies
+from ._engine.attributes import no_attribute
 from ._engine.copies import call_now, call_of
 from ._engine.engine import Engine
 from ._engine.group_formats import check_groups
@@ -28,9 +28,12 @@ from ._engine.traffic import traffic
 from ._storage.formats import Formats, check_seed
 from .flat import FlatBuffer
 from .rules import OPTIONS, Rule
+from .rules.words import counted
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from ._arrays.typed import AnyArray, Grads
 
 __all__ = ["Optimizer", "engine_of"]
 
@@ -64,7 +67,7 @@ class Optimizer:
             self._engine.bind(grads)
         self._engine.settle()
 
-    def step(self, grads: Any = None, **options: Unpack[StepOptions]) -> None:
+    def step(self, grads: Grads | None = None, **options: Unpack[StepOptions]) -> None:
         """Updates the parameters in place, in one pass over memory.
 
         `max_norm` and `skip_nonfinite` read the gradients once before.
@@ -94,7 +97,7 @@ class Optimizer:
     def step_part(
         self,
         tensor: int | str,
-        grad: Any,
+        grad: AnyArray,
         begin: int = 0,
         end: int | None = None,
         **options: Unpack[PartOptions],
@@ -250,7 +253,7 @@ class Optimizer:
         load(self._engine, state_dict, override)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `state_dict()` to a safetensors file, whole or not at all; needs `pip install "fastopt[checkpoints]"`.
+        """Writes `state_dict()` to a safetensors file, whole or not at all; needs the extra `checkpoints`.
 
         Save the parameters yourself.  An existing file is replaced when the new one is on the disk.  Raises OSError if that
         fails, and leaves the old file as it was; raises TypeError if `path` is no path.
@@ -275,12 +278,12 @@ class Optimizer:
         with reading(path) as state_dict:
             self.load_state_dict(state_dict, override=given)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and not hasattr(type(self), name):
-            raise no_attribute(type(self), name)
-        super().__setattr__(name, value)
+    if not TYPE_CHECKING:  # to type checkers these two would say that any name may be set and read
 
-    if not TYPE_CHECKING:  # to type checkers it would say that any name may be read
+        def __setattr__(self, name: str, value: Any) -> None:
+            if not name.startswith("_") and not hasattr(type(self), name):
+                raise no_attribute(type(self), name)
+            super().__setattr__(name, value)
 
         def __getattr__(self, name: str) -> NoReturn:
             """Called only for names that the optimizer lacks."""
@@ -313,7 +316,8 @@ class Optimizer:
         formats = self._engine.formats
         words = "".join(f", {name}={value!r}" for name, value in vars(formats).items() if value is not None)
         return (
-            f"{type(self).__name__}({len(self._engine.tensors)} tensors, {elements} elements, {self.steps} steps{words}){groups}"
+            f"{type(self).__name__}({counted(len(self._engine.tensors), 'tensor')}, {counted(elements, 'element')}, "
+            f"{counted(self.steps, 'step')}{words}){groups}"
         )
 
 

@@ -6,18 +6,18 @@ cannot be viewed in place is refused.
 
 from __future__ import annotations
 
-import functools
 import operator
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from .. import _core
-from ..rules.words import describe
+from ..rules.words import cured, describe
 from . import device as cuda
 from .device import DeviceArray
+from .dtypes import DTYPES, GRADIENTS, SIZES, arithmetic, dtype_name
 from .memory import BFLOAT16, LINE, Array, allocate
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "DeviceArray",
     "Views",
     "address",
+    "arithmetic",
     "as_array",
     "as_host_array",
     "blocks_like",
@@ -42,7 +43,6 @@ __all__ = [
     "check_state",
     "check_unmoved",
     "copy_values",
-    "cured",
     "dtype_name",
     "full_like",
     "given",
@@ -53,17 +53,6 @@ __all__ = [
     "to_host",
     "widened",
 ]
-
-DTYPES = ("float32", "float64", "bfloat16", "float16")
-"""The dtypes of parameters, in the order of C's fastopt_dtype."""
-
-SIZES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
-"""Bytes of an element."""
-
-GRADIENTS = {"float32": ("float32", "bfloat16", "float16"), "float64": ("float64", "float32", "bfloat16", "float16")}
-"""The dtypes of gradients that an arithmetic holds without loss."""
-
-SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 Named: TypeAlias = tuple[str, Array]
 """A name and an array.  Arrays on a GPU have the same annotation, since only what both kinds share is used."""
@@ -129,15 +118,6 @@ def look_of(array: Array) -> tuple[Any, ...]:
 @describe.register(DeviceArray)
 def describe_array(array: Any) -> str:
     return f"an array of {dtype_name(array)}, shape {array.shape}"
-
-
-def dtype_name(array: Any) -> str:
-    return name_of_dtype(array.dtype)
-
-
-@functools.cache
-def name_of_dtype(dtype: np.dtype[Any]) -> str:
-    return "bfloat16" if dtype == BFLOAT16 else dtype.newbyteorder("=").name
 
 
 def as_array(value: Any, name: str) -> Array:
@@ -260,17 +240,8 @@ def check_readable(value: Any, name: str) -> Array:
     except (TypeError, ValueError) as error:
         from .gradient_cures import of_itself
 
-        raise cured(error, lambda: worded(of_itself(value, name), "pass {}", written=False)) from error.__cause__
+        raise cured(error, lambda: of_itself(value, name)) from error.__cause__
     return array
-
-
-def cured(error: Exception, find: Callable[[], str]) -> Exception:
-    """The error with what to type instead at its end, if `find` knows it."""
-    try:
-        cure = find()
-    except Exception:  # a foreign class may raise anything
-        cure = ""
-    return type(error)(f"{error}; {cure}") if cure else error
 
 
 def check_dtype(array: Array, name: str) -> Array:
@@ -308,13 +279,9 @@ def check_gradient(
     try:
         return fitting_gradient(value, name, param, param_name, written=written)
     except (TypeError, ValueError) as error:
-        from .gradient_cures import expression
+        from .gradient_cures import of_gradient
 
-        raise cured(error, lambda: worded(expression(value, name, param), cure, written=written)) from error.__cause__
-
-
-def worded(made: str, cure: str, *, written: bool) -> str:
-    return made and cure.format(made) + (", whose copy zero_grad then fills with zeros" if written else "")
+        raise cured(error, lambda: of_gradient(value, name, param, cure, written=written)) from error.__cause__
 
 
 def fitting_gradient(value: Any, name: str, param: Array, param_name: str, *, written: bool) -> Array:
@@ -328,11 +295,6 @@ def fitting_gradient(value: Any, name: str, param: Array, param_name: str, *, wr
     if written:
         check_writable(array, name)
     return array
-
-
-def arithmetic(param: Array) -> np.dtype[Any]:
-    """The dtype in which a rule computes."""
-    return DOUBLE if param.dtype == DOUBLE else SINGLE
 
 
 def widened(param: Array) -> Array:

@@ -38,7 +38,9 @@ def is_torch_model(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether a value is a number of Python or NumPy."""
-    return isinstance(value, (int, float)) or (hasattr(value, "dtype") and getattr(value, "shape", None) == () and not callable(value))
+    return isinstance(value, (int, float)) or (
+        hasattr(value, "dtype") and getattr(value, "shape", None) == () and not callable(value)
+    )
 
 
 def is_numbers(value: Any) -> bool:

@@ -10,11 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from .buffers import GRADIENTS, Array, arithmetic, dtype_name
 from .device import DeviceArray, is_cupy, is_on_device
+from .dtypes import GRADIENTS, arithmetic, dtype_name
 from .families import family, is_numbers
+from .memory import Array
 
-__all__ = ["expression", "of_itself", "shape_cure"]
+__all__ = ["expression", "of_gradient", "of_itself"]
+
+
+def of_gradient(value: Any, name: str, param: Array, cure: str, *, written: bool) -> str:
+    """What to do with the expression, as `cure` words it; "" if there is none."""
+    made = expression(value, name, param)
+    return made and cure.format(made) + (", a copy that zero_grad then fills with zeros" if written else "")
 
 
 def expression(value: Any, name: str, param: Array) -> str:
@@ -32,10 +39,11 @@ def expression(value: Any, name: str, param: Array) -> str:
 
 
 def of_itself(value: Any, name: str) -> str:
-    """An expression that gives `value` as kernels read it, in its own shape."""
+    """The cure for an array that kernels are to read, in its own shape."""
     array = value if hasattr(value, "shape") and hasattr(value, "dtype") else np.asarray(value)
     double = str(array.dtype).removeprefix("torch.") == "float64"
-    return expression(value, name, np.broadcast_to(np.float64(0) if double else np.float32(0), tuple(array.shape)))
+    made = expression(value, name, np.broadcast_to(np.float64(0) if double else np.float32(0), tuple(array.shape)))
+    return made and f"pass {made}"
 
 
 def of_ndarray(array: Any, name: str, param: Array, module: str, made: str = "") -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .buffers import dtype_name
+from .dtypes import dtype_name
 from .families import family, is_numbers, is_torch_model, values_of
 
 __all__ = ["of_container", "of_nest", "of_parameter"]

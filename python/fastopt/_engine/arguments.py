@@ -9,7 +9,7 @@ from typing import Any
 from .._arrays import buffers
 from .._storage.formats import Formats
 from ..rules import Rule
-from ..rules.words import describe
+from ..rules.words import cured, describe
 from .copies import is_grouped
 from .group_formats import FORMAT_KEYS, take_formats
 from .groups import Group
@@ -137,7 +137,7 @@ def named(arrays: Any, name: str, rule: str = "", *, empty: bool = False) -> lis
 
         value, label, _ = entries[0]
         refused = TypeError(f"{label}: got {describe(value)}, expected an array")
-        raise buffers.cured(refused, lambda: of_nest(arrays, name, rule))
+        raise cured(refused, lambda: of_nest(arrays, name, rule))
     return entries
 
 
@@ -145,12 +145,12 @@ NESTED = (list, tuple, Mapping, int, float)
 """What stands in the place of an array if lists or dicts are nested, or hold numbers."""
 
 
-def no_arrays(value: Any, name: str, rule: str, came: str) -> TypeError:
+def no_arrays(value: Any, name: str, rule: str, came: str) -> Exception:
     """The error for what is neither an array nor a list nor a dict of arrays."""
     from .._arrays.parameter_cures import of_container
 
     refused = TypeError(f"{name}: got {came}, expected an array, a list or a dict of arrays")
-    return buffers.cured(refused, lambda: of_container(value, name, rule))
+    return cured(refused, lambda: of_container(value, name, rule))
 
 
 def for_each(values: Any, name: str, tensors: Sequence[Tensor], without: str) -> list[tuple[Any, str]]:
@@ -177,15 +177,15 @@ def for_each(values: Any, name: str, tensors: Sequence[Tensor], without: str) ->
     if isinstance(values, (list, tuple)):
         if len(values) != len(tensors):
             refused = ValueError(f"{name}: got {len(values)}, expected {len(tensors)}, one for each parameter")
-            raise buffers.cured(refused, lambda: of_count(values, name, tensors, without))
+            raise cured(refused, lambda: of_count(values, name, tensors, without))
         return list(zip(values, names, strict=True))
-    raise buffers.cured(no_arrays(values, name, "", describe(values)), lambda: of_count(values, name, tensors, without))
+    raise cured(no_arrays(values, name, "", describe(values)), lambda: of_count(values, name, tensors, without))
 
 
 def of_count(values: Any, name: str, tensors: Sequence[Tensor], without: str) -> str:
     """The cure for a list that is too short or long; for one of numbers the array that they are."""
-    from .._arrays.gradient_cures import expression
     from .._arrays.families import is_numbers
+    from .._arrays.gradient_cures import expression
 
     if is_numbers(values):
         made = expression(values, name, tensors[0].param) if len(tensors) == 1 else ""
@@ -195,9 +195,7 @@ def of_count(values: Any, name: str, tensors: Sequence[Tensor], without: str) ->
     return f"pass None {without}" if len(values) < len(tensors) else "leave out those that no parameter has"
 
 
-def read_gradients(
-    grads: Any, tensors: Sequence[Tensor], *, written: bool, bound: bool = False
-) -> list[buffers.Array | None]:
+def read_gradients(grads: Any, tensors: Sequence[Tensor], *, written: bool, bound: bool = False) -> list[buffers.Array | None]:
     """`grads` as a list of ndarrays for the plan, for one step or `bound`; raises if something about them is wrong."""
     cure = "bind {} and write each gradient into it" if bound else "pass {}"
     named_values = for_each(grads, "grads", tensors, "to leave the parameter alone")

@@ -14,7 +14,7 @@ from .._storage.formats import Formats, with_variance_floor
 from ..rules import Rule
 from ..rules.checks import one_number
 from ..rules.expressions import evaluate, names_in
-from ..rules.words import describe, naming
+from ..rules.words import counted, describe, naming
 from ..schedules.schedule import has_state
 from .locks import fork_safe_lock
 from .ranges import check_group
@@ -182,7 +182,8 @@ class Group(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         values = ", ".join(f"{key}={value!r}" for key, value in self._values.items())
-        return f"Group({len(self.params)} params, {values})"
+        schedule = f", schedule={self.schedule!r}" if self.schedule is not None else ""
+        return f"Group({counted(len(self.params), 'array')}, {values}{schedule})"
 
 
 def checked(

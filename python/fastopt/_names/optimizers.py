@@ -99,10 +99,10 @@ OPTIMIZERS: Table = (
     Name(("jit_compile",), "Keras 2", note="Leave jit_compile out: the kernels are compiled"),
     Name(("device",), "elsewhere", note="Leave device out: a step runs where the arrays are"),
     Name(("name",), "Keras", note="Leave name out: optimizers have none"),
+    Name(("maxiter", "max_iter", "steps", "epochs", "n_iter"), "SciPy, scikit-learn", "for _ in range({name}): opt.step(grads)"),
     Name(
-        ("maxiter", "max_iter", "steps", "epochs", "n_iter"), "SciPy, scikit-learn", "for _ in range({name}): opt.step(grads)"
+        ("solver", "optimizer", "method"), "scikit-learn, SciPy", note="The class is the solver: fastopt.SGD, fastopt.AdamW, ..."
     ),
-    Name(("solver", "optimizer", "method"), "scikit-learn, SciPy", note="The class is the solver: fastopt.SGD, fastopt.AdamW, ..."),
 )
 """Arguments of the optimizers' classes and functions, keys of groups, options."""
 

@@ -9,11 +9,11 @@ from ..rules import OPTIONS, RULES
 from .name import Name, Table
 from .optimizers import OPTIMIZERS
 
-__all__ = ["suggestion", "translation"]
+__all__ = ["similar", "suggestion", "translation"]
 
 
 def suggestion(name: object, possible: Iterable[str], *tables: Table, rule: str = "") -> str:
-    """"; did you mean lr?" for a name that a call of `possible` does not take, "" if nothing comes near.
+    """ "; did you mean lr?" for a name that a call of `possible` does not take, "" if nothing comes near.
 
     `tables`: where to look, the first first; by default the names of optimizers.  `rule`: the rule that the call is for.
     """
@@ -52,10 +52,16 @@ def sentences(row: Name, name: str) -> str:
 
 def nearest(name: str, possible: list[str], rows: list[Name]) -> str:
     """The name that is spelled most alike, of fastopt's or of another framework's."""
-    foreign = [each for row in rows for each in row.names]
-    for close in difflib.get_close_matches(name.lower(), [*possible, *foreign], 1):
-        return f"did you mean {close}?" if close in possible else meant(close, rows)
+    known = {each.lower(): each for each in [*(each for row in rows for each in row.names), *possible]}
+    for close in difflib.get_close_matches(name.lower(), known, 1):
+        return f"did you mean {known[close]}?" if known[close] in possible else meant(known[close], rows)
     return ""
+
+
+def similar(name: str, possible: Iterable[str]) -> str:
+    """ "; did you mean AdamW?" for a name that is spelled like one of the `possible`, else ""."""
+    words = "" if name.startswith("_") else nearest(name, list(possible), [])
+    return f"; {words}" if words else ""
 
 
 def elsewhere(name: str) -> str:
@@ -63,4 +69,8 @@ def elsewhere(name: str) -> str:
     having = [rule.name for rule in RULES.values() if any(name == h.name for h in rule.arguments)]
     if name in {option.name for option in OPTIONS} or len(having) == len(RULES):
         return ""
-    return f"only {' and '.join(filter(None, [', '.join(having[:-1]), having[-1]]))} {'have' if len(having) > 1 else 'has'} it" if having else ""
+    return (
+        f"only {' and '.join(filter(None, [', '.join(having[:-1]), having[-1]]))} {'have' if len(having) > 1 else 'has'} it"
+        if having
+        else ""
+    )

@@ -8,6 +8,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from typing import Any
 
+from .._extras import install
 from . import arguments as given
 
 __all__ = ["main"]
@@ -156,7 +157,7 @@ def missing(error: ImportError) -> str | None:
             if not isinstance(cause, ModuleNotFoundError):
                 return str(error)
             name = "scikit-learn" if package == "sklearn" else package
-            return f'{name} is not installed; this needs pip install "fastopt[cli]"'
+            return f"{name} is not installed: {install('cli')}"
         cause = cause.__cause__
     return None
 

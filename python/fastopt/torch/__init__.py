@@ -1,7 +1,14 @@
 """Every rule as a `torch.optim.Optimizer`: `fastopt.torch.AdamW(model.parameters())` for `torch.optim.AdamW(model.parameters())`.
 
-Needs `pip install "fastopt[torch]"`.  docs/torch.md has what is the same as in torch and what is not.
+Needs torch 2.10 or later, the extra `torch`.  docs/torch.md has what is the same as in torch and what is not.
 """
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError as error:
+    from .._extras import install
+
+    raise ImportError(f"fastopt.torch needs torch 2.10 or later: {install('torch')} ({error})") from error
 
 from . import classes
 from .backward import fused_in_backward
@@ -10,3 +17,7 @@ from .optimizer import Optimizer
 
 __all__ = ["Optimizer", "fused_in_backward"]
 __all__ += classes.__all__
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -6,15 +6,16 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
-from .._storage.formats import FORMAT_ARGUMENTS
 from .._names.suggestions import translation
+from .._storage.formats import FORMAT_ARGUMENTS
 from ..faces import parameter
 from ..rules import OPTIONS, Rule
 from ..rules.words import describe, shown
 
-__all__ = ["FLAGS", "check_flags", "check_keys", "check_tensors", "class_signature", "flags_of", "number"]
+__all__ = ["FLAGS", "check_flags", "check_keys", "check_params", "check_tensors", "class_signature", "flags_of", "number"]
 
 FLAGS = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
 """What torch's classes take beside a rule's hyperparameters, and its defaults."""
@@ -57,6 +58,15 @@ def class_signature(rule: Rule) -> inspect.Signature:
         + [parameter(each, by_name) for each in FORMAT_ARGUMENTS]
         + [inspect.Parameter("copy_to", by_name, default=None)]
     )
+
+
+def check_params(params: Any, rule: Rule) -> None:
+    """TypeError for what comes in the place of a model's parameters: the model, or arrays of NumPy."""
+    if isinstance(params, torch.nn.Module):
+        raise TypeError(f"params: got the model {type(params).__name__}, expected its parameters; pass model.parameters()")
+    first = params[0] if isinstance(params, (list, tuple)) and params else params
+    if isinstance(first, np.ndarray):
+        raise TypeError(f"params: got {describe(first)}, expected tensors; fastopt.{rule.name} steps arrays of NumPy")
 
 
 def check_flags(values: dict[str, Any]) -> None:
