@@ -1,4 +1,4 @@
-"""Writes what follows from the table of rules: type stubs, the README's table, docs/rules.md and docs/forms.md.
+"""Writes what follows from the tables of rules and of names: type stubs, the README's table, docs/rules.md, forms.md, names.md.
 
 `python tools/generate.py` writes the files; with `--check` it fails if a file differs from what it would write.
 """
@@ -15,6 +15,9 @@ import numpy as np
 
 from fastopt import AdamW
 from fastopt._arrays.buffers import BFLOAT16
+from fastopt._names.name import Table
+from fastopt._names.optimizers import ATTRIBUTES, OPTIMIZERS, STEP
+from fastopt._names.others import ESTIMATORS, MINIMIZE, PLATEAU, SCHEDULES
 from fastopt._storage.formats import FORMAT_ARGUMENTS
 from fastopt.faces import class_signature, function_signature
 from fastopt.rules import OPTIONS, RULES, Hyperparameter, Rule
@@ -37,6 +40,26 @@ are the framework's defaults, or common ones.  `g` is the gradient, `m` and `v` 
 Keras' `weight_decay` is decoupled on every optimizer: `weight_decay=wd, decoupled_weight_decay=True`.  Keras and optax compute
 `1 - b^t` in float32 (at b = 0.999 a relative error of 1.3e-5), Keras on TensorFlow even for float64; fastopt derives it in float64.
 The stages around the rule and their order are at the end of [rules.md](rules.md).
+"""
+NAMES_HEAD = """# What other frameworks call it
+
+fastopt's names are torch's.  This page has the names of Keras, optax, scikit-learn, SciPy and textbooks that an argument may have
+there, and what to write instead.  The errors know the table too:
+
+```python
+import numpy as np
+import fastopt
+
+p = np.ones(3, np.float32)
+try:
+    fastopt.AdamW(p, learning_rate=1e-3)
+except TypeError as error:
+    print(error)  # AdamW: got an unexpected keyword argument 'learning_rate'; ...; did you mean lr?
+```
+
+A rule in the last column says for which rule alone the row is.  Where defaults and formulas differ, [forms.md](forms.md) has the
+call that computes the same; [rules.md](rules.md) has every argument.  [wrong_turns.py](../examples/wrong_turns.py) makes the
+mistakes of newcomers and prints what fastopt answers.
 """
 
 
@@ -208,6 +231,35 @@ def forms_page() -> str:
     return "\n".join(out) + "\n"
 
 
+NAMES: tuple[tuple[str, str, Table], ...] = (
+    (
+        "Optimizers",
+        "Arguments of the classes, of `fastopt.functional` and of `fastopt.torch`, keys of groups, options.",
+        OPTIMIZERS,
+    ),
+    ("`opt.step`", "Besides, as further arguments of a step:", STEP),
+    ("Attributes of an optimizer", "`opt.name` and `opt.name = value`:", ATTRIBUTES),
+    ("Schedules", "Arguments of `fastopt.schedules`.", SCHEDULES),
+    ("`ReduceOnPlateau`", "Arguments of `fastopt.schedules.ReduceOnPlateau`.", PLATEAU),
+    ("`fastopt.minimize`", "Arguments, and options of `fastopt.scipy`, besides those of optimizers.", MINIMIZE),
+    ("Estimators", "Arguments of the estimators of `fastopt.sklearn`.", ESTIMATORS),
+)
+
+
+def names_page() -> str:
+    """docs/names.md: what other frameworks call an argument."""
+    out = [NAMES_HEAD, MARK]
+    for title, text, table in NAMES:
+        out += [f"\n## {title}\n", f"{text}\n", "| there | framework | in fastopt | note |", "|---|---|---|---|"]
+        for row in table:
+            names = ", ".join(f"`{name}`" for name in row.names)
+            write = f"`{row.code(row.names[0])}`" if row.write else "-"
+            note = row.note.replace("{name}", row.names[0])
+            only = f"{', '.join(row.rules)} only" if row.rules else ""
+            out.append(f"| {names} | {row.where} | {write} | {': '.join(filter(None, (only, note)))} |")
+    return "\n".join(out) + "\n"
+
+
 COMBINATIONS: tuple[tuple[str, str, str | None, str | None], ...] = (
     ("float32", "float32", None, None),
     ("float32", "float32", "bfloat16", None),
@@ -254,6 +306,7 @@ def main() -> int:
         "python/fastopt/torch/classes.pyi": torch_stub(),
         "docs/rules.md": rules_page(),
         "docs/forms.md": forms_page(),
+        "docs/names.md": names_page(),
         "docs/formats.md": filled("docs/formats.md", BYTES_MARK, bytes_table()),
         "README.md": filled("README.md", MARK, short_table()),
     }

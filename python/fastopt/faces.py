@@ -43,13 +43,21 @@ def described(h: Hyperparameter) -> str:
     return f"  {h.name}: {h.doc}; in {h.expected}, default {h.default!r}"
 
 
+IN_PLACE = (
+    "    Steps write into these very arrays.  Do not rebind them: w = w - g and params = params.astype(...) make other arrays, which",
+    "    no step reaches; write w -= g or w[...] = values.  Do not pass copies, which would train alone: w[[0, 2]], w.flatten(),",
+    "    Keras' model.get_weights()",
+)
+
+
 def docstring(rule: Rule) -> str:
     """The class's documentation, from its row."""
     lines = [rule.summary, "", f"    {rule.formula}", "", f"Source: {rule.paper}.", "", "Arguments:"]
     lines.append("  params: the array to update in place, or a list, a {name: array} dict, or a list of group dicts")
     lines.append(
-        '    {"params": arrays, "lr": ...}; float32, float64, bfloat16 or float16, any shape, C-contiguous, writable, not overlapping'
+        '    {"params": arrays, "lr": ...}; float32, float64, bfloat16 or float16, any shape, C-contiguous, writable, not overlapping.'
     )
+    lines += IN_PLACE
     lines += [described(h) for h in (*rule.arguments, *OPTIONS, *FORMAT_ARGUMENTS)]
     lines.append(
         "  copy_to: arrays, in the form of the parameters, that take a copy of each new parameter, rounded to nearest even:"

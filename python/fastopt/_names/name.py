@@ -20,9 +20,13 @@ class Name:
     """An argument ("lr"), an argument with its value ("betas=(b1, b2)") or code; `{name}` stands for the name that came.  "" if
     nothing is to be written."""
     note: str = ""
-    """A sentence for the reader without its full stop; after several rows for one name a few words."""
+    """A sentence for the reader without its full stop, or the condition "if ..." if the name has several meanings."""
     rules: tuple[str, ...] = ()
     """The rules that the row is for; () for all."""
+
+    @property
+    def is_condition(self) -> bool:
+        return self.note.startswith("if ")
 
     def target(self) -> str | None:
         """The argument of fastopt that the row leads to; None if it leads to something else."""

@@ -9,7 +9,7 @@ __all__ = ["ATTRIBUTES", "OPTIMIZERS", "STEP"]
 ALL_TOGETHER = (
     "Keras' clipnorm clips each variable by itself; max_norm clips all together by their joint norm, as Keras' global_clipnorm"
 )
-MOMENTUM_RULES = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "Lion")
+MOMENTUM_RULES = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam")
 DECAY = "lr=fastopt.schedules.inverse_time(lr, decay_rate={name})"
 
 OPTIMIZERS: Table = (
@@ -17,14 +17,14 @@ OPTIMIZERS: Table = (
     Name(("learning_rate",), "Keras, optax, scikit-learn", "lr"),
     Name(("learning_rate_init", "eta0"), "scikit-learn", "lr"),
     Name(("step_size", "stepsize", "eta", "learning_rate_fn"), "textbooks", "lr"),
-    Name(("alpha",), "textbooks", "lr", "for the learning rate"),
-    Name(("alpha",), "scikit-learn", "weight_decay", "for the L2 penalty"),
+    Name(("alpha",), "textbooks", "lr", "if it is the learning rate"),
+    Name(("alpha",), "scikit-learn", "weight_decay", "if it is the L2 penalty"),
     Name(("schedule", "scheduler", "lr_schedule", "lr_scheduler"), "textbooks", "lr={name}", "lr takes a schedule too"),
-    Name(("decay",), "Keras 2", DECAY, "for a rate that falls"),
-    Name(("decay",), "optax", "alpha", "for the decay of the average squared gradient", ("RMSprop",)),
+    Name(("decay",), "Keras 2", DECAY, "if the rate is to fall"),
+    Name(("decay",), "optax", "alpha", "if it is the decay of the average squared gradient", ("RMSprop",)),
     Name(("lr_decay",), "torch (Adagrad)", DECAY),
     Name(("warmup", "warmup_steps"), "optax", "lr=fastopt.schedules.constant(lr, warmup={name})"),
-    Name(("power_t",), "scikit-learn", "lr=fastopt.schedules.inverse_sqrt(lr)", "power_t=0.5 is an inverse square root"),
+    Name(("power_t",), "scikit-learn", "lr=fastopt.schedules.inverse_sqrt(lr, timescale=1)", "This is power_t=0.5"),
     # Averages
     Name(("beta_1", "beta_2"), "Keras, scikit-learn", "betas=(beta_1, beta_2)"),
     Name(("b1", "b2"), "optax", "betas=(b1, b2)"),
@@ -38,8 +38,8 @@ OPTIMIZERS: Table = (
     Name(
         ("nesterov", "nesterovs_momentum"),
         "optax, scikit-learn",
-        "fastopt.NAdam",
-        "NAdam is Adam with Nesterov's momentum",
+        "fastopt.NAdam(params, momentum_decay=None)",
+        "This is optax's nadam",
         ("Adam", "AdamW", "Adamax", "RAdam"),
     ),
     Name(
@@ -48,7 +48,7 @@ OPTIMIZERS: Table = (
     # The denominator
     Name(("epsilon",), "Keras, scikit-learn", "eps"),
     Name(("eps_in_sqrt",), "optax", "eps_in_root"),
-    Name(("eps_root",), "optax", "eps_in_root=True", "optax' eps_root is added inside the root, as eps then is"),
+    Name(("eps_root",), "optax", "eps_in_root=True", "optax's eps_root is added inside the root, as eps then is"),
     Name(
         ("bias_correction",),
         "optax",
@@ -58,13 +58,13 @@ OPTIMIZERS: Table = (
     ),
     Name(("initial_scale",), "optax", note="The average squared gradient begins at 0", rules=("RMSprop",)),
     # Penalties
-    Name(("weight_decay_rate", "wd", "l2", "reg", "lambda_", "l2_regularization_strength"), "Keras, textbooks", "weight_decay"),
-    Name(("l1_regularization_strength",), "Keras", "l1"),
+    Name(("weight_decay_rate", "wd"), "TensorFlow, textbooks", "weight_decay"),
+    Name(("l2", "reg", "lambda_"), "textbooks", "weight_decay", "A penalty of weight_decay/2 * p**2 adds weight_decay*p to g"),
     Name(
         ("mask", "weight_decay_mask"),
         "optax",
         '[{"params": [w]}, {"params": [b], "weight_decay": 0.0}]',
-        "Groups have weight decays of their own",
+        "Each group has a weight decay of its own",
     ),
     # Clipping and scaling
     Name(("clipnorm",), "Keras", "max_norm", ALL_TOGETHER),
@@ -80,7 +80,7 @@ OPTIMIZERS: Table = (
         "Add the gradients up and step when the sum is complete",
     ),
     # Averages of the parameters
-    Name(("use_ema",), "Keras", "ema_decay=0.99", "opt.ema_params has the averages"),
+    Name(("use_ema",), "Keras", "ema_decay=ema_momentum", "opt.ema_params has the averages"),
     Name(("ema_momentum", "ema"), "Keras", "ema_decay"),
     Name(("ema_overwrite_frequency",), "Keras", note="Copy opt.ema_params into the parameters whenever you need it"),
     # Formats

@@ -37,17 +37,17 @@ def meant(name: str, rows: list[Name]) -> str:
     found = [row for row in rows if name in row.names]
     if not found:
         return ""
-    if len(found) == 1 or not all(row.write and row.note for row in found):
+    if len(found) == 1 or not all(row.write and row.is_condition for row in found):
         return sentences(found[0], name)
     return f"did you mean {' or '.join(f'{row.code(name)} ({row.note})' for row in found)}?"
 
 
 def sentences(row: Name, name: str) -> str:
-    question = f"did you mean {row.code(name)}?" if row.write else ""
     note = row.note.replace("{name}", name)
-    if not question:
+    if not row.write:
         return note[:1].lower() + note[1:]
-    return f"{question} {note}" if note else question
+    question = f"did you mean {row.code(name)}?"
+    return f"{question} {note}" if note and not row.is_condition else question
 
 
 def nearest(name: str, possible: list[str], rows: list[Name]) -> str:

@@ -18,6 +18,7 @@ def shown(value: Any) -> str:
         text = repr(value)
     except Exception:  # a foreign class may raise anything, and so may a nest that is too deep
         text = f"<{type(value).__name__}>"
+    text = " ".join(text.split()) if "\n" in text else text  # an array of several rows
     return text if len(text) <= 60 else text[:57] + "..."
 
 
