@@ -32,7 +32,7 @@ TURNS = {  # what is typed: how the error ends
     "fastopt.Adam(p, beta_1=0.9)": "did you mean betas=(beta_1, beta_2)?",
     "fastopt.Adam(p, nesterov=True)": "did you mean fastopt.NAdam(params, momentum_decay=None)? This is optax's nadam",
     "fastopt.Adam(p, weigth_decay=0.1)": "did you mean weight_decay?",
-    "fastopt.SGD(p, clipnorm=1.0)": "max_norm clips all together by their joint norm, as Keras' global_clipnorm",
+    "fastopt.SGD(p, clipnorm=1.0)": "max_norm all together by their joint norm, as Keras' global_clipnorm does",
     "fastopt.SGD(p, decay=1e-4)": "did you mean lr=fastopt.schedules.inverse_time(lr, decay_rate=decay)?",
     "setattr(opt, 'learning_rate', 0.1)": "did you mean opt.lr?",
     "opt.zero_grad()": "did you mean opt.step(grads, zero_grad=True)? This leaves zeros in the gradients, which are yours",

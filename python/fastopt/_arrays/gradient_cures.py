@@ -32,7 +32,7 @@ def expression(value: Any, name: str, param: Array) -> str:
     if on_gpu or is_on_device(value):
         return of_cupy(value, name, param) if is_cupy(value) and on_gpu else elsewhere(value, name, on_gpu=on_gpu)
     if isinstance(value, np.ma.MaskedArray):
-        return of_ndarray(value.filled(0), f"{name}.filled(0)", param, "np")
+        return of_ndarray(value.filled(0), name, param, "np", f"{name}.filled(0)")
     if isinstance(value, np.ndarray):
         return of_ndarray(value, name, param, "np")
     return of_others(value, name, param)
@@ -120,8 +120,9 @@ def of_others(value: Any, name: str, param: Array) -> str:
     if origin is None and not (is_numbers(value) or isinstance(value, np.generic)):
         return ""
     try:
-        array = np.array(value, wanted)
+        array = np.array(value, wanted, order="C")
     except Exception:  # numbers in lists of several lengths; a foreign class may raise anything
         return ""
-    made = f"{name}.to_numpy(np.{wanted})" if origin == "pandas" else f"np.array({name}, np.{wanted})"
-    return of_ndarray(np.ascontiguousarray(array).reshape(array.shape), name, param, "np", made)
+    order = ", order='C'" if origin else ""  # a frame lies column by column
+    made = f"np.array({name}, np.{wanted}{order})"
+    return of_ndarray(array, name, param, "np", made)

@@ -24,7 +24,7 @@ def of_parameter(value: Any, name: str, rule: str) -> str:
     if origin in ("Keras", "TensorFlow"):
         return of_variables(value, name)
     if origin == "pandas":
-        return f"w = {name}.to_numpy(np.float32, copy=True) is a copy that steps update, and {name}[:] = w writes it back"
+        return f"w = np.array({name}, np.float32, order='C') is a copy that steps update, and {name}[:] = w writes it back"
     if origin == "SciPy" and isinstance(getattr(value, "data", None), np.ndarray):
         return f"{name} = {name}.data are the values that the sparse matrix keeps"
     if value is None:
@@ -56,7 +56,7 @@ def of_variables(value: Any, name: str) -> str:
     if hasattr(value, "get_weights"):
         return f"step weights = {name}.get_weights(), which are copies, and write them back: {name}.set_weights(weights)"
     back = f", and {name}.assign(w) writes it back" if hasattr(value, "assign") else ""
-    return f"w = np.array({name}) is a copy that steps update{back}"
+    return f"w = {name}.numpy().copy() is a copy that steps update{back}"
 
 
 def of_ndarray(array: np.ndarray[Any, Any], name: str) -> str:
@@ -81,8 +81,10 @@ def of_ndarray(array: np.ndarray[Any, Any], name: str) -> str:
 
 def of_container(value: Any, name: str, rule: str) -> str:
     """The cure for what is neither an array nor a list nor a dict of arrays."""
-    if is_torch_model(value) or family(value) is not None or isinstance(value, (int, float)):
-        return of_parameter(value, name, rule) if not is_torch_model(value) else of_torch(value, name, rule)
+    if is_torch_model(value) and family(value) != "Keras":
+        return of_torch(value, name, rule)
+    if family(value) is not None or isinstance(value, (int, float)):
+        return of_parameter(value, name, rule)
     if type(value).__name__ in ("dict_items", "odict_items"):
         return f"write dict({name})"
     if hasattr(value, "__iter__") and not isinstance(value, (str, bytes)):

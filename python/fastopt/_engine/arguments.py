@@ -179,20 +179,27 @@ def for_each(values: Any, name: str, tensors: Sequence[Tensor], without: str) ->
             refused = ValueError(f"{name}: got {len(values)}, expected {len(tensors)}, one for each parameter")
             raise cured(refused, lambda: of_count(values, name, tensors, without))
         return list(zip(values, names, strict=True))
-    raise cured(no_arrays(values, name, "", describe(values)), lambda: of_count(values, name, tensors, without))
+    from .._arrays.parameter_cures import of_container
+
+    refused = TypeError(f"{name}: got {describe(values)}, expected an array, a list or a dict of arrays")
+    raise cured(refused, lambda: of_single(values, name, tensors) or of_container(values, name, ""))
 
 
 def of_count(values: Any, name: str, tensors: Sequence[Tensor], without: str) -> str:
-    """The cure for a list that is too short or long; for one of numbers the array that they are."""
+    """The cure for a list that is too short or too long; for one of numbers the array that they are."""
     from .._arrays.families import is_numbers
-    from .._arrays.gradient_cures import expression
 
     if is_numbers(values):
-        made = expression(values, name, tensors[0].param) if len(tensors) == 1 else ""
-        return made and f"pass {made}"
-    if not isinstance(values, (list, tuple)):
-        return ""
+        return of_single(values, name, tensors)
     return f"pass None {without}" if len(values) < len(tensors) else "leave out those that no parameter has"
+
+
+def of_single(value: Any, name: str, tensors: Sequence[Tensor]) -> str:
+    """The cure for what can be made the gradient of the one parameter that there is."""
+    from .._arrays.gradient_cures import expression
+
+    made = expression(value, name, tensors[0].param) if len(tensors) == 1 else ""
+    return made and f"pass {made}"
 
 
 def read_gradients(grads: Any, tensors: Sequence[Tensor], *, written: bool, bound: bool = False) -> list[buffers.Array | None]:

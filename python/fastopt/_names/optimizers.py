@@ -7,7 +7,7 @@ from .name import Name, Table
 __all__ = ["ATTRIBUTES", "OPTIMIZERS", "STEP"]
 
 ALL_TOGETHER = (
-    "Keras' clipnorm clips each variable by itself; max_norm clips all together by their joint norm, as Keras' global_clipnorm"
+    "Keras' clipnorm clips each variable by itself, max_norm all together by their joint norm, as Keras' global_clipnorm does"
 )
 MOMENTUM_RULES = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam")
 DECAY = "lr=fastopt.schedules.inverse_time(lr, decay_rate={name})"

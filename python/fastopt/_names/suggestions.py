@@ -21,7 +21,7 @@ def suggestion(name: object, possible: Iterable[str], *tables: Table, rule: str 
         return ""
     possible = list(possible)
     rows = [row for table in tables or (OPTIMIZERS,) for row in table if row.serves(possible, rule)]
-    words = meant(name, rows) or nearest(name, possible, rows) or elsewhere(name)
+    words = meant(name, rows) or elsewhere(name) or nearest(name, possible, rows)
     return f"; {words}" if words else ""
 
 
