@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from numpy import ndarray
 
 from ._engine.arguments import bind_arguments, check_memory, computed_in_single, read_tensors, take_copies
-from ._engine.attributes import no_attribute
 from ._engine.copies import call_now, call_of
 from ._engine.engine import Engine
 from ._engine.group_formats import check_groups
@@ -282,11 +281,13 @@ class Optimizer:
 
         def __setattr__(self, name: str, value: Any) -> None:
             if not name.startswith("_") and not hasattr(type(self), name):
-                raise no_attribute(type(self), name)
+                self.__getattr__(name)  # which says what to write
             super().__setattr__(name, value)
 
         def __getattr__(self, name: str) -> NoReturn:
             """Called only for names that the optimizer lacks."""
+            from ._engine.attributes import no_attribute
+
             raise no_attribute(type(self), name)
 
     def __copy__(self) -> Any:

@@ -15,6 +15,7 @@ import scipy.sparse
 import torch
 
 import fastopt
+from fastopt._arrays.device import DeviceArray
 from fastopt._arrays.gradient_cures import expression
 from tests.support.scenes import CudaArray
 
@@ -177,6 +178,33 @@ def test_counts() -> None:
         assert str(caught.value).endswith(words)
 
 
+def test_names() -> None:
+    opt = fastopt.SGD({"weights": np.zeros(2), "bias": np.zeros(1)})
+    with pytest.raises(ValueError, match=r"got the name 'weigths', which no parameter has; did you mean weights\?$"):
+        opt.step({"weigths": np.ones(2), "bias": np.ones(1)})
+    with pytest.raises(ValueError, match=r"got the name 'biass', which no parameter has; did you mean bias\?$"):
+        opt.step_part("biass", np.ones(1))
+
+
+def test_nests() -> None:
+    one = np.ones(2)
+    opt = fastopt.SGD({"a.w": np.zeros(2), "b.w": np.zeros(2)})
+    grads: Any = {"a": {"w": one}, "b": {"w": one}}
+    with pytest.raises(ValueError, match="got the name 'a', which no parameter has") as caught:
+        opt.step(grads)
+    known = {"grads": grads}
+    exec(str(caught.value).rpartition("; ")[2], known)
+    opt.step(known["grads"])
+    opt, grads = fastopt.SGD([np.zeros(2)] + [np.zeros(2)]), [[one, one]]
+    with pytest.raises(ValueError, match="got 1, expected 2") as caught:
+        opt.step(grads)
+    known = {"grads": grads}
+    exec(str(caught.value).rpartition("; ")[2], known)
+    opt.step(known["grads"])
+    with pytest.raises(ValueError, match=r"; pass jax\.tree\.leaves\(grads\)$"):
+        opt.step([[jax.numpy.ones(2), one]])
+
+
 def test_no_cure_where_none_is_sure_to_be_right() -> None:
     param = np.zeros(SHAPE, np.float32)
     for grads in (np.ones((2, 4), np.float32), np.ones(5), np.ones(SHAPE, complex), np.ones(SHAPE, "U1"), [[1.0], [2.0, 3.0]]):
@@ -214,3 +242,31 @@ class Cupy(CudaArray):
 
 def test_an_array_on_a_gpu_for_a_parameter_on_the_cpu() -> None:
     assert expression(Cupy(), "grads", np.zeros(SHAPE, np.float32)) == "cp.asnumpy(grads)"
+
+
+class CupyArray(np.ndarray[Any, Any]):
+    """An array that says that it is CuPy's."""
+
+    __module__ = "cupy"
+    __cuda_array_interface__ = property(lambda self: {"shape": self.shape})
+
+
+@pytest.mark.parametrize(
+    ("array", "cure"),
+    [
+        (VALUES, "grads.astype(cp.float32)"),
+        (np.asfortranarray(VALUES), "cp.ascontiguousarray(grads, cp.float32)"),
+        (VALUES.astype(np.float32).T, "cp.ascontiguousarray(grads.T)"),
+        (VALUES.astype(np.float32)[None], "grads.reshape((2, 3))"),
+    ],
+)
+def test_cupys_arrays_have_its_own_words(array: Any, cure: str) -> None:
+    param: Any = DeviceArray(4096, SHAPE, np.dtype(np.float32), 0, None)
+    grads = array.view(CupyArray)
+    assert expression(grads, "grads", param) == cure
+    is_right(eval(cure, {"cp": np, "grads": array}))
+
+
+def test_numpys_arrays_go_to_the_gpu() -> None:
+    param: Any = DeviceArray(4096, SHAPE, np.dtype(np.float32), 0, None)
+    assert expression(VALUES, "grads", param) == "cp.asarray(grads)"

@@ -98,6 +98,33 @@ def test_other_rules(rule: str, name: str, words: str) -> None:
     assert ending(lambda: getattr(fastopt, rule)(param(), **{name: 1})) == words
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("t", "did you mean step?"), ("m", "did you mean exp_avg?"), ("nu", "did you mean exp_avg_sq?")],
+)
+def test_functions(name: str, words: str) -> None:
+    assert ending(lambda: fastopt.functional.adamw(param(), param(), step=1, **{name: 1})) == words
+
+
+def test_groups_and_options_that_are_read() -> None:
+    opt = bound()
+    with pytest.raises(KeyError, match=r"learning_rate: AdamW has no such hyperparameter; .*; did you mean lr\?"):
+        opt.groups[0]["learning_rate"]
+    with pytest.raises(KeyError, match=r"clipvalue: there is no such option; .*; did you mean clip_value\?"):
+        opt.options["clipvalue"]
+    assert "learning_rate" not in opt.groups[0]
+    assert "clipvalue" not in opt.options
+    assert opt.groups[0].get("learning_rate", 3) == 3
+    assert {"params", "lr"} <= set(opt.groups[0])
+
+
+def test_a_schedule_does_not_take_the_optimizer() -> None:
+    words = "did you mean fastopt.AdamW(params, lr=schedule)? The optimizer takes the schedule"
+    assert ending(lambda: fastopt.schedules.cosine(bound(), steps=3)) == words
+    assert ending(lambda: fastopt.schedules.ReduceOnPlateau(bound())) == words.replace("schedule", "plateau")
+    assert ending(lambda: fastopt.schedules.cosine("fast", steps=3)) == "lr: got str 'fast', expected a real number"
+
+
 def test_what_resembles_nothing_gets_no_suggestion() -> None:
     assert "mean" not in ending(lambda: fastopt.AdamW(param(), xyzzy=1))
 

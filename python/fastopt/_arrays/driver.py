@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from .._extras import install, install_cuda
-
 __all__ = ["THREADS", "CudaError", "Driver", "driver", "use"]
 
 THREADS = 128
@@ -36,10 +34,14 @@ class Driver:
         try:
             import cupy
         except ImportError as error:
+            from .._extras import install_cuda
+
             raise CudaError(f"a CUDA array needs CuPy: {install_cuda()} ({error})") from error
         try:
             cupy.cuda.runtime.getDeviceCount()
         except cupy.cuda.runtime.CUDARuntimeError as error:
+            from .._extras import install
+
             raise CudaError(
                 f"a CUDA array needs a GPU and a driver that CuPy {cupy.__version__} can use: update the driver, or "
                 f"put CuPy for CUDA 12 in the place of that for CUDA 13: {install('cuda12')} ({error})"

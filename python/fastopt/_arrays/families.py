@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import GeneratorType
 from typing import Any
 
-__all__ = ["ROOTS", "family", "is_number", "is_numbers", "is_torch_model"]
+__all__ = ["ROOTS", "family", "is_numbers", "is_torch_model", "values_of"]
 
 ROOTS = {
     "cupy": "CuPy",
@@ -36,13 +36,6 @@ def is_torch_model(value: Any) -> bool:
     return any(cls.__module__ == "torch.nn.modules.module" for cls in type(value).__mro__)
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value is a number of Python or NumPy."""
-    return isinstance(value, (int, float)) or (
-        hasattr(value, "dtype") and getattr(value, "shape", None) == () and not callable(value)
-    )
-
-
 def is_numbers(value: Any) -> bool:
     """Whether a value is a number, or lists of nothing but numbers."""
     if isinstance(value, (list, tuple)):
@@ -51,4 +44,5 @@ def is_numbers(value: Any) -> bool:
 
 
 def values_of(container: Any) -> Iterable[Any]:
+    """The entries of a list or dict."""
     return container.values() if isinstance(container, Mapping) else container

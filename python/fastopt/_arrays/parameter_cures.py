@@ -102,6 +102,8 @@ def of_nest(container: Any, name: str, rule: str) -> str:
         return of_torch(inner[1], name, rule) if family(inner[1]) == "torch" else f"write dict({name})"
     if isinstance(inner, Mapping) and "params" in inner:
         return 'give every entry as a group: {"params": array}'
+    if has_jax(values) and not rule:
+        return f"pass jax.tree.leaves({name})"
     if has_jax(values):
         return f"JAX's arrays never change: {name} = [np.array(w) for w in jax.tree.leaves({name})] are copies that steps update"
     if not all(isinstance(value, (list, tuple, Mapping)) and not any(map(is_nest, values_of(value))) for value in values):

@@ -165,7 +165,13 @@ def for_each(values: Any, name: str, tensors: Sequence[Tensor], without: str) ->
         known = set(keys)
         for key in values:
             if key not in known:
-                raise ValueError(f"{name}: got the name {key!r}, which no parameter has")
+                from .._arrays.parameter_cures import of_nest
+                from .._names.suggestions import similar
+
+                words = f"{name}: got the name {key!r}, which no parameter has"
+                if isinstance(values[key], NESTED):
+                    raise cured(ValueError(words), lambda: of_nest(values, name, ""))
+                raise ValueError(f"{words}{similar(key, map(str, known))}")
         for key in keys:
             if key not in values:
                 raise ValueError(f"{name}: got none for {key!r}, expected an array, or None {without}")
@@ -176,8 +182,8 @@ def for_each(values: Any, name: str, tensors: Sequence[Tensor], without: str) ->
         return [(values, name)]
     if isinstance(values, (list, tuple)):
         if len(values) != len(tensors):
-            refused = ValueError(f"{name}: got {len(values)}, expected {len(tensors)}, one for each parameter")
-            raise cured(refused, lambda: of_count(values, name, tensors, without))
+            miscounted = ValueError(f"{name}: got {len(values)}, expected {len(tensors)}, one for each parameter")
+            raise cured(miscounted, lambda: of_count(values, name, tensors, without))
         return list(zip(values, names, strict=True))
     from .._arrays.parameter_cures import of_container
 
@@ -188,9 +194,12 @@ def for_each(values: Any, name: str, tensors: Sequence[Tensor], without: str) ->
 def of_count(values: Any, name: str, tensors: Sequence[Tensor], without: str) -> str:
     """The cure for a list that is too short or too long; for one of numbers the array that they are."""
     from .._arrays.families import is_numbers
+    from .._arrays.parameter_cures import of_nest
 
     if is_numbers(values):
         return of_single(values, name, tensors)
+    if values and isinstance(values[0], NESTED):
+        return of_nest(values, name, "")
     return f"pass None {without}" if len(values) < len(tensors) else "leave out those that no parameter has"
 
 
@@ -198,7 +207,7 @@ def of_single(value: Any, name: str, tensors: Sequence[Tensor]) -> str:
     """The cure for what can be made the gradient of the one parameter that there is."""
     from .._arrays.gradient_cures import expression
 
-    made = expression(value, name, tensors[0].param) if len(tensors) == 1 else ""
+    made = expression(value, name, tensors[0].param) if len(tensors) == 1 and name == "grads" else ""
     return made and f"pass {made}"
 
 

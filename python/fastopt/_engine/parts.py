@@ -158,7 +158,9 @@ class Parts:
     def _index(self, tensor: Any) -> int:
         if isinstance(tensor, str):
             if tensor not in self._positions:
-                raise ValueError(f"tensor: got the name {tensor!r}, which no parameter has")
+                from .._names.suggestions import similar
+
+                raise ValueError(f"tensor: got the name {tensor!r}, which no parameter has{similar(tensor, self._positions)}")
             return self._positions[tensor]
         if isinstance(tensor, bool) or not isinstance(tensor, (int, np.integer)):
             raise TypeError(f"tensor: got {describe(tensor)}, expected a position or a name")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from .._extras import install
 from ..rules.words import describe
 
 __all__ = ["check_callable", "check_progress", "optimize_result"]
@@ -16,6 +15,8 @@ def optimize_result() -> type[Any]:
     try:
         from scipy.optimize import OptimizeResult
     except ImportError as error:
+        from .._extras import install
+
         raise ImportError(f"minimize needs SciPy, for its OptimizeResult: {install('scipy')} ({error})") from error
     result: type[Any] = OptimizeResult
     return result
@@ -33,4 +34,6 @@ def check_progress(value: Any) -> None:
     if not isinstance(value, bool):
         raise TypeError(f"progress: got {describe(value)}, expected True, False or a callable of step, steps and value")
     if value and importlib.util.find_spec("rich") is None:
+        from .._extras import install
+
         raise ImportError(f"progress: got True, which needs rich: {install('cli')}")

@@ -19,7 +19,7 @@ def suggesting(init: Callable[..., None], table: str) -> Callable[..., None]:
         try:
             init(self, *args, **kwargs)
         except TypeError as error:
-            unknown = next((name for name in kwargs if name not in names), None)
+            unknown = next((name for name in kwargs if name not in names), "optimizer" if is_optimizer(args[:1]) else None)
             if unknown is None:
                 raise
             from . import others
@@ -28,3 +28,8 @@ def suggesting(init: Callable[..., None], table: str) -> Callable[..., None]:
             raise TypeError(f"{error}{suggestion(unknown, names, getattr(others, table))}") from None
 
     return with_suggestion
+
+
+def is_optimizer(args: tuple[Any, ...]) -> bool:
+    """Whether an argument is an optimizer, of fastopt or torch, whose schedules take one."""
+    return any(hasattr(value, "step") and (hasattr(value, "groups") or hasattr(value, "param_groups")) for value in args)

@@ -92,6 +92,11 @@ OPTIMIZERS: Table = (
         "params",
     ),
     Name(("grad", "gradient", "gradients"), "textbooks", "grads"),
+    # Arguments of the functions
+    Name(("t", "iteration", "count"), "textbooks, optax", "step"),
+    Name(("m", "mu"), "textbooks, optax", "exp_avg"),
+    Name(("v", "nu"), "textbooks, optax", "exp_avg_sq"),
+    Name(("velocity", "trace", "buf"), "textbooks, optax", "momentum_buffer"),
     # What needs no argument
     Name(("foreach", "fused"), "torch", note="Leave {name} out: every step is fused"),
     Name(("capturable",), "torch", note="Leave capturable out: every step on a GPU can be captured"),

@@ -13,7 +13,7 @@ __all__ = ["similar", "suggestion", "translation"]
 
 
 def suggestion(name: object, possible: Iterable[str], *tables: Table, rule: str = "") -> str:
-    """ "; did you mean lr?" for a name that a call of `possible` does not take, "" if nothing comes near.
+    """The words "; did you mean lr?" for a name that a call of `possible` does not take; "" if nothing comes near.
 
     `tables`: where to look, the first first; by default the names of optimizers.  `rule`: the rule that the call is for.
     """
@@ -58,19 +58,17 @@ def nearest(name: str, possible: list[str], rows: list[Name]) -> str:
     return ""
 
 
-def similar(name: str, possible: Iterable[str]) -> str:
-    """ "; did you mean AdamW?" for a name that is spelled like one of the `possible`, else ""."""
-    words = "" if name.startswith("_") else nearest(name, list(possible), [])
+def similar(name: object, possible: Iterable[str]) -> str:
+    """The words "; did you mean AdamW?" for a name that is spelled like one of the `possible`, else ""."""
+    words = nearest(name, list(possible), []) if isinstance(name, str) and not name.startswith("_") else ""
     return f"; {words}" if words else ""
 
 
 def elsewhere(name: str) -> str:
     """The rules that have an argument of that name, if others do not."""
     having = [rule.name for rule in RULES.values() if any(name == h.name for h in rule.arguments)]
-    if name in {option.name for option in OPTIONS} or len(having) == len(RULES):
+    if not having or len(having) == len(RULES) or name in {option.name for option in OPTIONS}:
         return ""
-    return (
-        f"only {' and '.join(filter(None, [', '.join(having[:-1]), having[-1]]))} {'have' if len(having) > 1 else 'has'} it"
-        if having
-        else ""
-    )
+    if len(having) == 1:
+        return f"only {having[0]} has it"
+    return f"only {', '.join(having[:-1])} and {having[-1]} have it"
