@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -189,6 +190,14 @@ def test_every_entry(entry: str) -> None:
 )
 def test_further_entries(call: Callable[[], Any], words: str) -> None:
     assert ending(call).endswith(words)
+
+
+def test_searches_set_parameters_of_estimators() -> None:
+    model = fastopt.sklearn.LinearClassifier()
+    for name, words in (("solver", "optimizer?"), ("beta_1", "beta1?"), ("max_itr", "max_iter?")):
+        with pytest.raises(ValueError, match=rf"^Invalid parameter '{name}' for .*; did you mean {re.escape(words)}$"):
+            model.set_params(**{name: 1})
+    assert model.set_params(l2=0.5) is model
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,10 @@ def suggestion(name: object, possible: Iterable[str], *tables: Table, rule: str 
 
 
 def translation(name: str, possible: Iterable[str], *, rule: str) -> str:
-    """The suggestion for a name that is just another framework's for one of the `possible`; "" for all others."""
+    """The suggestion for a name that is just another framework's for one of the `possible`; "" for all others, also of other rules."""
     possible = list(possible)
+    if elsewhere(name):
+        return ""
     rows = [row for row in OPTIMIZERS if name in row.names and row.write == row.target() and row.serves(possible, rule)]
     return f"; {meant(name, rows)}" if rows else ""
 
