@@ -6,6 +6,7 @@ import copy
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,3 +93,32 @@ def test_unknown_attributes_do_not_disturb_copies() -> None:
     opt = fastopt.AdamW(np.ones(3, np.float32))
     assert copy.deepcopy(opt).steps == 0
     assert not hasattr(opt, "__array_interface__")
+
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_is_updated_in_place_stands_in_the_documentation_of_params(rule: str) -> None:
+    text = getattr(fastopt, rule).__doc__
+    for words in ("Do not rebind", "params = params.astype(...)", "Do not pass copies", "model.get_weights()"):
+        assert words in text
+        assert words.lower().split("(")[0] in README.lower()
+
+
+@pytest.mark.parametrize("code", ["w[2:5]", "w[0]", "w.reshape(-1)"])
+def test_the_readmes_views_work(code: str) -> None:
+    w = np.ones((6, 2), np.float32)
+    assert f"`{code}`" in README
+    view = eval(code, {"w": w})
+    fastopt.SGD(view, lr=1.0).step(np.ones_like(view))
+    assert (w == 0).sum() == view.size
+
+
+@pytest.mark.parametrize("code", ["w[[0, 2]]", "w.flatten()", "np.array(w)"])
+def test_the_readmes_copies_train_alone(code: str) -> None:
+    w = np.ones((6, 2), np.float32)
+    assert f"`{code}`" in README
+    copied = eval(code, {"w": w, "np": np})
+    fastopt.SGD(copied, lr=1.0).step(np.ones_like(copied))
+    assert (w == 1).all()
