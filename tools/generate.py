@@ -15,6 +15,7 @@ import numpy as np
 
 from fastopt import AdamW
 from fastopt._arrays.buffers import BFLOAT16
+from fastopt._names.modules import CLASSES, ESTIMATOR_CLASSES, SCHEDULE_CLASSES
 from fastopt._names.name import Table
 from fastopt._names.optimizers import ATTRIBUTES, OPTIMIZERS, STEP
 from fastopt._names.others import ESTIMATORS, MINIMIZE, PLATEAU, SCHEDULES
@@ -243,6 +244,13 @@ NAMES: tuple[tuple[str, str, Table], ...] = (
     ("`ReduceOnPlateau`", "Arguments of `fastopt.schedules.ReduceOnPlateau`.", PLATEAU),
     ("`fastopt.minimize`", "Arguments, and options of `fastopt.scipy`, besides those of optimizers.", MINIMIZE),
     ("Estimators", "Arguments of the estimators of `fastopt.sklearn`.", ESTIMATORS),
+    ("Names in `fastopt`", "Names that the package itself lacks.", CLASSES),
+    (
+        "Names in `fastopt.schedules`",
+        "Classes and functions; [schedules.md](schedules.md) has what each computes.",
+        SCHEDULE_CLASSES,
+    ),
+    ("Names in `fastopt.sklearn`", "Estimators; [sklearn.md](sklearn.md) says how they differ.", ESTIMATOR_CLASSES),
 )
 
 

@@ -33,9 +33,9 @@ def __getattr__(name: str) -> _ModuleType:
     """The adapters, imported when they are first asked for, since each needs a package that fastopt does not."""
     if name in _FACES:
         return _importlib.import_module(f".{name}", __name__)
-    from ._names.suggestions import similar
+    from ._names.modules import CLASSES, no_member
 
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{similar(name, [*__all__, *_FACES])}")
+    raise no_member(__name__, name, [*__all__, *_FACES], CLASSES)
 
 
 def __dir__() -> list[str]:

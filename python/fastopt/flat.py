@@ -16,7 +16,7 @@ from ._arrays import buffers
 from ._arrays.buffers import Array
 from ._arrays.memory import BLOCK, allocate
 from ._engine.arguments import named
-from .rules.words import counted
+from .rules.words import counted, cured
 
 if TYPE_CHECKING:
     from ._arrays.typed import AnyArray, Arrays
@@ -103,7 +103,7 @@ class FlatBuffer:
         sources = []
         own = buffers.as_array(self._data, "data")
         for (value, label, _), shape in zip(entries, self.shapes, strict=True):
-            source = buffers.as_host_array(value, label)
+            source = source_of(value, label)
             if buffers.dtype_name(source) != buffers.dtype_name(own):
                 raise TypeError(f"{label}: got dtype {source.dtype}, expected {self._data.dtype} as the buffer has")
             if source.shape != shape:
@@ -154,7 +154,7 @@ def flatten(arrays: Arrays) -> FlatBuffer:
     Raises TypeError for anything but arrays of one dtype, ValueError without arrays.
     """
     entries = named(arrays, "arrays")
-    sources = [buffers.as_host_array(value, label) for value, label, _ in entries]
+    sources = [source_of(value, label) for value, label, _ in entries]
     first = sources[0].dtype
     for source, (_, label, _) in zip(sources, entries, strict=True):
         buffers.check_dtype(source, label)
@@ -168,6 +168,16 @@ def flatten(arrays: Arrays) -> FlatBuffer:
     flat = FlatBuffer([source.shape for source in sources], names, first.newbyteorder("="))
     flat.copy_from(arrays)
     return flat
+
+
+def source_of(value: Any, name: str) -> Array:
+    """An array on the CPU whose values are copied."""
+    try:
+        return buffers.as_host_array(value, name)
+    except TypeError as error:
+        from ._arrays.gradient_cures import of_itself
+
+        raise cured(error, lambda: of_itself(value, name)) from error.__cause__
 
 
 def named_bfloat16(name: str) -> np.dtype[Any]:

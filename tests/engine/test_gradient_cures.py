@@ -244,6 +244,20 @@ def test_an_array_on_a_gpu_for_a_parameter_on_the_cpu() -> None:
     assert expression(Cupy(), "grads", np.zeros(SHAPE, np.float32)) == "cp.asnumpy(grads)"
 
 
+def test_flatten() -> None:
+    model = torch.nn.Linear(2, 3)
+    for arrays in (model.parameters(), list(model.parameters())):
+        cure = cure_of(lambda arrays=arrays: fastopt.flatten(arrays))
+        known = {"arrays": arrays, "model": model}
+        made = eval(cure, known)
+        assert len(fastopt.flatten(made if isinstance(made, list) else [made]).shapes) in (1, 2)
+
+
+def test_a_closure() -> None:
+    with pytest.raises(TypeError, match=r"; give the gradients; the steps of fastopt\.torch's classes take a closure$"):
+        fastopt.SGD(np.ones(2)).step(lambda: 1.0)
+
+
 class CupyArray(np.ndarray[Any, Any]):
     """An array that says that it is CuPy's."""
 

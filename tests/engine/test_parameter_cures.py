@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import re
 from collections.abc import Callable
 from typing import Any
@@ -91,6 +92,12 @@ STATEMENTS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a tensor of whole numbers": (lambda: torch.ones(3, dtype=torch.int64), f"params = params.float() {COPY}"),
     "a transposed tensor": (lambda: torch.ones(2, 3).T, f"params = params.contiguous() {COPY}"),
+    "a dict of numbers": (
+        lambda: {"w": [1.0, 2.0], "b": 3},
+        "params = {key: np.array(w, np.float32) for key, w in params.items()}",
+    ),
+    "array.array": (lambda: array.array("f", [1, 2]), "params = np.asarray(params) is a view of its memory"),
+    "memoryview": (lambda: memoryview(VALUES.copy()), "params = np.asarray(params) is a view of its memory"),
     "a generator": (lambda: (w for w in [VALUES.copy()]), "write list(params)"),
     "values of a dict": ({"w": VALUES.copy()}.values, "write list(params)"),
     "items of a dict": ({"w": VALUES.copy()}.items, "write dict(params)"),
@@ -209,6 +216,7 @@ def test_words_without_a_statement() -> None:
     for params, words in (
         ([np.ones(2), None], "leave out what there is not"),
         ([{"params": np.ones(2)}, np.ones(3)], 'give every entry as a group: {"params": array}'),
+        ([np.ones(2), [np.ones(2)]], "give one list or dict of arrays, without lists and dicts in it"),
         ([[[np.ones(2)]]], "give one list or dict of arrays, without lists and dicts in it"),
     ):
         assert cure_of(lambda params=params: fastopt.AdamW(params)) == words

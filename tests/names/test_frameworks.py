@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -129,3 +130,11 @@ def test_a_cure_computes_what_the_framework_does() -> None:
     assert p == pytest.approx(q.numpy(), rel=1e-12)
     rate = fastopt.schedules.inverse_sqrt(0.5, timescale=1)
     assert [rate(t) for t in range(5)] == pytest.approx([0.5 / (t + 1) ** 0.5 for t in range(5)])  # scikit-learn's "invscaling"
+
+
+def test_schedules_and_estimators_by_their_names_there() -> None:
+    """The classes of the pages on schedules and estimators, under the names that they have in the frameworks."""
+    for ours, theirs in (*SCHEDULES, *ESTIMATORS[2:]):
+        name, module = theirs.__name__, fastopt.sklearn if (ours, theirs) in ESTIMATORS else fastopt.schedules
+        with pytest.raises(AttributeError, match=rf"; did you mean {re.escape(module.__name__)}\.{ours.__name__}\?$"):
+            getattr(module, name)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fastopt._names import optimizers, others
+from fastopt._names import modules, optimizers, others
 
+TABLES = {name: getattr(module, name) for module in (modules, optimizers, others) for name in module.__all__ if name.isupper()}
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "names.md").read_text()
 
 
@@ -22,16 +23,14 @@ def test_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed.endswith(end)
 
 
-@pytest.mark.parametrize("table", [*optimizers.__all__, *others.__all__])
+@pytest.mark.parametrize("table", TABLES)
 def test_every_name_is_on_it(table: str) -> None:
-    rows = getattr(optimizers, table, None) or getattr(others, table)
-    for row in rows:
+    for row in TABLES[table]:
         names = ", ".join(f"`{name}`" for name in row.names)
         assert f"\n| {names} | {row.where} |" in PAGE
 
 
-@pytest.mark.parametrize("table", [*optimizers.__all__, *others.__all__])
+@pytest.mark.parametrize("table", TABLES)
 def test_no_name_means_the_same_thing_twice(table: str) -> None:
-    rows = getattr(optimizers, table, None) or getattr(others, table)
-    keys = [(name, row.write, row.rules) for row in rows for name in row.names]
+    keys = [(name, row.write, row.rules) for row in TABLES[table] for name in row.names]
     assert len(keys) == len(set(keys))

@@ -119,6 +119,17 @@ def test_groups_and_options_that_are_read() -> None:
     assert {"params", "lr"} <= set(opt.groups[0])
 
 
+def test_methods_of_minimize() -> None:
+    with pytest.raises(ValueError, match=r"^method: got 'adamm', .*; did you mean adam\?$"):
+        fastopt.minimize(lambda x: x @ x, [1.0], method="adamm")
+
+
+def test_a_checkpoint_of_torch_belongs_to_torchs_class() -> None:
+    saved: Any = torch.optim.NAdam(module().parameters()).state_dict()
+    with pytest.raises(ValueError, match=r"; fastopt\.torch\.NAdam loads torch's$"):
+        fastopt.NAdam(param()).load_state_dict(saved)
+
+
 def test_a_schedule_does_not_take_the_optimizer() -> None:
     words = "did you mean fastopt.AdamW(params, lr=schedule)? The optimizer takes the schedule"
     assert ending(lambda: fastopt.schedules.cosine(bound(), steps=3)) == words
@@ -186,6 +197,13 @@ def test_every_entry(entry: str) -> None:
         (lambda: fastopt.sklearn.LinearClassifier(n_jobs=2), "did you mean fastopt.set_num_threads(n_jobs)?"),
         (lambda: fastopt.Adamw, "did you mean AdamW?"),
         (lambda: fastopt.shedules, "did you mean schedules?"),
+        (lambda: fastopt.optim, "did you mean fastopt.AdamW(params, lr=1e-3)? The classes are fastopt's own"),
+        (lambda: fastopt.clip_by_global_norm, "did you mean fastopt.clip_grad_norm(grads, max_norm)?"),
+        (lambda: fastopt.schedules.CosineAnnealingLR, "did you mean fastopt.schedules.cosine?"),
+        (lambda: fastopt.schedules.exponental, "did you mean exponential?"),
+        (lambda: fastopt.functional.AdamW, "did you mean adamw?"),
+        (lambda: fastopt.torch.Nadam, "did you mean NAdam?"),
+        (lambda: fastopt.sklearn.SGDClassifier, "did you mean fastopt.sklearn.LinearClassifier?"),
     ],
 )
 def test_further_entries(call: Callable[[], Any], words: str) -> None:

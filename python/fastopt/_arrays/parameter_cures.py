@@ -35,7 +35,10 @@ def of_parameter(value: Any, name: str, rule: str) -> str:
         return of_ndarray(value, name)
     if is_numbers(value) or isinstance(value, np.generic):
         return f"{name} = np.array({name}, np.float32)"
-    return ""
+    return ONE_LEVEL if is_nest(value) else ""
+
+
+ONE_LEVEL = "give one list or dict of arrays, without lists and dicts in it"
 
 
 def of_torch(value: Any, name: str, rule: str) -> str:
@@ -43,7 +46,7 @@ def of_torch(value: Any, name: str, rule: str) -> str:
     if is_torch_model(value) or getattr(value, "requires_grad", False):
         if rule:
             return f"for a torch model write fastopt.torch.{rule}(model.parameters(), ...)"
-        return f"pass {name}.detach()" if hasattr(value, "detach") else "pass [p.grad for p in model.parameters()]"
+        return f"pass [{'p.grad' if name == 'grads' else 'p.detach()'} for p in model.parameters()]"
     if not hasattr(value, "is_floating_point"):
         return ""
     kind = "" if value.is_floating_point() or value.is_complex() else ".float()"
@@ -87,6 +90,10 @@ def of_container(value: Any, name: str, rule: str) -> str:
         return of_parameter(value, name, rule)
     if type(value).__name__ in ("dict_items", "odict_items"):
         return f"write dict({name})"
+    if has_memory(value):
+        return f"{name} = np.asarray({name}) is a view of its memory"
+    if callable(value) and not rule:
+        return "give the gradients; the steps of fastopt.torch's classes take a closure"
     if hasattr(value, "__iter__") and not isinstance(value, (str, bytes)):
         return f"write list({name})"
     return ""
@@ -95,8 +102,10 @@ def of_container(value: Any, name: str, rule: str) -> str:
 def of_nest(container: Any, name: str, rule: str) -> str:
     """The cure for lists and dicts in a list or dict, and for lists of numbers; `container` has at least one entry."""
     values = list(values_of(container))
+    if is_numbers(values) and not isinstance(container, Mapping):
+        return f"{name} = np.array({name}, np.float32)"
     if is_numbers(values):
-        return f"{name} = np.array({name}, np.float32)" if not isinstance(container, Mapping) else ""
+        return f"{name} = {{key: np.array(w, np.float32) for key, w in {name}.items()}}"
     inner = values[0]
     if isinstance(inner, tuple) and len(inner) == 2 and isinstance(inner[0], str):
         return of_torch(inner[1], name, rule) if family(inner[1]) == "torch" else f"write dict({name})"
@@ -107,12 +116,20 @@ def of_nest(container: Any, name: str, rule: str) -> str:
     if has_jax(values):
         return f"JAX's arrays never change: {name} = [np.array(w) for w in jax.tree.leaves({name})] are copies that steps update"
     if not all(isinstance(value, (list, tuple, Mapping)) and not any(map(is_nest, values_of(value))) for value in values):
-        return "give one list or dict of arrays, without lists and dicts in it"
+        return ONE_LEVEL
     if not isinstance(container, Mapping):
         return f"{name} = [w for layer in {name} for w in {'layer' if not isinstance(inner, Mapping) else 'layer.values()'}]"
     if all(isinstance(value, Mapping) for value in values):
         return f'{name} = {{f"{{layer}}.{{key}}": w for layer, inner in {name}.items() for key, w in inner.items()}}'
     return f'{name} = {{f"{{layer}}.{{i}}": w for layer, inner in {name}.items() for i, w in enumerate(inner)}}'
+
+
+def has_memory(value: Any) -> bool:
+    """Whether a value, such as an `array.array`, gives its memory to NumPy by Python's own protocol."""
+    try:
+        return memoryview(value).format in ("f", "d", "e") and not isinstance(value, (str, bytes))
+    except TypeError:
+        return False
 
 
 def is_nest(value: Any) -> bool:

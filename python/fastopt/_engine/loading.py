@@ -156,7 +156,8 @@ def check_head(engine: Engine, state_dict: Any) -> None:
         raise TypeError(f"state_dict: got {describe(state_dict)}, expected a dict from state_dict()")
     for key in KEYS:
         if key not in state_dict:
-            raise ValueError(f"state_dict: got none of {key!r}, expected a dict from state_dict()")
+            torchs = f"; fastopt.torch.{engine.rule.name} loads torch's" if "param_groups" in state_dict else ""
+            raise ValueError(f"state_dict: got none of {key!r}, expected a dict from state_dict(){torchs}")
     if not isinstance(state_dict["rule"], str):
         raise TypeError(f"state_dict['rule']: got {describe(state_dict['rule'])}, expected {engine.rule.name!r}")
     if state_dict["rule"] != engine.rule.name:

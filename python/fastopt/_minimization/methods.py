@@ -32,9 +32,10 @@ OUR_OWN = {
 def named_class(name: str) -> type[Optimizer]:
     """The class of a rule, by its name in upper or lower case."""
     if name.lower() not in BY_NAME:
-        raise ValueError(
-            f"method: got {shown(name)}, expected a class, a callable that makes an optimizer, or {', '.join(BY_NAME)}"
-        )
+        from .._names.suggestions import similar
+
+        expected = f"a class, a callable that makes an optimizer, or {', '.join(BY_NAME)}"
+        raise ValueError(f"method: got {shown(name)}, expected {expected}{similar(name, BY_NAME)}")
     cls: type[Optimizer] = getattr(optimizers, BY_NAME[name.lower()])
     return cls
 

@@ -12,16 +12,17 @@ from .optimizers import OPTIMIZERS
 __all__ = ["similar", "suggestion", "translation"]
 
 
-def suggestion(name: object, possible: Iterable[str], *tables: Table, rule: str = "") -> str:
+def suggestion(name: object, possible: Iterable[str], *tables: Table, rule: str = "", arguments: bool = True) -> str:
     """The words "; did you mean lr?" for a name that a call of `possible` does not take; "" if nothing comes near.
 
     `tables`: where to look, the first first; by default the names of optimizers.  `rule`: the rule that the call is for.
+    `arguments`: whether the names are those of arguments.
     """
     if not isinstance(name, str):
         return ""
     possible = list(possible)
-    rows = [row for table in tables or (OPTIMIZERS,) for row in table if row.serves(possible, rule)]
-    words = meant(name, rows) or elsewhere(name) or nearest(name, possible, rows)
+    rows = [row for table in tables or (OPTIMIZERS,) for row in table if not arguments or row.serves(possible, rule)]
+    words = meant(name, rows) or (elsewhere(name) if arguments else "") or nearest(name, possible, rows)
     return f"; {words}" if words else ""
 
 

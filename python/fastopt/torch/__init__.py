@@ -3,6 +3,9 @@
 Needs torch 2.10 or later, the extra `torch`.  docs/torch.md has what is the same as in torch and what is not.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import NoReturn as _NoReturn
+
 try:
     import torch as _torch  # noqa: F401
 except ImportError as error:
@@ -17,6 +20,15 @@ from .optimizer import Optimizer
 
 __all__ = ["Optimizer", "fused_in_backward"]
 __all__ += classes.__all__
+
+
+if not _TYPE_CHECKING:  # to type checkers it would say that every name is there
+
+    def __getattr__(name: str) -> _NoReturn:
+        """Called only for names that the module lacks."""
+        from .._names.modules import no_member
+
+        raise no_member(__name__, name, __all__)
 
 
 def __dir__() -> list[str]:
