@@ -12,6 +12,7 @@ import torch
 from .. import _core
 from .._engine.arguments import bind_arguments
 from .._engine.group_formats import FORMAT_KEYS
+from .._engine.interrupts import finish
 from .._engine.options import Options, StepOptions
 from .._engine.tensors import MASTER
 from .._storage.formats import check_seed
@@ -266,8 +267,10 @@ class Optimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes on a checkpoint of this class, of torch's of this name, or of this one with other formats, as a copy.
 
-        State comes in the formats of this optimizer, whatever it was kept in.  Raises TypeError or ValueError, with nothing changed, if it is
-        of another rule, or of other parameters in number or shape.
+        State comes in the formats of this optimizer, whatever it was kept in.  An exception from outside, such as KeyboardInterrupt, finds
+        all of the checkpoint taken on, or nothing.
+
+        Raises TypeError or ValueError, with nothing changed, if it is of another rule, or of other parameters in number or shape.
         """
         given = checkpoints.as_dict(state_dict)
         for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
@@ -275,11 +278,15 @@ class Optimizer(torch.optim.Optimizer):
             if replaced is not None:
                 given = replaced
         loaded = checkpoints.read(self._book, self.defaults, given)
-        self.options.assign(loaded.options)
-        self._book.seed = loaded.seed
-        self.__setstate__({"state": loaded.state, "param_groups": loaded.groups})
-        self._book.forget(loaded.skipped)
-        self._book.seen = False  # all of it is new
+
+        def take() -> None:
+            self.options.assign(loaded.options)
+            self._book.seed = loaded.seed
+            self.__setstate__({"state": loaded.state, "param_groups": loaded.groups})
+            self._book.forget(loaded.skipped)
+            self._book.seen = False  # all of it is new
+
+        finish(take)
         for post_hook in self._optimizer_load_state_dict_post_hooks.values():
             post_hook(self)
 
