@@ -20,12 +20,12 @@ from ..rules import OPTIONS, Rule
 from ..rules.words import describe, naming
 from . import checkpoints
 from .arguments import check_flags, check_keys, check_tensors
-from .book import Book
+from .book import Book, added_name
 from .members import check_copy
 from .state import EMA
 from .steps import Steps
 from .turns import bind
-from .views import dense, refuse_wrapper
+from .views import dense, is_single, refuse_wrapper
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -91,21 +91,23 @@ class Optimizer(torch.optim.Optimizer):
         if not isinstance(param_group, dict):
             super().add_param_group(param_group)  # which says what is wrong
         merged = {**self.defaults, **param_group}
-        with naming(f"param_groups[{len(book.groups)}]" if book.groups else ""):
+        index = len(book.groups)
+        with naming(added_name(index)):
             check_keys(param_group)
-            values = book.check_group(merged)
-        super().add_param_group(param_group)
+            values = book.check_values(merged)
         try:
+            super().add_param_group(param_group)
             added = book.last_group()
             for member in added:
                 refuse_wrapper(member.param, member.name)
             named = [(f"params[{member.position}]", member.param) for member in added]
             layout = book.layout_of(param_group)
             layout.check(named, values, layout.formats.master)
+            book.fit_group(param_group, index, values)
             if self.rule.name == "Adagrad":  # whose state torch makes at once
                 book.allocate(added)
         except BaseException:
-            book.groups.pop()
+            del book.groups[index:]
             raise
 
     def _checked_copies(self, copies: Any) -> dict[torch.Tensor, torch.Tensor]:
@@ -156,7 +158,7 @@ class Optimizer(torch.optim.Optimizer):
             if steps is None or not steps.serves(book, params, grads, given):
                 del steps
                 book.let_go()  # with memory that may be needed
-                steps = bind(book, grads, book.skipped)
+                steps = bind(book, grads, book.skipped, bound)
                 book.keep(steps, params)
             steps.step(grads, given, bound, seen=book.seen)
 
@@ -186,7 +188,10 @@ class Optimizer(torch.optim.Optimizer):
         if param.grad is not None:
             steps, grads = book.single(param), [param.grad]
             if steps is None or not steps.serves(book, [param], grads, 1):
-                steps = Steps(book, [book.member(param)], grads, book.skipped)
+                member = book.member(param)
+                if is_single(param):
+                    self.options.fit(member.name)
+                steps = Steps(book, [member], grads, book.skipped)
                 book.keep_single(steps, param)
                 # On a GPU `state` looks at the counts of the last plan that was made; others have to notice.
                 book.seen = book.seen or param.is_cuda

@@ -17,6 +17,7 @@ __all__ = [
     "check_memory",
     "dense",
     "is_dense",
+    "is_single",
     "is_wrapper",
     "like",
     "refuse_wrapper",
@@ -30,6 +31,11 @@ ARITHMETIC = {torch.float64: torch.float64, torch.complex64: torch.complex64, to
 def arithmetic(param: torch.Tensor) -> torch.dtype:
     """What a rule computes in; for complex numbers, each of which is two real ones, what holds both."""
     return ARITHMETIC.get(param.dtype, torch.float32)
+
+
+def is_single(param: torch.Tensor) -> bool:
+    """Whether a rule computes in float32."""
+    return arithmetic(param) not in (torch.float64, torch.complex128)
 
 
 def as_real(tensor: torch.Tensor) -> torch.Tensor:
