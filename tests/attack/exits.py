@@ -26,6 +26,7 @@ shared = fastopt.AdamW(p, state_dtype="8bit" if call == "values" else None)
 def optimizer():
     return shared if call != "own" else fastopt.AdamW(np.ones(size, np.float32))
 def work(opt, goes_on):
+    own = np.ones(size, np.float32)
     calls = {{
         "step": lambda: opt.step(g),
         "own": lambda: opt.step(g),
@@ -33,7 +34,7 @@ def work(opt, goes_on):
         "part": lambda: opt.step_part(0, g),
         "norm": lambda: fastopt.global_norm(g),
         "values": lambda: opt.state[0]["exp_avg"][0],
-        "bare": lambda: fastopt.functional.sgd(p, g, step=1),
+        "bare": lambda: fastopt.functional.sgd(own, g, step=1),
         "built": lambda: fastopt.AdamW(np.ones(size, np.float32)).step(g),
     }}
     while goes_on():

@@ -112,3 +112,18 @@ def test_a_checkpoint_whose_storage_is_gone_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"^state_dict\['state'\]\[0\]: exp_avg: got a tensor whose storage was freed or cut"):
         optimizer.load_state_dict(saved)
     assert optimizer.state[param]["exp_avg"].any()
+
+
+@pytest.mark.parametrize("value", [3.0, [1.0], "x"])
+def test_state_that_is_no_tensor_is_refused_by_name(value: Any) -> None:
+    param = parameter(3)
+    optimizer = fastopt.torch.Adam([param])
+    param.grad = random(3, seed=1)
+    optimizer.step()
+    before, kept = param.detach().clone(), optimizer.state[param]["exp_avg"]
+    optimizer.state[param]["exp_avg"] = value
+    with pytest.raises(ValueError, match=r"\['params'\]\[0\]: exp_avg: got (float|list|str) .*, expected the shape \(3,\)"):
+        optimizer.step()
+    assert torch.equal(param, before)
+    optimizer.state[param]["exp_avg"] = kept
+    optimizer.step()

@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
+from .._arrays.storages import computes
 from .._engine.tensors import CORRECTIONS, MASTER, Tensor, check_formats
 from .._storage.formats import FORMATS, Format, Formats, param_format, state_format
 from .._storage.stored import Stored
 from ..rules import Rule
 from ..rules.words import describe, naming
 from .coded import Coded
-from .views import arithmetic, array_of, as_real, check_memory, computes, dense, like, same_layout, words
+from .views import arithmetic, array_of, as_real, check_memory, dense, like, same_layout, words
 
 __all__ = ["EMA", "STEP", "Layout", "whole_steps"]
 
