@@ -163,7 +163,7 @@ def cuda(session: nox.Session) -> None:
 
 @nox.session
 def sanitizers(session: nox.Session) -> None:
-    """Runs the tests of memory, processes and threads over an extension built with sanitizers; needs Linux and GCC, and 20 minutes.
+    """Runs the tests of memory, processes and threads over an extension built with sanitizers; needs Linux and GCC, and half an hour.
 
     First those of addresses and undefined behaviour, then that of threads, which lets a forked child start none.
     """
