@@ -28,6 +28,16 @@ LINTERS = (
 )
 LINT_PACKAGES = ("clang-tidy==23.1.4", "cmake", "import-linter==2.17", "nox", "pre-commit", "pybind11>=3,<4")
 
+RUNTIMES = {"address": "asan", "thread": "tsan"}
+"""The sanitizers that `sanitizers` builds with, and GCC's libraries for them; tools/sanitizers has the flags."""
+SANITIZED = (
+    *(f"tests/attack/test_{name}.py" for name in ("exits", "files", "kills", "moved")),
+    *(f"tests/engine/test_{name}.py" for name in ("copies", "interrupted_loads", "leftovers", "many_tensors", "moved_memory")),
+    *(f"tests/engine/test_{name}.py" for name in ("override", "parts", "processes", "ranges", "shared_gradients")),
+    *(f"tests/torch/test_{name}.py" for name in ("interrupted_loads", "lifetime", "memory", "shared_state")),
+    "tests/native/test_process.py",
+)
+
 # ---- How long each part takes ----------------------------------------------------------------------------------------
 
 begun = float(os.environ.get("FASTOPT_CI_BEGUN", time.time()))
@@ -149,6 +159,39 @@ def cuda(session: nox.Session) -> None:
     session.install("torch==2.13.0")  # first, as above
     install(session, "test")
     session.run(*PYTEST, "-m", "pairwise or exhaustive", "tests/cuda/test_compile.py", *session.posargs)
+
+
+@nox.session
+def sanitizers(session: nox.Session) -> None:
+    """Runs the tests of memory, processes and threads over an extension built with sanitizers; needs Linux and GCC, and half an hour.
+
+    First those of addresses and undefined behaviour, then that of threads, which lets a forked child start none.
+    """
+    session.install("torch==2.13.0")  # first, as above
+    for kind, runtime in RUNTIMES.items():
+        made = folder() / kind
+        settings = ("-Ccmake.build-type=RelWithDebInfo", f"-Ccmake.define.FASTOPT_SANITIZER={kind}", f"-Cbuild-dir={made}/build")
+        session.run("python", "-m", "pip", "wheel", "--no-deps", f"--wheel-dir={made}", *settings, str(ROOT), silent=True)
+        (built,) = made.glob("*.whl")
+        session.install(f"fastopt[test] @ {built.as_uri()}")
+        session.install("--force-reinstall", "--no-deps", str(built))  # also over one of the same version
+        libraries = [f"lib{runtime}.so", "libstdc++.so"]  # the second since the first looks for its functions when it is loaded
+        paths = [str(session.run("g++", f"-print-file-name={name}", external=True, silent=True)).strip() for name in libraries]
+        variables = {
+            "LD_PRELOAD": " ".join(paths),
+            "PYTHONMALLOC": "malloc",  # so that the sanitizer sees each object
+            "ASAN_OPTIONS": f"log_path={made}/log:detect_leaks=0",  # the interpreter leaves much for the system to free
+            "UBSAN_OPTIONS": f"log_path={made}/log:print_stacktrace=1",
+            "TSAN_OPTIONS": f"log_path={made}/log:suppressions={ROOT}/tools/sanitizers/thread.suppressions",
+        }
+        chosen = ("-k", "not fork") if kind == "thread" else ()
+        try:
+            session.run(*PYTEST, *chosen, *(session.posargs or SANITIZED), env=variables)
+        finally:
+            reports = [path.read_text() for path in sorted(made.glob("log.*"))]
+            print(*reports, sep="\n")
+        if reports:
+            session.error(f"{len(reports)} processes with reports of the {kind} sanitizer, above")
 
 
 @nox.session

@@ -22,7 +22,7 @@ bool sort_disjoint(std::vector<Interval>& intervals) {
 }
 
 void* OwnMemory::keep(const py::object& object, void* data, int64_t bytes) {
-  arrays_.push_back(object);
+  arrays_.emplace_back(object);
   if (bytes) intervals_.emplace_back(data, bytes);
   return data;
 }

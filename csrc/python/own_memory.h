@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "python/arrays.h"
+#include "python/gil.h"
 
 namespace fastopt::python {
 
@@ -40,7 +41,7 @@ class OwnMemory {
   void* take_extra(const py::object& object, int64_t length, const fastopt_format& format);
   void* keep(const py::object& object, void* data, int64_t bytes);
 
-  std::vector<py::object> arrays_;
+  std::vector<Kept> arrays_;
   std::vector<Interval> intervals_;  // sorted once closed
 };
 

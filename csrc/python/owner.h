@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "python/arrays.h"
+#include "python/gil.h"
 #include "python/tensors.h"
 
 namespace fastopt::python {
@@ -32,7 +33,7 @@ class Owner {
       data_ = data_of(tensor);
       type_ = {tensor.code, tensor.bits};
     } else {
-      object_ = py::none();
+      object_ = Kept(py::none());
     }
   }
 
@@ -92,7 +93,7 @@ class Owner {
     return same(tensor.shape, count, 0) && (!tensor.strides || same(tensor.strides, count, count));
   }
 
-  py::object object_;  // None: not looked at
+  Kept object_;  // None: not looked at
   bool written_;
   bool is_tensor_ = false;
   const void* data_ = nullptr;

@@ -58,7 +58,7 @@ Plan::Plan(const std::string& rule, const py::list& tensors, int64_t groups, uin
     for (const char* const name : {"owner", "copy_owner"}) {
       if (py::object owner = row[name]; !owner.is_none()) owners_.emplace_back(std::move(owner), true);
     }
-    params_.push_back(param);
+    params_.emplace_back(param);
     tensors_.push_back(tensor);
   }
   own_.close();
@@ -144,7 +144,7 @@ bool Plan::disjoint() {
 }
 
 // Points the tensors at `grads`.  `held` keeps those of a sequence alive, which another thread may change.
-bool Plan::take(py::handle grads, std::vector<py::object>& held, bool written) {
+bool Plan::take(py::handle grads, std::vector<Kept>& held, bool written) {
   const auto looking = access_.looking();
   const size_t count = tensors_.size();
   if (is_sequence(grads)) {
@@ -156,7 +156,7 @@ bool Plan::take(py::handle grads, std::vector<py::object>& held, bool written) {
         __builtin_prefetch(items[i + 16]);
         __builtin_prefetch(params_[i + 16].ptr());
       }
-      held.push_back(py::reinterpret_borrow<py::object>(items[i]));
+      held.emplace_back(py::reinterpret_borrow<py::object>(items[i]));
       if (!take_one(i, items[i], written)) return false;
     }
     return !written || disjoint();  // what is only read may come twice
@@ -165,14 +165,14 @@ bool Plan::take(py::handle grads, std::vector<py::object>& held, bool written) {
 }
 
 bool Plan::bind(py::handle grads, const py::list& owners) {
-  std::vector<py::object> held;  // before the lock, so that no array is freed while it is held
+  std::vector<Kept> held;  // before the lock, so that no array is freed while it is held
   const auto guard = access_.lock();
   access_.check_steppable();
   if (!take(grads, held, false)) return false;
   bound_.clear();
   for (const fastopt_tensor& tensor : tensors_) bound_.push_back({tensor.grad, tensor.grad_format});
   bound_are_disjoint_ = disjoint();
-  if (!is_sequence(grads)) held.push_back(py::reinterpret_borrow<py::object>(grads));
+  if (!is_sequence(grads)) held.emplace_back(py::reinterpret_borrow<py::object>(grads));
   bound_arrays_.swap(held);
   bound_owners_.clear();
   for (const py::handle owner : owners) {
@@ -183,13 +183,13 @@ bool Plan::bind(py::handle grads, const py::list& owners) {
 
 bool Plan::bound_are_writable() const {
   return std::all_of(bound_arrays_.begin(), bound_arrays_.end(),
-                     [](const py::object& grad) { return grad.is_none() || ArrayView(grad.ptr()).writable(); });
+                     [](const Kept& grad) { return grad.is_none() || ArrayView(grad.ptr()).writable(); });
 }
 
 fastopt_plan Plan::plan() { return plan_of(tensors_.data(), tensors_.size(), groups_.data(), groups_.size(), seed_); }
 
 bool Plan::step(py::handle grads, const fastopt_options& options) {
-  std::vector<py::object> held;  // as in bind()
+  std::vector<Kept> held;  // as in bind()
   auto guard = access_.lock();
   access_.check_steppable();
   if (!grads.is_none()) {
@@ -209,10 +209,12 @@ bool Plan::step(py::handle grads, const fastopt_options& options) {
   fastopt_status status;
   {
     const ReleasedGil release;
-    const auto writing = access_.writing();
-    status = fastopt_step(&all, &options, &report_);
-    if (status == FASTOPT_OK) count_up(report_.skipped ? skipped_ : completed_);
-    store_progress();
+    {
+      const auto writing = access_.writing();  // under the lock to its end
+      status = fastopt_step(&all, &options, &report_);
+      if (status == FASTOPT_OK) count_up(report_.skipped ? skipped_ : completed_);
+      store_progress();
+    }
     guard.unlock();  // before waiting for the GIL
   }
   raise_on(status);

@@ -83,7 +83,7 @@ class Plan {
   bool owners_hold();
   bool bound_hold();
   int32_t running_count() const;
-  bool take(py::handle grads, std::vector<py::object>& held, bool written);
+  bool take(py::handle grads, std::vector<Kept>& held, bool written);
   bool take_one(size_t index, PyObject* grad, bool written);
   static bool take_dtype(fastopt_tensor& tensor, int32_t dtype);
   bool load_progress();
@@ -102,9 +102,9 @@ class Plan {
   static constexpr fastopt_report kUnseen{sizeof(fastopt_report), -1, 1, 0};
   fastopt_report report_ = kUnseen;
   std::vector<fastopt_group> groups_;
-  OwnMemory own_;                   // parameters, state, averages, copies
-  std::vector<py::object> params_;  // of these, the parameter of each tensor
-  std::vector<Owner> owners_;       // the caller's objects behind parameters and copies
+  OwnMemory own_;              // parameters, state, averages, copies
+  std::vector<Kept> params_;   // of these, the parameter of each tensor
+  std::vector<Owner> owners_;  // the caller's objects behind parameters and copies
   std::vector<Owner> bound_owners_;
   TensorReader reader_;
   struct Gradient {
@@ -113,7 +113,7 @@ class Plan {
   };
   std::optional<SharedProgress> shared_;
   std::vector<Gradient> bound_;  // gradients for steps that are given none
-  std::vector<py::object> bound_arrays_;
+  std::vector<Kept> bound_arrays_;
   bool bound_are_disjoint_ = true;
   std::vector<Gradient> disjoint_;   // the last gradients that were found not to overlap each other
   std::vector<Interval> intervals_;  // scratch of disjoint()

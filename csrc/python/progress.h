@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "python/arrays.h"
+#include "python/gil.h"
 
 namespace fastopt::python {
 
@@ -81,12 +82,12 @@ class SharedProgress {
     if (!is_number || view.length() != 1 || !view.writable() || !view.aligned()) {
       throw py::value_error("expected writable arrays of one float32 or float64");
     }
-    arrays_.push_back(object);
+    arrays_.emplace_back(object);
     return {view.data(), dtype == FASTOPT_FLOAT64};
   }
 
   std::vector<Row> rows_;
-  std::vector<py::object> arrays_;  // what the pointers point into
+  std::vector<Kept> arrays_;  // what the pointers point into
 };
 
 }  // namespace fastopt::python

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import random
@@ -22,6 +21,7 @@ import ml_dtypes
 import numpy as np
 
 import fastopt
+from tests.attack.command import Outcomes, run
 from tests.support.checkpoints import everything
 
 HOSTILE: tuple[Any, ...] = (
@@ -171,7 +171,7 @@ class Attack:
     def __init__(self, folder: Path, dice: random.Random) -> None:
         self.path, self.dice = folder / "attacked", dice
         self.rng = np.random.default_rng(1)
-        self.outcomes: Counter[tuple[str, bool]] = Counter()
+        self.outcomes: Outcomes = Counter()
         self.optimizers = optimizers()
         self.snapshots = [optimizer.state_dict() for optimizer in self.optimizers]
         self.contents = []
@@ -211,13 +211,13 @@ class Attack:
         self._after(kind, optimizer, made)
 
     def _after(self, kind: str, optimizer: Any, made: bool) -> None:
-        self.outcomes[kind, made] += 1
+        self.outcomes[kind, "loaded" if made else "refused by name"] += 1
         if made and all(entry["step"] < 2**63 - 1 for entry in optimizer.state):
             step(optimizer, self.rng)
 
 
-def attack(count: int, seed: int) -> Counter[tuple[str, bool]]:
-    """How many of `count` mutations of each kind loaded; AssertionError at the first that did harm."""
+def attack(count: int, seed: int) -> Outcomes:
+    """How `count` mutations of each kind ended; AssertionError at the first that did harm."""
     with tempfile.TemporaryDirectory() as folder:
         made = Attack(Path(folder), random.Random(seed))
         for i in range(count):
@@ -229,14 +229,7 @@ def attack(count: int, seed: int) -> Counter[tuple[str, bool]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.attack.files", description=__doc__)
-    parser.add_argument("--count", type=int, default=1000, help="mutations of each kind (default 1000)")
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
-    outcomes = attack(given.count, given.seed)
-    for kind in sorted({kind for kind, _ in outcomes}):
-        print(f"{kind}: {outcomes[kind, True]} loaded, {outcomes[kind, False]} refused by name")
-    return 0
+    return run("files", __doc__, attack, 1000, arguments)
 
 
 if __name__ == "__main__":

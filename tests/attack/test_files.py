@@ -11,8 +11,8 @@ from tests.attack.files import attack, main
 def test_mutations_load_or_are_refused_by_name(seed: int) -> None:
     outcomes = attack(150, seed)
     assert sum(outcomes.values()) == 3 * 150
-    assert all(outcomes[kind, False] for kind in ("flipped bytes", "rewritten metadata", "state_dict"))
-    assert outcomes["state_dict", True]
+    assert all(outcomes[kind, "refused by name"] for kind in ("flipped bytes", "rewritten metadata", "state_dict"))
+    assert outcomes["state_dict", "loaded"]
 
 
 def test_the_script(capsys: pytest.CaptureFixture[str]) -> None:

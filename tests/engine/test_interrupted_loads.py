@@ -5,14 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import ctypes
-import inspect
-import itertools
-import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -23,12 +19,7 @@ import fastopt
 from fastopt.optimizer import engine_of
 from tests.support.checkpoints import everything
 from tests.support.comparing import same_bits
-
-FASTOPT = os.path.dirname(fastopt.__file__)
-
-
-class Interrupt(BaseException):
-    """What comes from outside, as KeyboardInterrupt does: from a signal's handler, from another thread."""
+from tests.support.interrupts import Interrupt, assert_all_or_nothing, outcomes
 
 
 def made(steps: int, lr: float) -> Any:
@@ -50,51 +41,19 @@ def made(steps: int, lr: float) -> Any:
     return optimizer
 
 
-def interrupted(call: Callable[[], Any], count: int) -> bool:
-    """Runs `call` with an Interrupt at place `count` of fastopt's Python; whether it came that far.
-
-    Python lets one in where a function begins and where a call into C returns (and in loops, of which signals below have the word).
-    """
-    left = count
-
-    def profile(frame: FrameType, event: str, arg: Any) -> None:
-        nonlocal left
-        inside = FASTOPT in frame.f_code.co_filename and not frame.f_code.co_flags & inspect.CO_GENERATOR  # whose end swallows it
-        if inside and event in ("call", "c_return"):
-            left -= 1
-            if left < 0:
-                sys.setprofile(None)
-                raise Interrupt
-
-    before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
-        call()
-    except Interrupt:
-        return True
-    finally:
-        sys.setprofile(before)
-    return False
-
-
 def test_an_interrupt_anywhere_loads_all_or_nothing() -> None:
     optimizer, snapshot = made(1, 0.1), made(3, 0.25).state_dict()
     old, before = optimizer.state_dict(), everything(optimizer)
     optimizer.load_state_dict(snapshot)
     loaded = everything(optimizer)
-    assert loaded != before
-    outcomes = []
-    for count in itertools.count():
+
+    def prepare() -> None:
         optimizer.load_state_dict(old)
         assert everything(optimizer) == before
-        if not interrupted(lambda: optimizer.load_state_dict(snapshot), count):
-            break
-        found = everything(optimizer)
-        assert found in (before, loaded), f"half of it, at place {count}"
-        outcomes.append(found == loaded)
-    assert len(outcomes) > 100
-    assert outcomes == sorted(outcomes), "from some place on all of it"
-    assert 20 < sum(outcomes) < len(outcomes) - 20
+
+    found = outcomes(prepare, lambda: optimizer.load_state_dict(snapshot), lambda: everything(optimizer))
+    assert_all_or_nothing(found, before, loaded)
+    assert len(found) > 100
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX timers")

@@ -31,6 +31,7 @@ def read_only(array: Any) -> None:
 MOVES: dict[str, tuple[Callable[[Any], None], str]] = {
     "dtype": (set_attribute("dtype", np.float64), "got dtype float64, expected float32 as when"),
     "integers": (set_attribute("dtype", np.int32), "got dtype int32, expected float32 as when"),
+    "byte order": (set_attribute("dtype", np.dtype(np.float32).newbyteorder()), "got dtype [<>]f4, expected float32 as when"),
     "shape": (set_attribute("shape", (8, 8)), r"got shape \(8, 8\), expected \(64,\) as when"),
     "strides": (set_attribute("strides", (0,)), r"got strides \(0,\), expected \(4,\) as when"),
     "grown": (lambda array: array.resize(1 << 22, refcheck=False), r"got shape \(4194304,\), expected \(64,\) as when"),
@@ -50,7 +51,7 @@ def test_a_parameter_or_copy_that_changed_is_refused_by_name(move: str, what: st
     change(p if what == "params" else copy)
     before = opt.state[0]["exp_avg"].copy()
     for step in (lambda: opt.step(g), lambda: opt.step([g]), lambda: opt.step_part(0, g), lambda: opt.step_part(0, g[:4], 0, 4)):
-        with pytest.raises(ValueError, match=f"^{what}: {words}"):
+        with pytest.raises((TypeError, ValueError), match=f"^{what}: {words}"):
             step()
     assert opt.steps == 1
     np.testing.assert_array_equal(opt.state[0]["exp_avg"], before)
@@ -65,7 +66,7 @@ def test_a_bound_gradient_that_changed_is_refused_by_name(move: str) -> None:
     opt.step()
     before = p.copy()
     change(g)
-    with pytest.raises(ValueError, match=f"^grads: {words}"):
+    with pytest.raises((TypeError, ValueError), match=f"^grads: {words}"):
         opt.step()
     np.testing.assert_array_equal(p, before)
     assert opt.steps == 1
@@ -73,12 +74,14 @@ def test_a_bound_gradient_that_changed_is_refused_by_name(move: str) -> None:
 
 
 def test_a_view_whose_base_was_resized_is_refused() -> None:
-    base = np.ones(2 * N, np.float32)
-    opt = built(base[:N])
-    opt.step(np.ones(N, np.float32))
-    base.resize(1 << 22, refcheck=False)
-    with pytest.raises(ValueError, match=r"^params: got a view of an array that has been resized"):
-        opt.step(np.ones(N, np.float32))
+    for name in ("params", "copy_to"):
+        bases = {each: [np.ones(2 * N, np.float32) for _ in range(2)] for each in ("params", "copy_to")}
+        opt = built([base[:N] for base in bases["params"]], copy_to=[base[:N] for base in bases["copy_to"]])
+        opt.step([np.ones(N, np.float32)] * 2)
+        bases[name][1].resize(1 << 22, refcheck=False)
+        with pytest.raises(ValueError, match=rf"^{name}\[1\]: got a view of an array that has been resized"):
+            opt.step([np.ones(N, np.float32)] * 2)
+        assert opt.steps == 1
 
 
 def test_a_step_goes_on_when_the_change_is_taken_back() -> None:
@@ -198,19 +201,3 @@ def test_other_objects_of_one_dtype_are_the_same_dtype() -> None:
     p.dtype = np.dtype(ml_dtypes.bfloat16)
     opt.step(np.ones(N, np.float32))
     assert opt.steps == 1
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_thousand_arrays_that_move_at_random() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        arrays = [np.ones(rng.integers(1, 300), np.float32) for _ in range(4)]
-        grads = [np.ones_like(array) for array in arrays]
-        opt = built(arrays, grads=grads)
-        opt.step()
-        victim = (arrays + grads)[rng.integers(8)]
-        size = victim.size
-        victim.resize(int(rng.integers(1, 100_000)) + size, refcheck=False)
-        with pytest.raises(ValueError, match="got shape"):
-            opt.step()
-        assert opt.steps == 1

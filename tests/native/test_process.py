@@ -36,7 +36,7 @@ def in_threads(count: int, work: Any) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=300)  # under a sanitizer, beside other tests, steps take long
         assert not thread.is_alive(), "a step hangs"
     if errors:
         raise errors[0]

@@ -12,16 +12,16 @@ from tests.support import build_driver, replay_cases, replay_file
 
 COMPILER = "g++"
 TARGET = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}.get(platform.machine())
-# Inlined into each kernel, what checks every access takes minutes to compile.  So the kernels call their functions, and these
-# call the address sanitizer's checks.
-CALLED = ("-O1", "-g", "-DFASTOPT_INLINE=inline")
-MEMORY = (
-    *CALLED,
-    "-fsanitize=address,undefined",
-    "-fno-sanitize-recover=all",
-    "--param=asan-instrumentation-with-call-threshold=0",
-)
-RACES = (*CALLED, "-fsanitize=thread")
+
+
+def flags_of(sanitizer: str) -> tuple[str, ...]:
+    """Those with which the extension is built too, in `nox -s sanitizers`."""
+    lines = (build_driver.ROOT / "tools" / "sanitizers" / f"{sanitizer}.flags").read_text().splitlines()
+    return tuple(line for line in lines if line.startswith("-"))
+
+
+MEMORY, RACES = flags_of("address"), flags_of("thread")
+CALLED = tuple(flag for flag in RACES if not flag.startswith("-fsanitize"))
 
 pytestmark = [
     pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"{COMPILER} is not installed"),

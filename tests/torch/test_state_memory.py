@@ -39,7 +39,7 @@ def test_state_whose_storage_is_gone_is_refused(rule: str, change: Callable[[tor
     for key in keys:
         kept = entry[key]
         entry[key] = change(kept.clone())
-        with pytest.raises(RuntimeError, match=rf"\['params'\]\[1\]: {key}: got a tensor whose storage is gone"):
+        with pytest.raises(RuntimeError, match=rf"\['params'\]\[1\]: {key}: got a tensor whose storage was freed or cut"):
             optimizer.step()
         assert all(torch.equal(param, value) for param, value in zip(params, before, strict=True))
         entry[key] = kept
@@ -58,7 +58,7 @@ def test_other_memory_that_is_gone_is_refused(what: str) -> None:
         tensor = {"a gradient": param.grad, "a parameter": param, "a copy": copied}[what]
         kept, size = tensor.detach().clone(), tensor.untyped_storage().nbytes()
         freed(tensor.detach())
-        with pytest.raises(RuntimeError, match="got a tensor whose storage is gone, expected one with it"):
+        with pytest.raises(RuntimeError, match="got a tensor whose storage was freed or cut, expected one with the"):
             optimizer.step()
         tensor.untyped_storage().resize_(size)
         with torch.no_grad():
@@ -70,7 +70,7 @@ def test_a_shrunk_storage_is_refused_where_it_is_bound() -> None:
     param = parameter(4000)
     param.grad = shrunk(random(4000, seed=1))
     optimizer = fastopt.torch.SGD([param], lr=0.1)
-    with pytest.raises(RuntimeError, match="the gradient: got a tensor whose storage is gone"):
+    with pytest.raises(RuntimeError, match="the gradient: got a tensor whose storage was freed or cut"):
         optimizer.step()
 
 
@@ -109,6 +109,21 @@ def test_a_checkpoint_whose_storage_is_gone_is_refused() -> None:
     optimizer.step()
     saved: Any = optimizer.state_dict()
     saved["state"][0]["exp_avg"] = freed(saved["state"][0]["exp_avg"].float())
-    with pytest.raises(RuntimeError, match=r"^state_dict\['state'\]\[0\]: exp_avg: got a tensor whose storage is gone"):
+    with pytest.raises(RuntimeError, match=r"^state_dict\['state'\]\[0\]: exp_avg: got a tensor whose storage was freed or cut"):
         optimizer.load_state_dict(saved)
     assert optimizer.state[param]["exp_avg"].any()
+
+
+@pytest.mark.parametrize("value", [3.0, [1.0], "x"])
+def test_state_that_is_no_tensor_is_refused_by_name(value: Any) -> None:
+    param = parameter(3)
+    optimizer = fastopt.torch.Adam([param])
+    param.grad = random(3, seed=1)
+    optimizer.step()
+    before, kept = param.detach().clone(), optimizer.state[param]["exp_avg"]
+    optimizer.state[param]["exp_avg"] = value
+    with pytest.raises(ValueError, match=r"\['params'\]\[0\]: exp_avg: got (float|list|str) .*, expected the shape \(3,\)"):
+        optimizer.step()
+    assert torch.equal(param, before)
+    optimizer.state[param]["exp_avg"] = kept
+    optimizer.step()

@@ -19,6 +19,7 @@ from . import device as cuda
 from .device import DeviceArray
 from .dtypes import DTYPES, GRADIENTS, SIZES, arithmetic, dtype_name
 from .memory import BFLOAT16, LINE, Array, allocate
+from .storages import computes, lack
 
 __all__ = [
     "BFLOAT16",
@@ -47,6 +48,7 @@ __all__ = [
     "full_like",
     "given",
     "is_array",
+    "memory_behind",
     "new_like",
     "part_of",
     "place_of",
@@ -166,38 +168,42 @@ def as_host_array(value: Any, name: str) -> Array:
 
 
 def check_torch(value: Any, name: str) -> None:
-    """TypeError for a tensor on the CPU whose memory does not hold its values: one that computes by itself, or whose storage is gone."""
-    if type(value).__torch_dispatch__ is not sys.modules["torch"].Tensor.__torch_dispatch__:
-        raise TypeError(f"{name}: got a {type(value).__name__}, which has no memory of its own, expected an ordinary tensor")
-    if value.device.type != "cpu" or value.layout != sys.modules["torch"].strided or value.numel() == 0:
-        return  # which DLPack has words for
-    if value._is_zerotensor():
-        raise TypeError(
-            f"{name}: got a tensor that stands for zeros and has no memory, expected one that was made, such as zeros_like"
-        )
-    extent = sum((n - 1) * step for n, step in zip(value.shape, value.stride(), strict=True)) + 1
-    needed = (value.storage_offset() + extent) * value.element_size()
-    if value.untyped_storage().nbytes() < needed:
-        raise TypeError(
-            f"{name}: got a tensor whose storage was freed or cut, expected one with the {needed} bytes that it reaches over"
-        )
+    """TypeError for a tensor on the CPU whose memory does not hold its values; others are left to what reads them."""
+    if (value.device.type == "cpu" or computes(value)) and (came := lack(value)) is not None:
+        raise TypeError(f"{name}: got {came}")
 
 
-def check_unmoved(value: Any, view: Array, name: str, *, written: bool) -> None:
-    """ValueError if `value`, which a plan was bound to as `view`, is laid out otherwise now, elsewhere, or read-only though it is written."""
+def memory_behind(value: Any) -> tuple[int, int] | None:
+    """The address and the bytes of the array that has an ndarray's memory; None if that has its own, and for anything else."""
+    base = value.base if isinstance(value, np.ndarray) else None
+    while isinstance(base, np.ndarray) and base.base is not None:
+        base = base.base
+    return (address(base), base.nbytes) if isinstance(base, np.ndarray) else None
+
+
+def check_unmoved(value: Any, view: Array, name: str, *, written: bool, behind: tuple[int, int] | None = None) -> None:
+    """TypeError or ValueError if `value`, which a plan was bound to as `view`, is laid out otherwise now, elsewhere, or read-only though it
+    is `written`.
+
+    `behind`: what `memory_behind` said of it then.
+    """
     array = as_array(value, name)
     cure = "write into it instead (array[...] = values), or build another optimizer"
-    for what, now, then in (
-        ("dtype", dtype_name(array), dtype_name(view)),
-        ("shape", array.shape, view.shape),
-        ("strides", array.strides, view.strides),
-    ):
+    if array.dtype != view.dtype:
+        came = dtype_name(array) if array.dtype.isnative else array.dtype.str
+        raise TypeError(f"{name}: got dtype {came}, expected {dtype_name(view)} as when the optimizer was built; {cure}")
+    for what, now, then in (("shape", array.shape, view.shape), ("strides", array.strides, view.strides)):
         if now != then:
             raise ValueError(f"{name}: got {what} {now}, expected {then} as when the optimizer was built; {cure}")
-    if address(array) != address(view):
+    if array.size and (place_of(array), address(array)) != (place_of(view), address(view)):
         raise ValueError(f"{name}: got other memory than when the optimizer was built, expected the same; {cure}")
     if written:
         check_writable(array, name)
+    if behind is not None and memory_behind(value) != behind:
+        raise ValueError(
+            f"{name}: got a view of an array that has been resized since the optimizer was built, which its memory did not survive; build "
+            "another optimizer"
+        )
 
 
 def from_torch(value: Any, name: str) -> Array:

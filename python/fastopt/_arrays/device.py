@@ -14,6 +14,7 @@ import numpy as np
 
 from .driver import CudaError, driver
 from .memory import BFLOAT16, same_order
+from .storages import lack
 
 __all__ = [
     "DeviceArray",
@@ -188,10 +189,8 @@ def from_torch(value: Any, name: str) -> DeviceArray:
         raise TypeError(f"{name}: got a {type(value).__name__} that requires grad, expected it detached from autograd")
     if value.is_sparse or value.is_quantized or value.is_neg():
         raise TypeError(f"{name}: got a {type(value).__name__} whose memory does not hold its values, expected a plain one")
-    if not has_memory(value):
-        raise TypeError(
-            f"{name}: got a {type(value).__name__} without memory for its values, freed or never made, expected a plain one"
-        )
+    if (came := lack(value)) is not None:
+        raise TypeError(f"{name}: got {came}")
     word = str(value.dtype).removeprefix("torch.")
     try:
         dtype = BFLOAT16 if word == "bfloat16" else np.dtype(word)
@@ -202,16 +201,6 @@ def from_torch(value: Any, name: str) -> DeviceArray:
     return DeviceArray(
         value.data_ptr(), tuple(value.shape), dtype, value.device.index, value.detach(), strides=strides, torch=True, source=value
     )
-
-
-def has_memory(tensor: Any) -> bool:
-    """Whether a tensor's storage has its last element: a storage may be freed or shortened, a tensor fake or a wrapper."""
-    if type(tensor).__torch_dispatch__ is not sys.modules["torch"].Tensor.__torch_dispatch__:
-        return False
-    if tensor.numel() == 0:
-        return True
-    last = tensor.storage_offset() + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
-    return bool(tensor.data_ptr()) and bool(tensor.untyped_storage().nbytes() >= (last + 1) * tensor.element_size())
 
 
 def stream_of(array: DeviceArray) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import _core
-from .._arrays.buffers import check_writable
+from .._arrays.buffers import check_unmoved
 from .._arrays.device import DeviceArray, as_device_array, is_cupy, is_torch
 
 __all__ = ["Bound", "Memory"]
@@ -41,9 +41,10 @@ class Memory:
 class Bound:
     """The caller's arrays to which a plan is bound for good, under their names in messages."""
 
-    def __init__(self, arrays: Iterable[tuple[str, DeviceArray]], *, ordered: bool = False) -> None:
-        """`ordered`: each step waits for the streams that the arrays name, as it does for gradients that come."""
-        self._ordered = ordered
+    def __init__(self, arrays: Iterable[tuple[str, DeviceArray]], *, written: bool = True, ordered: bool = False) -> None:
+        """`written`: whether steps write to them.  `ordered`: each step waits for the streams that the arrays name, as it does for gradients
+        that come."""
+        self._written, self._ordered = written, ordered
         self._arrays = [(name, array) for name, array in arrays if can_move(array.source)]
         self._sources = [array.source for _, array in self._arrays]
         self._memory = Memory(self._sources, "params")
@@ -53,27 +54,10 @@ class Bound:
         if not self._arrays or self._memory.holds(self._sources, ordered=self._ordered):
             return
         for name, array in self._arrays:
-            check_unmoved(name, array)
+            check_unmoved(array.source, array, name, written=self._written)  # type: ignore[arg-type]  # see buffers.Named
         self._memory = Memory(self._sources, "params")
 
 
 def can_move(source: Any) -> bool:
     """Whether an array's owner may give it other memory."""
     return not (source is None or isinstance(source, DeviceArray) or is_cupy(source))
-
-
-def check_unmoved(name: str, array: DeviceArray) -> None:
-    """TypeError or ValueError if the caller's array no longer is what a plan was bound to."""
-    now = as_device_array(array.source, name, ordered=False)
-    if now.dtype != array.dtype:
-        raise TypeError(f"{name}: got dtype {now.dtype}, expected {array.dtype} as when the optimizer was built")
-    if now.shape != array.shape:
-        raise ValueError(f"{name}: got shape {now.shape}, expected {array.shape} as when the optimizer was built")
-    if not now.same_layout(array):
-        raise ValueError(f"{name}: got strides {now.strides}, expected {array.strides} as when the optimizer was built")
-    if now.size and (now.pointer, now.device) != (array.pointer, array.device):
-        raise ValueError(
-            f"{name}: got other memory than when the optimizer was built, expected the same at every step: copy values into the "
-            "array, or build a new optimizer"
-        )
-    check_writable(now, name)  # type: ignore[arg-type]  # see buffers.Named

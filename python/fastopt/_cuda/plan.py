@@ -105,7 +105,7 @@ class CudaPlan:
                 self._bound = taken
                 names = [name.replace("params", "grads", 1) for name in self._names]
                 given = [(name, grad) for name, grad in zip(names, grads, strict=True) if grad is not None]
-                self._watched[2] = Bound(given, ordered=True)
+                self._watched[2] = Bound(given, written=False, ordered=True)
             return taken is not None
 
     def step(self, grads: Any, options: _core.Options) -> bool:

@@ -62,8 +62,10 @@ class Options(MutableMapping[str, Any]):
 
     def fit(self, tensor: str | None) -> None:
         """From now on values are such as float32 holds, in which the tensor of that name is computed; ValueError if one is not."""
-        check_options(self._values, tensor)
-        self._single = tensor
+        with self._lock:
+            check_options(self._values, tensor)
+            if tensor != self._single:
+                self._single, self._overridden = tensor, {}
 
     def assign(self, values: Mapping[str, Any]) -> None:
         """Takes on values that have been checked."""

@@ -44,10 +44,7 @@ def check_unmoved(plan: Plan, tensors: Sequence[Tensor]) -> None:
     if isinstance(plan, _core.Plan) and not plan.unmoved():
         for tensor in tensors:
             tensor.check_unmoved()
-        raise ValueError(
-            "params: got a view of an array that has been resized since the optimizer was built, which its memory did not "
-            "survive; build another optimizer"
-        )
+        raise RuntimeError("params: the extension refuses what buffers.py accepts; please report this")
 
 
 def settle(plan: Plan) -> None:

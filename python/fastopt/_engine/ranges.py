@@ -10,7 +10,7 @@ from typing import Any
 from ..rules import Rule
 from ..rules.words import shown
 
-__all__ = ["FACTORS", "check_group", "check_options", "check_single"]
+__all__ = ["FACTORS", "LARGEST", "check_group", "check_options", "check_single"]
 
 NORMAL, LARGEST = 2.0**-126, 2.0**127
 """Between these float32 holds every number; the others are looked at closely."""

@@ -32,7 +32,9 @@ class Tensor:
         self.offset = offset  # elements of the tensors before it, padded to blocks
         self.param = param
         self.owner = owner  # the caller's object that `param` is a view of, if steps are to look whether it moves
+        self.behind = buffers.memory_behind(owner)
         self.copy_owner: Any = None
+        self.copy_behind: tuple[int, int] | None = None
         self._views = buffers.Views()
         self.dtype = buffers.dtype_name(self.param)
         self.state: dict[str, buffers.Array | Stored] = {}
@@ -52,13 +54,16 @@ class Tensor:
     def take_copy(self, value: Any, name: str) -> None:
         if value is not None:
             self.copy, self.copy_dtype = buffers.check_copy(value, name, self.param, self.name)
-            self.copy_name, self.copy_owner = name, value
+            self.copy_name, self.copy_owner, self.copy_behind = name, value, buffers.memory_behind(value)
 
     def check_unmoved(self) -> None:
         """ValueError or TypeError, with words, if the caller's objects are not what they were when the plan was bound to them."""
-        for owner, view, name in ((self.owner, self.param, self.name), (self.copy_owner, self.copy, self.copy_name)):
+        for owner, view, name, behind in (
+            (self.owner, self.param, self.name, self.behind),
+            (self.copy_owner, self.copy, self.copy_name, self.copy_behind),
+        ):
             if owner is not None and view is not None:
-                buffers.check_unmoved(owner, view, name, written=True)
+                buffers.check_unmoved(owner, view, name, written=True, behind=behind)
 
     def allocate(self, group: Group, *, average: bool) -> None:
         """Makes its state, in the group's slots and formats, and its master and average if they are asked for."""

@@ -15,6 +15,7 @@ from .. import _core
 from .._arrays.memory import BLOCK
 from .._engine.group_formats import FORMAT_KEYS
 from .._engine.options import Options
+from .._engine.ranges import check_group
 from .._engine.tensors import MASTER
 from .._storage.formats import Formats, with_variance_floor
 from ..rules import Rule
@@ -22,9 +23,9 @@ from ..rules.words import naming
 from .arguments import check_flags, number
 from .members import Member
 from .state import EMA, Layout
-from .views import dense
+from .views import dense, is_single
 
-__all__ = ["Book", "Gradients", "Taking"]
+__all__ = ["Book", "Gradients", "Taking", "added_name"]
 
 Gradients: TypeAlias = "list[torch.Tensor | None]"
 
@@ -198,7 +199,13 @@ class Book:
             layout = self._layouts[formats] = Layout(self.rule, Formats.check(*formats), average=self.average)
             return layout
 
-    def check_group(self, group: dict[str, Any]) -> dict[str, Any]:
+    def check_group(self, group: dict[str, Any], index: int) -> dict[str, Any]:
+        """`check_values`, and besides ValueError for what the arithmetic of the group's parameters does not hold; `index`: where it stands."""
+        values = self.check_values(group)
+        check_group(self.rule, values, computed_in_single(group, index))
+        return values
+
+    def check_values(self, group: dict[str, Any]) -> dict[str, Any]:
         """The hyperparameters of a group, checked, with tensors as numbers; but `lr` stays a tensor if it is on a GPU."""
         self.complete(group)
         check_flags(group)
@@ -214,9 +221,24 @@ class Book:
         checked = self.rule.check(with_variance_floor(values, self.layout_of(group).formats.state_dtype))
         return {**checked, "lr": lr} if on_gpu else checked
 
+    def fit_group(self, group: dict[str, Any], index: int, values: dict[str, Any]) -> None:
+        """Holds a new group's hyperparameters, and the options, to the arithmetic of its parameters: ValueError for one that does not fit."""
+        single = computed_in_single(group, index)
+        with naming(added_name(index)):
+            check_group(self.rule, values, single)
+        if single is not None:
+            self.options.fit(single)
+
+    def fit(self) -> str | None:
+        """Holds options to the arithmetic of the present parameters (`Options.fit`); the name of one that is computed in float32, if any is."""
+        names = (computed_in_single(group, index) for index, group in enumerate(self.groups))
+        single = next((name for name in names if name is not None), None)
+        self.options.fit(single)
+        return single
+
     def allocate(self, members: list[Member]) -> None:
         """Makes the state of those that have none; averages and masters are taken from a parameter at its first step."""
-        values = {i: self.check_group(self.groups[i]) for i in {member.group for member in members}}
+        values = {i: self.check_group(self.groups[i], i) for i in {member.group for member in members}}
         for member in members:
             if not self.state.get(member.param):
                 made = member.layout.completed({}, dense(member.param), values[member.group], member.name)
@@ -227,6 +249,16 @@ class Book:
         index, group = len(self.groups) - 1, self.groups[-1]
         layout = self.layout_of(group)
         return [Member(param, name_of(group, index, i), index, i, 0, layout, None) for i, param in enumerate(group["params"])]
+
+
+def computed_in_single(group: Mapping[str, Any], index: int) -> str | None:
+    """The name of a group's first parameter that is computed in float32, None without any."""
+    return next((name_of(group, index, i) for i, param in enumerate(group["params"]) if is_single(param)), None)
+
+
+def added_name(index: int) -> str:
+    """A group that is being added, in messages; the first goes without saying: its values are the optimizer's."""
+    return f"param_groups[{index}]" if index else ""
 
 
 def name_of(group: Mapping[str, Any], index: int, i: int) -> str:

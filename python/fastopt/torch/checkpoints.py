@@ -132,7 +132,7 @@ def groups_of(
         formats = {key: old.get(key, defaults[key]) for key in FORMAT_KEYS}
         groups.append({**kept, **new, **formats, "params": old["params"]})
         with naming(f"state_dict['param_groups'][{i}]"):
-            values.append(book.check_group(groups[-1]))
+            values.append(book.check_group(groups[-1], i))
     return groups, values
 
 

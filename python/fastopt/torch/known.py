@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from .._engine.ranges import LARGEST
 from .arguments import number
 from .book import Book
 
@@ -49,13 +50,14 @@ class Known:
         except (RuntimeError, ValueError):
             return None
 
-    def changed(self, group: dict[str, Any], book: Book) -> dict[str, Any]:
-        """The group's values, checked: with a schedule that changes `lr` alone, that alone."""
+    def changed(self, group: dict[str, Any], index: int, book: Book) -> dict[str, Any]:
+        """The group's values, checked: with a schedule that changes `lr` alone, that alone.  `index`: where the group stands."""
         book.complete(group)
         given, lr = self._of(group), group["lr"]
-        if given[-1] is self._given[-1] and isinstance(lr, (int, float)) and self._different(given) == ["lr"]:
+        held = isinstance(lr, (int, float)) and lr <= LARGEST  # as the parameters' arithmetic does, whichever it is
+        if given[-1] is self._given[-1] and held and self._different(given) == ["lr"]:
             return {**self.values, "lr": book.rule.argument("lr").check(lr)}
-        return book.check_group(group)
+        return book.check_group(group, index)
 
 
 def is_live(value: Any) -> bool:

@@ -9,7 +9,6 @@ import torch
 
 from .._arrays import buffers
 from ..rules import Rule
-from ..rules.words import describe
 from .state import Layout
 from .views import check_memory, same_layout, words
 
@@ -66,8 +65,9 @@ def check_copy(value: Any, param: torch.Tensor, name: str) -> None:
         value.dtype == param.dtype if param.is_complex() else str(value.dtype).removeprefix("torch.") in buffers.DTYPES
     )
     if not known or value.device != param.device or not same_layout(value, param):
-        came = words(value) if isinstance(value, torch.Tensor) else describe(value)
-        raise ValueError(f"{name}: got {came}, expected a floating-point tensor laid out as its parameter: {words(param)}")
+        raise ValueError(
+            f"{name}: got {words(value)}, expected a floating-point tensor laid out as its parameter: {words(param)}"
+        )
 
 
 GRADIENTS = {

@@ -12,6 +12,7 @@ import torch
 from .. import _core
 from .._engine.arguments import bind_arguments
 from .._engine.group_formats import FORMAT_KEYS
+from .._engine.interrupts import finish
 from .._engine.options import Options, StepOptions
 from .._engine.tensors import MASTER
 from .._storage.formats import check_seed
@@ -19,12 +20,12 @@ from ..rules import OPTIONS, Rule
 from ..rules.words import describe, naming
 from . import checkpoints
 from .arguments import check_flags, check_keys, check_params, check_tensors
-from .book import Book
+from .book import Book, added_name
 from .members import check_copy
 from .state import EMA
 from .steps import Steps
 from .turns import bind
-from .views import dense, refuse_wrapper
+from .views import dense, is_single, refuse_wrapper
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -99,21 +100,23 @@ class Optimizer(torch.optim.Optimizer):
         if not isinstance(param_group, dict):
             super().add_param_group(param_group)  # which says what is wrong
         merged = {**self.defaults, **param_group}
-        with naming(f"param_groups[{len(book.groups)}]" if book.groups else ""):
+        index = len(book.groups)
+        with naming(added_name(index)):
             check_keys(param_group, self.rule)
-            values = book.check_group(merged)
-        super().add_param_group(param_group)
+            values = book.check_values(merged)
         try:
+            super().add_param_group(param_group)
             added = book.last_group()
             for member in added:
                 refuse_wrapper(member.param, member.name)
             named = [(f"params[{member.position}]", member.param) for member in added]
             layout = book.layout_of(param_group)
             layout.check(named, values, layout.formats.master)
+            book.fit_group(param_group, index, values)
             if self.rule.name == "Adagrad":  # whose state torch makes at once
                 book.allocate(added)
         except BaseException:
-            book.groups.pop()
+            del book.groups[index:]
             raise
 
     def _checked_copies(self, copies: Any) -> dict[torch.Tensor, torch.Tensor]:
@@ -164,7 +167,7 @@ class Optimizer(torch.optim.Optimizer):
             if steps is None or not steps.serves(book, params, grads, given):
                 del steps
                 book.let_go()  # with memory that may be needed
-                steps = bind(book, grads, book.skipped)
+                steps = bind(book, grads, book.skipped, bound)
                 book.keep(steps, params)
             steps.step(grads, given, bound, seen=book.seen)
 
@@ -194,7 +197,10 @@ class Optimizer(torch.optim.Optimizer):
         if param.grad is not None:
             steps, grads = book.single(param), [param.grad]
             if steps is None or not steps.serves(book, [param], grads, 1):
-                steps = Steps(book, [book.member(param)], grads, book.skipped)
+                member = book.member(param)
+                if is_single(param):
+                    self.options.fit(member.name)
+                steps = Steps(book, [member], grads, book.skipped)
                 book.keep_single(steps, param)
                 # On a GPU `state` looks at the counts of the last plan that was made; others have to notice.
                 book.seen = book.seen or param.is_cuda
@@ -275,8 +281,10 @@ class Optimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes on a checkpoint of this class, of torch's of this name, or of this one with other formats, as a copy.
 
-        State comes in the formats of this optimizer, whatever it was kept in.  Raises TypeError or ValueError, with nothing changed, if it is
-        of another rule, or of other parameters in number or shape.
+        State comes in the formats of this optimizer, whatever it was kept in.  An exception from outside, such as KeyboardInterrupt, finds
+        all of the checkpoint taken on, or nothing.
+
+        Raises TypeError or ValueError, with nothing changed, if it is of another rule, or of other parameters in number or shape.
         """
         given = checkpoints.as_dict(state_dict)
         for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
@@ -284,11 +292,15 @@ class Optimizer(torch.optim.Optimizer):
             if replaced is not None:
                 given = replaced
         loaded = checkpoints.read(self._book, self.defaults, given)
-        self.options.assign(loaded.options)
-        self._book.seed = loaded.seed
-        self.__setstate__({"state": loaded.state, "param_groups": loaded.groups})
-        self._book.forget(loaded.skipped)
-        self._book.seen = False  # all of it is new
+
+        def take() -> None:
+            self.options.assign(loaded.options)
+            self._book.seed = loaded.seed
+            self.__setstate__({"state": loaded.state, "param_groups": loaded.groups})
+            self._book.forget(loaded.skipped)
+            self._book.seen = False  # all of it is new
+
+        finish(take)
         for post_hook in self._optimizer_load_state_dict_post_hooks.values():
             post_hook(self)
 

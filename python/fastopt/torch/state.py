@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
+from .._arrays.storages import computes
 from .._engine.tensors import CORRECTIONS, MASTER, Tensor, check_formats
 from .._storage.formats import FORMATS, Format, Formats, param_format, state_format
 from .._storage.stored import Stored
 from ..rules import Rule
 from ..rules.words import describe, naming
 from .coded import Coded
-from .views import arithmetic, array_of, as_real, check_memory, dense, is_wrapper, like, same_layout, words
+from .views import arithmetic, array_of, as_real, check_memory, dense, like, same_layout, words
 
 __all__ = ["EMA", "STEP", "Layout", "whole_steps"]
 
@@ -157,7 +158,7 @@ class Layout:
                     raise ValueError(f"{name}: got {', '.join(map(str, entry))}, expected {key!r} too, as {self.rule.name} has")
         param = dense(param)
         for key, value in entry.items():
-            if isinstance(value, torch.Tensor) and not is_wrapper(value):
+            if isinstance(value, torch.Tensor) and not computes(value):
                 check_memory(value, f"{name}: {key}")
         made = {
             key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in entry.items() if value is not None
@@ -241,7 +242,7 @@ def copied(value: Any, param: torch.Tensor, dtype: torch.dtype, name: str) -> to
     if value.is_complex() != param.is_complex() or value.layout != torch.strided or value.device.type == "meta":
         kind = "complex" if param.is_complex() else "real"
         raise TypeError(f"{name}: got {words(value)}, expected a dense tensor of {kind} numbers")
-    if not is_wrapper(value):  # which computes its values
+    if not computes(value):  # which computes its values
         check_memory(value, name)
     values = value.decoded() if isinstance(value, Coded) else value.detach()
     return like(param, dtype).copy_(values)

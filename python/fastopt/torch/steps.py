@@ -30,7 +30,7 @@ class Steps:
         self._position = members[0].position
         self._single = len(params) == 1
         self._sizes = self._sizes_of(book)
-        values = [book.check_group(book.groups[i]) for i in self._groups]
+        values = [book.check_group(book.groups[i], i) for i in self._groups]
         devices: dict[torch.device, list[int]] = {}
         for i, (member, grad) in enumerate(zip(members, grads, strict=True)):
             if grad is not None:
@@ -89,7 +89,7 @@ class Steps:
         for row, (i, known) in enumerate(zip(self._groups, self._known, strict=True)):
             group = book.groups[i]
             if not known.holds(group):
-                values = known.changed(group, book)
+                values = known.changed(group, i, book)
                 if book.rule.variant(values) != book.rule.variant(known.values) or book.layout_of(group) is not known.layout:
                     return False
                 changed.append((row, Known(group, values, book)))

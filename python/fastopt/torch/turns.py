@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from .. import _core
+from .._engine.ranges import FACTORS, check_options
 from .book import Book, Gradients, Taking
 from .members import Member
 from .steps import Steps
@@ -12,8 +13,9 @@ from .steps import Steps
 __all__ = ["Turns", "bind"]
 
 
-def bind(book: Book, grads: Gradients, skipped: int) -> Taking:
-    """What steps of all parameters are bound to."""
+def bind(book: Book, grads: Gradients, skipped: int, options: _core.Options) -> Taking:
+    """What steps of all parameters are bound to, the first of which has these options."""
+    check_options({name: getattr(options, name) for name in FACTORS}, book.fit())  # a parameter may have another dtype by now
     members = book.members()
     repeats = len({id(member.param) for member in members}) < len(members)
     made: Taking = (Turns if repeats else Steps)(book, members, grads, skipped)

@@ -9,6 +9,8 @@ import torch
 
 from .._arrays import buffers
 from .._arrays.memory import same_order
+from .._arrays.storages import computes, lack
+from ..rules.words import describe
 
 __all__ = [
     "arithmetic",
@@ -17,7 +19,7 @@ __all__ = [
     "check_memory",
     "dense",
     "is_dense",
-    "is_wrapper",
+    "is_single",
     "like",
     "refuse_wrapper",
     "same_layout",
@@ -32,19 +34,19 @@ def arithmetic(param: torch.Tensor) -> torch.dtype:
     return ARITHMETIC.get(param.dtype, torch.float32)
 
 
+def is_single(param: torch.Tensor) -> bool:
+    """Whether a rule computes in float32."""
+    return arithmetic(param) not in (torch.float64, torch.complex128)
+
+
 def as_real(tensor: torch.Tensor) -> torch.Tensor:
     """The real numbers that a tensor is made of: for complex ones a view with one dimension more, else the tensor."""
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
-def is_wrapper(tensor: torch.Tensor) -> bool:
-    """Whether it computes by itself: a DTensor, a FakeTensor, a quantized one."""
-    return type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
-
-
 def refuse_wrapper(tensor: torch.Tensor, name: str) -> None:
     """RuntimeError for a tensor that computes by itself; of a DTensor it names the way out."""
-    if is_wrapper(tensor):
+    if computes(tensor):
         hint = (
             ", such as the DTensor's shard on this device: p.to_local() for each parameter p"
             if hasattr(tensor, "to_local")
@@ -65,9 +67,8 @@ def check_memory(tensor: torch.Tensor, name: str) -> None:
         or not tensor.numel()
     ):
         return
-    span = sum((length - 1) * step for length, step in zip(tensor.shape, tensor.stride(), strict=True)) + 1
-    if not tensor.data_ptr() or tensor.untyped_storage().nbytes() < (tensor.storage_offset() + span) * tensor.element_size():
-        raise RuntimeError(f"{name}: got a tensor whose storage is gone, expected one with it")
+    if (came := lack(tensor)) is not None:
+        raise RuntimeError(f"{name}: got {came}")
 
 
 def array_of(tensor: torch.Tensor, name: str) -> buffers.Array:
@@ -112,5 +113,7 @@ def dense(param: torch.Tensor) -> torch.Tensor:
 
 
 def words(tensor: Any) -> str:
-    """A few words on a tensor in a message."""
+    """A few words on a tensor in a message, or on what came for one."""
+    if not isinstance(tensor, torch.Tensor):
+        return describe(tensor)
     return f"a {type(tensor).__name__} of {tensor.dtype}, shape {tuple(tensor.shape)}, on {tensor.device}"
