@@ -46,7 +46,7 @@ typedef enum {
   FASTOPT_BAD_LENGTH,   /* a negative length, offset, or count of steps */
   FASTOPT_NULL_POINTER, /* a parameter, state array or running scalar that the rule's variant needs is missing */
   FASTOPT_BAD_RANGE,    /* a part that does not lie within its tensor, or an offset or part that cuts a block */
-  FASTOPT_BAD_OPTION,   /* one of fastopt_options is out of its range */
+  FASTOPT_BAD_OPTION,   /* one of fastopt_options is out of its range, or a team lacks a function */
   FASTOPT_NEEDS_ALL,    /* a part of a step that needs all gradients: max_norm, skip_nonfinite, a rule with a factor */
   FASTOPT_NO_MEMORY,    /* too little memory for the step's bookkeeping */
   FASTOPT_BAD_ISA,      /* this machine cannot run that instruction set */
@@ -169,6 +169,16 @@ typedef struct {
   uint64_t seed;       /* of stochastic rounding */
 } fastopt_plan;
 
+/* Threads that a caller lends.  A step has the same bits on any threads. */
+typedef struct {
+  uint64_t size;                     /* sizeof(fastopt_team) */
+  int32_t (*threads)(void* context); /* how many a step may use, its own included; below 1 counts as 1 */
+  /* Calls work(argument) on up to `threads` threads at once, this one among them, and returns 1 when all calls have
+   * returned.  Or calls nothing and returns 0: then the library's own threads do the work, no more of them. */
+  int32_t (*run)(void* context, int32_t threads, void (*work)(void* argument), void* argument);
+  void* context; /* the functions' first argument */
+} fastopt_team;
+
 /* What holds for one step of all tensors.  The norm is that of all gradients together. */
 typedef struct {
   uint64_t size;          /* sizeof(fastopt_options) */
@@ -181,6 +191,7 @@ typedef struct {
   int32_t zero_grad;      /* gradients end as zeros */
   double norm_eps; /* above 0, max_norm's factor is torch's: max_norm/(norm + norm_eps), also of a norm that is not
                       finite, if that is not above 1 */
+  const fastopt_team* team; /* NULL: the library's own threads */
 } fastopt_options;
 
 /* What a step or a sweep saw. */

@@ -26,7 +26,8 @@ class Line {
   static constexpr int64_t kTile = 1024;        // elements; whole blocks
   static constexpr int64_t kLargestChunk = 64;  // tiles
 
-  void clear();
+  // Empties the line; its chunks are for this team, or for the library's own threads.
+  void begin(const fastopt_team* team);
   void add(fastopt_tensor& tensor, int64_t begin, int64_t end, int32_t row);
   const std::vector<Range>& ranges() const { return ranges_; }
   int64_t work() const { return work_; }  // elements, and some for each range
@@ -47,7 +48,7 @@ class Line {
       const int64_t at = job.last < 0 ? index : job.last - index;
       job.run({at * job.size, (at + 1) * job.size});
     };
-    parallel(count, call, &job, is_long());
+    parallel(count, call, &job, is_long(), team_);
   }
 
   struct Chunk {
@@ -74,6 +75,7 @@ class Line {
   bool is_long() const;                 // worth waking sleeping threads
   size_t range_at(int64_t tile) const;  // the last one that begins there or before
 
+  const fastopt_team* team_ = nullptr;
   std::vector<Range> ranges_;
   int64_t tiles_ = 0;
   int64_t work_ = 0;  // elements, and kTensor for each range

@@ -194,27 +194,34 @@ const bool has_pool = [] {
   return true;
 }();
 
-int thread_count() {
-  const int set = wanted.load(std::memory_order_relaxed);
-  return set ? set : available_processors();
+// Whether a team did the job.
+bool lent(const fastopt_team& team, int threads, Job& job) {
+  return team.run(team.context, threads, [](void* argument) { static_cast<Job*>(argument)->work(); }, &job) != 0;
 }
 
 }  // namespace
 
-void parallel(int64_t chunks, ChunkFunction run, void* context, bool long_job) {
+int thread_count(const fastopt_team* team) {
+  const int set = wanted.load(std::memory_order_relaxed);
+  const int count = set ? set : available_processors();
+  return team ? std::clamp(team->threads(team->context), 1, count) : count;
+}
+
+void parallel(int64_t chunks, ChunkFunction run, void* context, bool long_job, const fastopt_team* team) {
   Job job{run, context, chunks, {}};
-  const int64_t helpers = chunks < thread_count() ? chunks - 1 : thread_count() - 1;
-  if (helpers > 0) {
-    if (Pool* p = pool.load(); has_pool && p && p->run(job, static_cast<int>(helpers), long_job)) return;
+  const int threads = static_cast<int>(std::min<int64_t>(chunks, thread_count(team)));
+  const bool shared = threads > 1 && team && lent(*team, threads, job);
+  if (threads > 1 && !shared) {
+    if (Pool* p = pool.load(); has_pool && p && p->run(job, threads - 1, long_job)) return;
   }
-  job.work();
+  job.work();  // all of it, or nothing is left
 }
 
 }  // namespace fastopt
 
 extern "C" {
 
-int32_t fastopt_num_threads(void) { return fastopt::thread_count(); }
+int32_t fastopt_num_threads(void) { return fastopt::thread_count(nullptr); }
 
 fastopt_status fastopt_set_num_threads(int32_t count) {
   if (count < 1 || count > 4096) return FASTOPT_BAD_THREADS;

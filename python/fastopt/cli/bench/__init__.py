@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
 
     place, console = place_of(args), Console()
     with place.current():
+        if args.in_loop:
+            return run_in_loop(args, place, console)
         wanted = args.rules
         rows = choose_formats(wanted or [ADAMW], console, place.missing_for_bfloat16) if args.formats else choose(wanted)
         sizes = args.sizes or (place.sizes[:QUICK] if args.quick else place.sizes)
@@ -55,8 +57,27 @@ def run(args: argparse.Namespace) -> int:
     return 0 if args.compare is None else changes.show(console, args.compare, report)
 
 
+def run_in_loop(args: argparse.Namespace, place: Place, console: Console) -> int:
+    """Times steps between the passes of a program, shows and writes them; the exit status."""
+    from . import loop
+
+    assert isinstance(place, Host)
+    report = describe() | place.report() | {"rows": loop.measure_all(args, place, console)}
+    loop.show(console, report)
+    if args.json is not None:
+        args.json.write_text(to_json(report))
+    say_files(console, args.json, None)
+    return 0
+
+
 def place_of(args: argparse.Namespace) -> Place:
     """The place that `--device` names; ArgumentTypeError if there is none, or it does not take the other arguments."""
+    if args.in_loop:
+        for name, given in (("--device cuda", args.device != "cpu"), ("--plot", args.plot), ("--compare", args.compare)):
+            if given:
+                raise ArgumentTypeError(f"argument {name}: not allowed with --in-loop")
+        if args.dtype != "float32":
+            raise ArgumentTypeError("argument --dtype: --in-loop steps float32 alone")
     if args.device == "cpu":
         return Host(args.threads)
     if args.threads is not None:

@@ -1,0 +1,38 @@
+// The threads of an OpenMP runtime that another library of this process uses, lent to steps while they are awake.
+#pragma once
+#include <stdint.h>
+
+#include <atomic>
+
+#include "fastopt.h"
+
+namespace fastopt::guests {
+
+// The team of the runtime that a loaded library uses.  After a parallel region GNU's and LLVM's threads spin for some
+// milliseconds, and a helper of our own on one of their processors gets half of it (docs/threads.md).  So a step that
+// follows takes its helpers from those threads.  When they sleep, waking them takes longer than waking ours.
+class OpenMp {
+ public:
+  // `library`: the path of a library that this process has loaded.  Throws std::runtime_error if it is not loaded, or
+  // if neither it nor what it was linked with has such a runtime.
+  explicit OpenMp(const char* library);
+  ~OpenMp();
+  OpenMp(const OpenMp&) = delete;
+  OpenMp& operator=(const OpenMp&) = delete;
+
+  const fastopt_team* team() const { return &team_; }
+
+  int64_t regions() const { return regions_.load(std::memory_order_relaxed); }  // that it ran for steps
+
+ private:
+  int32_t run(int32_t threads, void (*work)(void*), void* argument) const;
+
+  void* library_;
+  int (*max_threads_)();
+  int (*in_parallel_)();
+  void (*parallel_)(void (*)(void*), void*, unsigned, unsigned);
+  mutable std::atomic<int64_t> regions_{0};
+  fastopt_team team_;
+};
+
+}  // namespace fastopt::guests

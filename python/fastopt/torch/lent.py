@@ -1,0 +1,30 @@
+"""The threads that torch lends to steps on the CPU."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import sys
+from pathlib import Path
+
+import torch
+
+from .. import _core
+
+__all__ = ["team"]
+
+
+@functools.cache
+def team() -> _core.OpenMp | None:
+    """torch's own OpenMP threads; None if this build of torch has none that can be lent (docs/threads.md).
+
+    A child that multiprocessing has forked has none either: its runtime may wait for threads that only the parent has.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    if multiprocessing.parent_process() is not None and multiprocessing.get_start_method(allow_none=True) == "fork":
+        return None
+    try:
+        return _core.OpenMp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+    except RuntimeError:
+        return None
