@@ -107,7 +107,7 @@ void print(const char* what, Spread times) { std::printf("%-55s %10.2f %10.2f\n"
 
 }  // namespace
 
-// One kind of threads a process: OpenMP's threads spin on after a step and would disturb the pool.
+// Each process measures one kind of threads: OpenMP's threads spin on after a step and would disturb the pool.
 int main(int argc, char** argv) {
   const bool is_pool = argc > 1 && std::strcmp(argv[1], "pool") == 0;
   if (!is_pool && (argc < 2 || std::strcmp(argv[1], "openmp") != 0))

@@ -36,7 +36,7 @@ def load(name: str, path: Path) -> ModuleType:
 
 
 def arithmetics(rules: dict[str, Any]) -> list[Any]:
-    """A row for each arithmetic; rows that share one must agree on all that C++ sees."""
+    """One row for each arithmetic; rows that share an arithmetic must agree on all that C++ sees."""
     first: dict[str, Any] = {}
     for rule in rules.values():
         known = first.setdefault(rule.arithmetic, rule)
@@ -58,7 +58,7 @@ def cpp(expression: str, rule: Any) -> str:
 
 
 def rules_header(rules: list[Any]) -> str:
-    """For the kernels: the arithmetics, the scalars of each as values of V, and the list of all variants."""
+    """The header for the kernels: the arithmetics, the scalars of each as values of V, and the list of all variants."""
     out = [BANNER + "#pragma once", *[f'#include "rules/{rule.arithmetic}.h"' for rule in rules]]
     out += ["\nnamespace fastopt::FASTOPT_ISA {\n"]
     for rule in rules:
@@ -86,13 +86,13 @@ class Lists:
         self.declarations: list[str] = []
 
     def add(self, name: str, kind: str, values: list[str]) -> str:
-        """The C++ for a count and a pointer to the values."""
+        """Declare an array of the values; returns the C++ for their count and a pointer to them."""
         if values:
             self.declarations.append(f"static const {kind} {self.prefix}_{name}[] = {{{', '.join(values)}}};")
         return f"{len(values)}, {f'{self.prefix}_{name}' if values else 'nullptr'}"
 
     def pointer(self, name: str, values: list[int]) -> str:
-        """The C++ for the pointer alone."""
+        """Declare an array of the values; returns the C++ for the pointer alone."""
         return self.numbers(name, values).split(", ")[1]
 
     def strings(self, name: str, values: Iterable[str]) -> str:
@@ -144,7 +144,7 @@ def choice(rule: Any) -> str:
 
 
 def table_header(rules: list[Any]) -> str:
-    """What the door knows of each arithmetic: names for the outside, choice of variant; its derivation is in derived.h."""
+    """The door's table: for each arithmetic, names for the outside and the choice of a variant; derivations are in derived.h."""
     out, rows, first = [BANNER], [], 0
     for rule in rules:
         a, lists = rule.arithmetic, Lists(rule)
@@ -180,7 +180,7 @@ def limit(arithmetic: str, what: str, count: int) -> str:
 
 
 def headers(generated: dict[str, str]) -> str:
-    """What a kernel for a GPU is compiled from when it is first used: the text of each header under its name in `#include`."""
+    """The sources of a GPU's kernels, compiled at their first use: the text of each header under its name in `#include`."""
     portable = [path for folder in ("codecs", "cuda", "rules", "step") for path in ROOT.glob(f"{folder}/*.h")]
     portable += [ROOT / "simd" / f"{name}.h" for name in ("common", "scalar", "scalar_words", "target", "vec")]
     texts = {"fastopt.h": (INCLUDE / "fastopt.h").read_text()}

@@ -4,7 +4,7 @@
 
 namespace fastopt::FASTOPT_ISA {
 
-// To nearest even.
+// Rounds to nearest even.
 FASTOPT_INLINE U32 to_bfloat16(F32 value) {
   const U32 bits = bits_of(value), high = bits >> 16;
   const U32 rounded = (bits + U32::broadcast(0x7FFF) + (high & U32::broadcast(1))) >> 16;
@@ -14,9 +14,10 @@ FASTOPT_INLINE U32 to_bfloat16(F32 value) {
 template <bool kNonNegative> struct Bfloat16 {
   using Data = uint16_t;
   using Extra = None;
-  static constexpr bool kRounds = true;  // has a rounding to nearest of its own
+  static constexpr bool kRounds = true;  // has its own rounding to nearest, `round`
 
-  // The lowest bit that is kept, if `value` is not 0: a second moment that became 0 would be a divisor.
+  // `lowest`, the lowest bit that is kept, if `value` is not 0, else 0.  A second moment that became 0 would be a
+  // divisor of 0.
   static FASTOPT_INLINE U32 alive(F32 value, U32 lowest) { return where_nonzero(bits_of(value), lowest); }
 
   static FASTOPT_INLINE F32 decode(const uint16_t* from, const None*) { return floats_of(U32::load(from) << 16); }

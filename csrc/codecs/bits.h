@@ -1,4 +1,4 @@
-// What the codecs share: the bits of a float32, and what a format has beside its elements.
+// Shared by the codecs: the bits of a float32, and the extra data that a format has beside its elements.
 #pragma once
 #include <stdint.h>
 
@@ -13,7 +13,7 @@ struct None {};
 template <class Extra> inline constexpr bool kIsNone = false;
 template <> inline constexpr bool kIsNone<None> = true;
 
-// What elements from `at` on have beside them.
+// The extra data of the elements from `at` on.
 template <class Extra> FASTOPT_INLINE Extra* beside(Extra* extra, int64_t at) { return extra + at; }
 FASTOPT_INLINE const None* beside(const None* extra, int64_t) { return extra; }
 FASTOPT_INLINE None* beside(None* extra, int64_t) { return extra; }
@@ -26,8 +26,8 @@ FASTOPT_INLINE uint32_t float_bits(float value) {
 
 FASTOPT_INLINE U32 magnitude(U32 bits) { return bits & U32::broadcast(~kSign); }
 
-// A value's bits with noise below those that are kept, whose lowest is bit `kDropped`: no finite value becomes Inf by
-// it. A NaN is one of no sign.
+// A value's bits plus noise in the lowest `kDropped` bits, which the caller then drops.  No finite value becomes Inf.
+// A NaN becomes kNaN, without a sign.
 template <int kDropped> FASTOPT_INLINE U32 noisy_bits(F32 value, U32 word) {
   const U32 bits = bits_of(value), limit = U32::broadcast(2 * (kInf - (1U << kDropped)));
   const U32 noise = where_below(bits + bits, limit, word >> (32 - kDropped));

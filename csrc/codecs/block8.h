@@ -11,9 +11,9 @@ template <bool kNonNegative> struct Block8 {
   static constexpr int kBlock = FASTOPT_BLOCK;
   static constexpr uint32_t kTop = kNonNegative ? 255 : 127;
   static constexpr int kLeastShift = 16, kMostShift = 21;
-  static constexpr uint32_t kHuge = 0x7F000000;  // from it on rounding up might reach Inf
+  static constexpr uint32_t kHuge = 0x7F000000;  // from here on rounding up might reach Inf
 
-  // What a block's word says.
+  // The meaning of a block's word.
   struct Map {
     uint32_t base, highest;  // the largest code
     int shift;
@@ -25,7 +25,7 @@ template <bool kNonNegative> struct Block8 {
           shift(kLeastShift + static_cast<int>(word & 7)),
           special(word & 8) {}
 
-    // For finite magnitudes from `least` (but for zeros) to `most`.
+    // The map for finite magnitudes up to `most`.  All but zeros are at least `least`.
     FASTOPT_INLINE Map(uint32_t least, uint32_t most, bool special)
         : base(0), highest(special ? kTop - 2 : kTop), shift(kLeastShift), special(special) {
       while (shift < kMostShift && up(most) - (least >> shift) > highest - 1) ++shift;
@@ -78,7 +78,7 @@ template <bool kNonNegative> struct Block8 {
     return lanes[0];
   }
 
-  // Encodes a whole block of values with these extremes.
+  // Encodes a whole block of values whose extremes are known.
   static __attribute__((noinline)) void encode(const float* from, const Extremes& extremes, const uint32_t* words,
                                                uint32_t turn, uint8_t* to, uint32_t* extra) {
     const uint32_t most = lane(extremes.most, true);
@@ -89,7 +89,7 @@ template <bool kNonNegative> struct Block8 {
     const Map map = most == 0 ? Map(0) : Map(least, most, false);
     *extra = map.word();
     const U32 base = U32::broadcast(map.base);
-    // If all codes come out from 1 on, no value needs to be held up.
+    // If all codes are at least 1, no value needs to be raised.
     if (!has_zeros && (least >> map.shift) > map.base) {
       encode_codes(from, words, turn, map.shift, to, [&](U32, U32 kept) { return kept - base; });
     } else {
@@ -118,14 +118,14 @@ template <bool kNonNegative> struct Block8 {
   }
 
   static uint32_t least_nonzero(const float* from) {
-    U32 most = U32::broadcast(0);  // of the negated, of which zero stays the least
+    U32 most = U32::broadcast(0);  // of the negated sizes: 0 stays 0, the least
     for (int i = 0; i < kBlock; i += U32::width) most = max(most, U32::broadcast(0) - size_of(F32::load(from + i)));
     return 0 - lane(most, true);
   }
 
-  // What decides on a block's map, gathered one element at a time.
+  // The values that determine a block's map, gathered one element at a time.
   struct Survey {
-    uint32_t least = ~0U, most = 0;  // of the finite magnitudes but for zeros
+    uint32_t least = ~0U, most = 0;  // of the finite magnitudes except zeros
     bool special = false;            // has Inf or NaN
 
     FASTOPT_INLINE void add(uint32_t bits) {
@@ -147,11 +147,12 @@ template <bool kNonNegative> struct Block8 {
     uint32_t code = (kept > lowest ? kept : lowest) - map.base;
     if (code > map.highest) code = map.highest;
     if (size >= kInf) code = size == kInf ? inf : inf + 1;
-    const bool has_sign = !kNonNegative && size <= kInf;  // a NaN is one of no sign
+    const bool has_sign = !kNonNegative && size <= kInf;  // a NaN has no sign
     return static_cast<uint8_t>(has_sign ? code | (bits >> 24 & 0x80) : code);
   }
 
-  // For a block with Inf, NaN, or a value that might round up to Inf: rare, so one element at a time.
+  // Encodes a block with Inf, NaN or a value that might round up to Inf.  Such blocks are rare, so one element at a
+  // time.
   static void encode_huge(const float* from, const uint32_t* words, uint32_t turn, uint8_t* to, uint32_t* extra) {
     Survey survey;
     for (int i = 0; i < kBlock; ++i) survey.add(float_bits(from[i]));

@@ -1,5 +1,5 @@
-// Writes copies: V to memory of another type, rounded to nearest even; float64 goes via float32, as in torch and
-// NumPy's ml_dtypes.
+// Writes copies: stores V in memory of another dtype, rounded to nearest even.  float64 becomes 16 bits via float32, as
+// in torch and NumPy's ml_dtypes.
 #pragma once
 #include <stdint.h>
 
@@ -13,7 +13,7 @@ FASTOPT_INLINE int64_t copy_size(int32_t dtype) {
   return dtype == FASTOPT_FLOAT64 ? 8 : dtype == FASTOPT_FLOAT32 ? 4 : 2;
 }
 
-// The 16 bits of one element, made by a whole vector.
+// The 16 bits of one element, computed with a whole vector.
 template <bool kBfloat16> FASTOPT_INLINE uint16_t half_of(float value) {
   const F32 all = F32::broadcast(value);
   uint32_t words[U32::width];
@@ -21,7 +21,7 @@ template <bool kBfloat16> FASTOPT_INLINE uint16_t half_of(float value) {
   return static_cast<uint16_t>(words[0]);
 }
 
-// `stream`: 16-bit elements go past the caches.
+// Stores `value` at index `at`.  If `stream`, 16-bit elements go past the caches.
 template <class V> FASTOPT_INLINE void copy_to(V value, int32_t dtype, void* to, int64_t at, bool stream) {
   using T = typename V::Element;
   constexpr bool is_float = sizeof(T) == sizeof(float);

@@ -1,4 +1,4 @@
-// The rows of all storage formats; number 0, the arithmetic's own, has none.
+// The table of storage formats.  Format 0, the arithmetic's own, has no row.
 #pragma once
 
 #define FASTOPT_FORMATS(X)                                                                     \
@@ -16,8 +16,9 @@
   X("float16 32bit", SplitFloat16<uint16_t>, kParameters)                                      \
   X("float16 float32", FullCopy<Float16>, kParameters)
 
-// Combinations for which the codecs are compiled into the rules' kernels: every format of state, since it knows its
-// slots, with float32 parameters and gradients, which may be scratch for any other; and the most common of the others.
+// Sets of formats whose codecs are compiled into the rules' kernels.  Every format of state has a set, since its codec
+// depends on the slot.  Parameter and gradient are float32 there, and may be scratch for any other format.  The
+// remaining sets are the most common ones.
 #define FASTOPT_FORMAT_SETS(X)                                                                   \
   /* formats of parameter, gradient and state by name, and their codecs */                       \
   X("", "", "bfloat16", Float32, Float32, Bfloat16)                                              \

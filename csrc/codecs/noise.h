@@ -1,5 +1,5 @@
-// The noise of stochastic rounding (docs/formats.md): a word for each element, to which each step and stream adds a
-// turn.
+// The noise of stochastic rounding (docs/formats.md): a word for each element.  Each step and stream adds its turn to
+// the words.
 #pragma once
 #include "simd/vec.h"
 

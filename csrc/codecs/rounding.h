@@ -1,4 +1,4 @@
-// How a parameter goes back into its format.
+// Encodes a parameter into its format.
 #pragma once
 #include "simd/vec.h"
 

@@ -1,17 +1,17 @@
-// Split master weights: a 16-bit parameter that is its master to nearest, and a signed correction of 8 or 16 bits.  The
-// master's magnitude is a whole number, cut in two by a rounding, so that every master has its pair.
+// Split master weights: a 16-bit parameter, which is the master rounded to nearest, and a signed correction of 8 or 16
+// bits.  The master's magnitude is a whole number that a rounding cuts in two, so that every master has its pair.
 #pragma once
 #include "codecs/bits.h"
 
 namespace fastopt::FASTOPT_ISA {
 
-// The correction's place in a word that the parameter fills from above; a parameter of 0, as someone may have set it
-// since, takes none below 0.
+// The master's bits: the parameter in the upper half of a word, plus the correction.  A parameter of 0 takes no
+// negative correction, since someone may have set the parameter to 0 after the last step.
 template <int kBits> FASTOPT_INLINE U32 joined(U32 param, U32 correction) {
   return param + positive_where_zero(param + param, correction << (16 - kBits));
 }
 
-// The upper 24 bits of a float32, or all.
+// The master is the upper 24 bits of a float32, or all of them.
 template <class Correction> struct SplitBfloat16 {
   using Data = uint16_t;
   using Extra = Correction;
@@ -30,7 +30,7 @@ template <class Correction> struct SplitBfloat16 {
       bits = select(equal(value, value), bits_of(value), U32::broadcast(kNaN));
     }
     store_high(bits + U32::broadcast(0x8000), to);
-    // The low bits of the master are those of its difference to the parameter.
+    // The low bits of the master are those of its difference from the parameter.
     if constexpr (kBits == 8) {
       store_second(bits, extra);
     } else {
@@ -39,9 +39,9 @@ template <class Correction> struct SplitBfloat16 {
   }
 };
 
-// A float16 with 8 or 16 bits more of mantissa.
+// The master: a float16 with 8 or 16 more bits of mantissa.
 struct MasterOfFloat16 {
-  static constexpr uint32_t kBias = 0x38000000;  // of the exponents, in float32's bits
+  static constexpr uint32_t kBias = 0x38000000;  // difference of the exponents' biases, in float32's bits
 
   template <int kBits> static FASTOPT_INLINE F32 decode(U32 master) {
     const U32 normal = kBits == 8 ? master << 5 : master >> 3;
@@ -54,7 +54,7 @@ struct MasterOfFloat16 {
   }
 
   template <int kBits> static FASTOPT_INLINE U32 encode(F32 value, U32 word) {
-    constexpr int kBelow = kBits == 8 ? 13 : 5;  // bits that are cut from a multiple of 2^-45
+    constexpr int kBelow = kBits == 8 ? 13 : 5;  // bits to drop from a multiple of 2^-45
     const U32 size = magnitude(bits_of(value));
     const F32 number = floats_of(size);
     const auto is_tiny = less(number, F32::broadcast(0x1p-14)), is_finite = less(number, F32::broadcast(65536));
@@ -84,11 +84,11 @@ template <class Correction> struct SplitFloat16 {
     const U32 master = MasterOfFloat16::encode<kBits>(value, word);
     const U32 param = (master + U32::broadcast(1U << (kBits - 1))) >> kBits;
     store_low(param | sign_of(value) >> 16, to);
-    store_low(master, extra);  // as above
+    store_low(master, extra);  // as in SplitBfloat16
   }
 };
 
-// A whole float32 copy, of which the parameter is the rounding.
+// The master is a whole float32, and the parameter its rounding.
 template <class Half> struct FullCopy {
   using Data = uint16_t;
   using Extra = float;

@@ -17,7 +17,7 @@ namespace fastopt::cuda {
 
 using F64 = Vec<double>;
 
-// The arithmetic's own format, in float64; in float32 it is Float32.
+// The arithmetic's own format in float64.  In float32 that is Float32.
 struct Float64 {
   using Data = double;
   using Extra = None;
@@ -95,14 +95,14 @@ template <class V, class Codec, int kEach> struct SlotTile {
   }
 };
 
-// A tile that is encoded when the whole block is known.  Its padding is in memory too.
+// A tile of a slot that is encoded only when the whole block is known.  Its padding is in memory too.
 template <bool kNonNegative, int kEach> struct SlotTile<F32, Block8<kNonNegative>, kEach> {
   static_assert(kEach * kLanes == kBlock);
   using Codec = Block8<kNonNegative>;
   using Map = typename Codec::Map;
   Tile<uint8_t, kRunOf<F32>, kEach> tile;
-  uint32_t values[kEach];  // bits of the new ones
-  uint32_t word;           // of the block
+  uint32_t values[kEach];  // bits of the new values
+  uint32_t word;           // the block's
 
   static FASTOPT_INLINE uint32_t* word_of(void* extra, int64_t at) {
     return static_cast<uint32_t*>(extra) + at / kBlock;

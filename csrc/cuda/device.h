@@ -1,12 +1,11 @@
-// What the shared headers need of the compiler: for CUDA, functions on the device under the names of the host's
-// builtins.
+// Fits CUDA's compiler to the shared headers: functions of the device under the names of the host's builtins.
 #pragma once
 
 #define FASTOPT_ISA cuda
 #define FASTOPT_INLINE __device__ __forceinline__
 #define FASTOPT_OUTLINE __device__ __noinline__
 
-// A hint: what lies there will be read.
+// A hint that the memory there will be read.
 #ifndef FASTOPT_PREFETCH
 #define FASTOPT_PREFETCH(at) asm volatile("prefetch.global.L1 [%0];" ::"l"(__cvta_generic_to_global(at)))
 #endif

@@ -8,7 +8,7 @@
 
 namespace fastopt::cuda {
 
-// The tensor at a place in the launch, by its index in the plan.
+// The index in the plan of the tensor at a place in the launch.
 FASTOPT_INLINE int64_t index_of(const Launch& launch, int64_t place) {
   return launch.indices ? launch.indices[place] : place;
 }
@@ -17,7 +17,7 @@ FASTOPT_INLINE void* gradient_of(const Launch& launch, int64_t index) {
   return launch.grads ? launch.grads[index] : launch.grad;
 }
 
-// The place of the last tensor that begins at a tile or before; `known` is tried first.
+// The place of the last tensor that begins at a tile or before the tile.  Tries `known` first.
 FASTOPT_INLINE int64_t place_of(const Launch& launch, int64_t tile, int64_t known) {
   const int64_t* const first = launch.first_tiles;
   if (known >= 0 && first[known] <= tile && tile < first[known + 1]) return known;
@@ -29,8 +29,8 @@ FASTOPT_INLINE int64_t place_of(const Launch& launch, int64_t tile, int64_t know
   return low;
 }
 
-// Calls enter(index), with all threads of the block, before the first tile of a tensor, then, with one warp
-// for each block of FASTOPT_BLOCK elements of it that has elements of the step: visit(first element, window).
+// Calls enter(index) with all threads of the thread block before the first tile of a tensor.  Then calls visit(first
+// element, window) with one warp for each block of FASTOPT_BLOCK elements that has elements of the step.
 template <class Enter, class Visit>
 FASTOPT_INLINE void for_each_tile(const Launch& launch, const Enter& enter, const Visit& visit) {
   int64_t current = -1;
@@ -53,8 +53,9 @@ FASTOPT_INLINE void for_each_tile(const Launch& launch, const Enter& enter, cons
   }
 }
 
-// Whether this block of threads is the last of the grid to get here, which then sees all that the others wrote.  The
-// count heals itself: what a launch that was cut short, or ran beside another, left in it lies below this one's ticket.
+// Whether this thread block is the last of the grid to get here.  The last one then sees all that the others wrote.
+// The count heals itself: a launch that was cut short, or ran beside another, leaves a count below this launch's
+// ticket.
 FASTOPT_INLINE bool is_last(const Launch& launch) {
   __shared__ bool last;
   __syncthreads();

@@ -18,7 +18,7 @@
 #define FASTOPT_RESIDENT(BLOCKS) (BLOCKS)
 #endif
 
-// One kernel: a loop over Launch, of which a multiprocessor runs so many blocks of threads at once, at least.
+// One kernel: a loop over Launch.  A multiprocessor runs at least FASTOPT_RESIDENT(BLOCKS) thread blocks of it at once.
 #define FASTOPT_KERNEL(BLOCKS, ...)                                                                          \
   using Parameters = fastopt::cuda::Launch;                                                                  \
   extern "C" __global__ void __launch_bounds__(fastopt::cuda::kLongest* fastopt::cuda::kLanes,               \

@@ -23,7 +23,7 @@ FASTOPT_INLINE double lr_of(const Group& group) {
                             : static_cast<double>(*static_cast<const float*>(group.lr));
 }
 
-// Copies words; called by all threads of the block.
+// Copies words.  Called by all threads of the thread block.
 template <class T> FASTOPT_INLINE void copy_words(const T& from, T& to) {
   constexpr unsigned kWords = sizeof(T) / sizeof(uint32_t);
   for (unsigned i = threadIdx.x; i < kWords; i += blockDim.x) {
@@ -33,7 +33,7 @@ template <class T> FASTOPT_INLINE void copy_words(const T& from, T& to) {
 
 // The tiles of a variant's slots from number `kSlot` on.
 template <class V, class Rule, int kEach, int kSlot = 0, bool kEnd = kSlot == Rule::slots> struct SlotTiles {
-  static constexpr int kIndex = Rule::slot(kSlot);  // among the rule's
+  static constexpr int kIndex = Rule::slot(kSlot);  // among the rule's slots
   using First = SlotTile<V, CodecOf<typename V::Element, Rule::format(kSlot)>, kEach>;
   using Rest = SlotTiles<V, Rule, kEach, kSlot + 1>;
   First first;
@@ -81,16 +81,17 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
   static_assert(!Rule::template ScalarsOf<V>::has_factor, "no kernel on a GPU measures a tensor's norms yet");
   static constexpr int kRun = kRunOf<V>;
   static constexpr bool kIsDouble = sizeof(T) == sizeof(double);
-  // Elements of a lane at once: a block's, so that enough bytes are under way; of float64 half of them have as many.
+  // Elements that a lane takes at once: its share of a block, so that enough bytes are under way.  In float64 half as
+  // many elements have as many bytes.
   static constexpr int kAll = kBlock / kLanes, kEach = kIsDouble ? kAll / 2 : kAll;
 
-  // What a block of threads knows of the tensor that it is at.  It lies in shared memory, which is read where it is
-  // needed: in registers it would leave room for fewer warps.
+  // The data of a thread block's current tensor, in shared memory and read at each use: in registers the data would
+  // leave room for fewer warps.
   struct Place {
     fastopt_tensor tensor;
     void* grad;
     fastopt_group group;
-    // What the scalars were derived for: tensors that agree in these share them.
+    // The scalars were derived for these.  Tensors that agree in them share the scalars.
     int32_t known_group;  // -1: none yet
     int64_t known_steps;
     double known_running[FASTOPT_MAX_RUNNING];
@@ -175,14 +176,14 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
     if (options.zero_grad) put_zeros(place, at, window, exchange);
   }
 
-  // Makes `place` that of a tensor; called by all threads of the block.
+  // Fills `place` for a tensor.  Called by all threads of the thread block.
   static FASTOPT_INLINE void enter(const Launch& launch, int64_t index, Place& place) {
-    __syncthreads();  // nobody reads the last one any more
+    __syncthreads();  // no thread still reads the previous tensor's
     copy_words(launch.tensors[index], place.tensor);
     if (threadIdx.x == 0) place.grad = gradient_of(launch, index);
     __syncthreads();
     if (!place.grad || is_known(place)) return;
-    __syncthreads();  // all have seen that it is not
+    __syncthreads();  // all threads have seen that the scalars are not known
     const Group& group = launch.groups[place.tensor.group];
     copy_words(group.values, place.group);
     __syncthreads();
@@ -210,7 +211,7 @@ template <class Rule, class T, int kParamFormat, int kGradFormat> struct GridLoo
     place.noise = noise_key(launch.seed, steps + 1);
   }
 
-  // Tensors that had a gradient have had their step.
+  // Counts the step of each tensor that had a gradient.
   static FASTOPT_INLINE void count(const Launch& launch, bool skipped) {
     for (int64_t i = threadIdx.x; i < launch.tensor_count && !skipped; i += blockDim.x) {
       const int64_t index = index_of(launch, i);

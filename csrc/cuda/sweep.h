@@ -1,5 +1,5 @@
-// The read-only sweep of gradients before the update: their norm, and whether all is finite; and what stays of it if
-// gradients are only to be clipped.  The sums are the CPU's: over blocks on 32 lanes, and of the blocks exactly.
+// The read-only sweep of gradients before the update, which finds their norm and whether all elements are finite; and
+// the loop that only clips gradients.  The sums are the CPU's: on 32 lanes within a block, exact over the blocks.
 #pragma once
 #include <stdint.h>
 
@@ -32,7 +32,7 @@ FASTOPT_INLINE void add_exactly(uint64_t* limbs, const SumTerm& term) {
   }
 }
 
-// Writes what the measurement found and clears it for the next; called by all threads of the last block.
+// Writes the results of the measurement and clears it for the next.  Called by all threads of the last thread block.
 FASTOPT_INLINE void conclude(const Launch& launch, uint64_t* limbs) {
   Control& control = *launch.control;
   for (int i = static_cast<int>(threadIdx.x); i < kSumLimbs; i += static_cast<int>(blockDim.x)) {
@@ -68,7 +68,7 @@ template <class T, int kGradFormat> struct SweepLoop {
   static FASTOPT_INLINE void sweep(const Launch& launch, const Data* grad, Window window, Exchange& exchange,
                                    uint64_t* limbs) {
     const GradientStages<V> stages(gradient_scalars(launch.options));
-    Tile<Data, 1, kEachOfBlock> tile;  // element i is lane i % 32's
+    Tile<Data, 1, kEachOfBlock> tile;  // element i belongs to lane i % 32
     tile.fetch(grad, window);
     tile.take(grad, window, exchange);
     double values[kEachOfBlock];

@@ -1,4 +1,4 @@
-// Moves one tile of one array between memory, in accesses of 16 bytes wherever the array begins, and a warp's lanes.
+// Moves one tile of an array between memory and a warp's lanes, in accesses of 16 bytes wherever the array begins.
 #pragma once
 #include <stdint.h>
 
@@ -15,25 +15,25 @@ struct alignas(16) Vector {
 };
 constexpr int kBytes = sizeof(Vector);
 
-// Memory that the lanes of a warp exchange a tile in, of the widest elements.
+// Memory in which the lanes of a warp exchange a tile, large enough for the widest elements.
 struct Exchange {
   Vector vectors[kBlock * sizeof(double) / kBytes];
   template <class D> FASTOPT_INLINE D* elements() { return reinterpret_cast<D*>(vectors); }
 };
 
-// The elements of a tile that a step is over; the others are zeros to it, and stay as they are.
+// The elements of a tile that a step covers.  The step takes the others for zeros and leaves them as they are.
 struct Window {
   int begin, end;
   FASTOPT_INLINE bool has(int i) const { return begin <= i && i < end; }
   FASTOPT_INLINE bool holds(int length) const { return begin <= 0 && end >= length; }
 };
 
-// Which element of a tile is a lane's k-th, if neighbours come in runs of `kRun`.
+// The index in a tile of a lane's k-th element, if neighbours come in runs of `kRun`.
 template <int kRun> FASTOPT_INLINE int element(int k) { return (k / kRun * kLanes + lane()) * kRun + k % kRun; }
 
 // Elements of type D, `kEach` in each lane.  A whole tile at a multiple of 16 bytes goes straight into the lanes'
-// registers if a run is a vector; anything else goes through the exchange, and between that and memory in whole
-// vectors too, but for the bytes before the first and behind the last.
+// registers if a run is a vector.  Any other tile goes through the exchange.  Memory and exchange trade whole vectors
+// too, except for the bytes before the first vector and behind the last.
 template <class D, int kRun, int kEach> class Tile {
  public:
   D values[kEach];
@@ -55,7 +55,7 @@ template <class D, int kRun, int kEach> class Tile {
     }
   }
 
-  // Ends it.
+  // Ends the read.
   FASTOPT_INLINE void take(const D* from, Window window, Exchange& exchange) {
     if constexpr (kDirect) {
       if (fast_) {
@@ -121,25 +121,25 @@ template <class D, int kRun, int kEach> class Tile {
  private:
   static constexpr int kTile = kEach * kLanes;
   static constexpr int kIn = kBytes / sizeof(D);                  // elements of a vector
-  static constexpr int kVectors = kTile / kIn;                    // of a tile
-  static constexpr int kRows = (kVectors + kLanes - 1) / kLanes;  // of vectors, one for each lane
+  static constexpr int kVectors = kTile / kIn;                    // vectors of a tile
+  static constexpr int kRows = (kVectors + kLanes - 1) / kLanes;  // rows of vectors, one vector for each lane
   static constexpr bool kDirect = kRun * sizeof(D) == sizeof(Vector);
 
-  // Elements between the vector that holds the first one and it.
+  // Elements between the start of the first element's vector in memory and that element.
   static FASTOPT_INLINE int shift(const D* at) {
     return static_cast<int>(reinterpret_cast<uintptr_t>(at) % kBytes / sizeof(D));
   }
 
   static FASTOPT_INLINE bool is_fast(const D* at, Window window) { return shift(at) == 0 && window.holds(kTile); }
 
-  // Neighbours, in one access.
+  // Neighbours that one access moves.
   static constexpr int kRunBytes = kRun * sizeof(D);
   struct alignas(kRunBytes < kBytes ? kRunBytes : kBytes) Run {
     D each[kRun];
   };
 
-  // Visits the vectors in memory that the window touches, by the number of their first element in the tile: whole ones,
-  // and the elements of those that it holds in part.
+  // Visits the vectors in memory that the window touches.  Calls whole(i) for a vector within the window, with the
+  // index of its first element in the tile, and single(j) for each element that the window holds of any other vector.
   template <class Whole, class Single>
   static FASTOPT_INLINE void visit(const D* at, Window window, Whole whole, Single single) {
     const int begin = window.begin > 0 ? window.begin : 0, end = window.end < kTile ? window.end : kTile;
@@ -155,7 +155,7 @@ template <class D, int kRun, int kEach> class Tile {
     }
   }
 
-  // Zeros lie where the window does not reach.
+  // Puts zeros outside the window.
   static FASTOPT_OUTLINE void gather(const D* from, Window window, Exchange& exchange) {
     D* const elements = exchange.template elements<D>();
 #pragma unroll 1

@@ -1,5 +1,5 @@
-// A few words from the host into memory on the device, in the order of the stream and, in a graph, once for each
-// replay.
+// Writes a few words from the host into memory on the device, in the order of the stream.  In a graph, each replay
+// writes them again.
 #pragma once
 #include <stdint.h>
 

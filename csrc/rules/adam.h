@@ -1,5 +1,5 @@
 // Adam, Kingma & Ba (arXiv:1412.6980), and AMSGrad, Reddi et al. (arXiv:1904.09237).
-// AdamW is this with the stage of decoupled decay before it.
+// AdamW is Adam after the stage of decoupled decay.
 #pragma once
 #include "step/direction.h"
 

@@ -1,4 +1,4 @@
-// RMSprop: Tieleman & Hinton, Neural Networks for Machine Learning, lecture 6.5 (2012); centered: Graves
+// RMSprop: Tieleman & Hinton, Neural Networks for Machine Learning, lecture 6.5 (2012).  Its centered variant: Graves
 // (arXiv:1308.0850).
 #pragma once
 #include "step/direction.h"
@@ -19,8 +19,9 @@ struct rmsprop {
   static FASTOPT_INLINE V standardized(const Scalars<rmsprop, V>& s, V g, V& square_avg, V& grad_avg) {
     square_avg = fma(s.gain * g, g, s.decay * square_avg);
     grad_avg = lerp(grad_avg, g, s.gain);
-    // Under a steady gradient the variance is 0 but for rounding, of which no root must become NaN, nor a divisor that
-    // is far too small.  Below 0 the share is what the arithmetic can tell from 0.
+    // Under a steady gradient the variance is 0 except for rounding.  Its root must not become NaN, nor a divisor that
+    // is far too small, so the variance is held at a share of square_avg or more.  A variance_share below 0 stands for
+    // the least share that the arithmetic can tell from 0.
     const V zero = V::broadcast(0);
     const V share = select(less(s.variance_share, zero), V::broadcast(kResolution<V>), s.variance_share);
     const V least = select(equal(share, zero), zero, share * square_avg);  // 0*Inf would be NaN

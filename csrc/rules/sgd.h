@@ -16,7 +16,7 @@ struct sgd {
     return {s.buffer_step, buffer};
   }
 
-  // Two updates, each with its rounding.
+  // Makes two updates, each with its rounding.
   template <class V> static FASTOPT_INLINE void accelerated(const Scalars<sgd, V>& s, V& p, V g, V& buffer) {
     const Direction<V> momentum = heavy_ball(s, g, buffer);  // buffer_step holds the factor momentum
     p = fnma(momentum.step, momentum.value, p);

@@ -31,7 +31,7 @@ FASTOPT_INLINE F32 operator/(F32 a, F32 b) { return {_mm256_div_ps(a.x, b.x)}; }
 FASTOPT_INLINE F32 fma(F32 a, F32 b, F32 c) { return {_mm256_fmadd_ps(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F32 fnma(F32 a, F32 b, F32 c) { return {_mm256_fnmadd_ps(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F32 sqrt(F32 a) { return {_mm256_sqrt_ps(a.x)}; }
-// The larger and the smaller one; `a` if they are equal or either is NaN.
+// The larger and the smaller of two; `a` if they are equal or either is NaN.
 FASTOPT_INLINE F32 larger(F32 a, F32 b) { return {_mm256_max_ps(b.x, a.x)}; }
 FASTOPT_INLINE F32 min(F32 a, F32 b) { return {_mm256_min_ps(b.x, a.x)}; }
 FASTOPT_INLINE F32 abs(F32 a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0F), a.x)}; }
@@ -42,13 +42,13 @@ FASTOPT_INLINE F32 copy_sign(F32 a, F32 b) {
 FASTOPT_INLINE __m256 less(F32 a, F32 b) { return _mm256_cmp_ps(a.x, b.x, _CMP_LT_OQ); }
 FASTOPT_INLINE __m256 equal(F32 a, F32 b) { return _mm256_cmp_ps(a.x, b.x, _CMP_EQ_OQ); }
 FASTOPT_INLINE F32 select(__m256 mask, F32 a, F32 b) { return {_mm256_blendv_ps(b.x, a.x, mask)}; }
-// `a`, but +0 if its exponent is that of zeros and denormals.
+// `a`, or +0 if `a` is a zero or a denormal.
 FASTOPT_INLINE F32 flushed(F32 a) {
   const __m256i bits = _mm256_castps_si256(a.x), exponent = _mm256_and_si256(bits, _mm256_set1_epi32(0x7F800000));
   return {_mm256_castsi256_ps(_mm256_sign_epi32(bits, exponent))};  // times the sign of the exponent, 0 or 1
 }
 
-// Ends stores past the caches.
+// Finishes the stores past the caches.
 FASTOPT_INLINE void drain() { _mm_sfence(); }
 
 template <> struct Vec<double> {

@@ -31,7 +31,7 @@ FASTOPT_INLINE F32 operator/(F32 a, F32 b) { return {_mm512_div_ps(a.x, b.x)}; }
 FASTOPT_INLINE F32 fma(F32 a, F32 b, F32 c) { return {_mm512_fmadd_ps(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F32 fnma(F32 a, F32 b, F32 c) { return {_mm512_fnmadd_ps(a.x, b.x, c.x)}; }
 FASTOPT_INLINE F32 sqrt(F32 a) { return {_mm512_sqrt_ps(a.x)}; }
-// The larger and the smaller one; `a` if they are equal or either is NaN.
+// The larger and the smaller of two; `a` if they are equal or either is NaN.
 FASTOPT_INLINE F32 larger(F32 a, F32 b) { return {_mm512_max_ps(b.x, a.x)}; }
 FASTOPT_INLINE F32 min(F32 a, F32 b) { return {_mm512_min_ps(b.x, a.x)}; }
 FASTOPT_INLINE F32 abs(F32 a) { return {_mm512_abs_ps(a.x)}; }
@@ -43,13 +43,13 @@ FASTOPT_INLINE F32 copy_sign(F32 a, F32 b) {
 FASTOPT_INLINE __mmask16 less(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.x, b.x, _CMP_LT_OQ); }
 FASTOPT_INLINE __mmask16 equal(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.x, b.x, _CMP_EQ_OQ); }
 FASTOPT_INLINE F32 select(__mmask16 mask, F32 a, F32 b) { return {_mm512_mask_blend_ps(mask, b.x, a.x)}; }
-// `a`, but +0 if its exponent is that of zeros and denormals.
+// `a`, or +0 if `a` is a zero or a denormal.
 FASTOPT_INLINE F32 flushed(F32 a) {
   const __m512i exponent = _mm512_set1_epi32(0x7F800000);
   return select(_mm512_testn_epi32_mask(_mm512_castps_si512(a.x), exponent), F32::broadcast(0), a);
 }
 
-// Ends stores past the caches.
+// Finishes the stores past the caches.
 FASTOPT_INLINE void drain() { _mm_sfence(); }
 
 template <> struct Vec<double> {

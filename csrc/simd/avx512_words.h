@@ -18,7 +18,7 @@ struct U32 {
   static FASTOPT_INLINE U32 load(const uint8_t* from) {
     return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))};
   }
-  // Loads numbers with a sign.
+  // Loads signed numbers.
   static FASTOPT_INLINE U32 load_signed(const uint8_t* from) {
     return {_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))};
   }
@@ -39,7 +39,7 @@ FASTOPT_INLINE U32 operator<<(U32 a, int bits) { return {_mm512_sll_epi32(a.x, _
 FASTOPT_INLINE U32 operator>>(U32 a, int bits) { return {_mm512_srl_epi32(a.x, _mm_cvtsi32_si128(bits))}; }
 FASTOPT_INLINE U32 min(U32 a, U32 b) { return {_mm512_min_epu32(a.x, b.x)}; }
 FASTOPT_INLINE U32 max(U32 a, U32 b) { return {_mm512_max_epu32(a.x, b.x)}; }
-// A number with a sign; if `b` is 0, one below 0 becomes 0.
+// `a` as a signed number, raised to 0 from below if `b` is 0.
 FASTOPT_INLINE U32 positive_where_zero(U32 b, U32 a) {
   return {_mm512_mask_max_epi32(a.x, _mm512_testn_epi32_mask(b.x, b.x), a.x, _mm512_setzero_si512())};
 }
@@ -47,26 +47,26 @@ FASTOPT_INLINE U32 positive_where_zero(U32 b, U32 a) {
 FASTOPT_INLINE U32 where_below(U32 b, U32 limit, U32 a) {
   return {_mm512_maskz_mov_epi32(_mm512_cmplt_epu32_mask(b.x, limit.x), a.x)};
 }
-// `a`, but 0 if `b` is 0.
+// `a` if `b` is not 0, else 0.
 FASTOPT_INLINE U32 where_nonzero(U32 b, U32 a) {
   return {_mm512_maskz_mov_epi32(_mm512_test_epi32_mask(b.x, b.x), a.x)};
 }
 FASTOPT_INLINE U32 select(__mmask16 mask, U32 a, U32 b) { return {_mm512_mask_blend_epi32(mask, b.x, a.x)}; }
 FASTOPT_INLINE U32 bits_of(F32 a) { return {_mm512_castps_si512(a.x)}; }
 FASTOPT_INLINE F32 floats_of(U32 a) { return {_mm512_castsi512_ps(a.x)}; }
-// Convert signed numbers; to_int cuts.
+// Convert signed numbers; to_int truncates.
 FASTOPT_INLINE F32 to_float(U32 a) { return {_mm512_cvtepi32_ps(a.x)}; }
 FASTOPT_INLINE U32 to_int(F32 a) { return {_mm512_cvttps_epi32(a.x)}; }
-// IEEE's 16 bits, in words of 32; to nearest even.
+// Convert IEEE's 16 bits, in words of 32; to_half rounds to nearest even.
 FASTOPT_INLINE F32 from_half(U32 a) { return {_mm512_cvtph_ps(_mm512_cvtepi32_epi16(a.x))}; }
 FASTOPT_INLINE U32 to_half(F32 a) { return {_mm512_cvtepu16_epi32(_mm512_cvtps_ph(a.x, _MM_FROUND_TO_NEAREST_INT))}; }
-// The low bytes or halves of each word; those of `a[0]` first.
+// Store the low byte or half of each word, those of `a[0]` first.
 FASTOPT_INLINE void store_low(const U32 (&a)[4], uint8_t* to) {
   for (int64_t k = 0; k < 4; ++k) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 16 * k), _mm512_cvtepi32_epi8(a[k].x));
   }
 }
-// The upper half of each word; its second byte.
+// Store the upper half, or the second byte, of each word.
 FASTOPT_INLINE void store_high(U32 a, uint16_t* to) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_srli_epi32(a.x, 16)));
 }
@@ -79,7 +79,8 @@ FASTOPT_INLINE void store_low(U32 a, uint8_t* to) {
 FASTOPT_INLINE void store_low(U32 a, uint16_t* to) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(a.x));
 }
-// The low half of each word; past the caches if `stream`, which needs a whole vector's alignment and then drain().
+// Stores the low half of each word, past the caches if `stream`.  That needs the alignment of a whole vector, and
+// drain() afterwards.
 FASTOPT_INLINE void store_halves(U32 a, uint16_t* to, bool stream) {
   auto* const at = reinterpret_cast<__m256i*>(to);
   const __m256i halves = _mm512_cvtepi32_epi16(a.x);

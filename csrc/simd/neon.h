@@ -37,10 +37,10 @@ FASTOPT_INLINE F32 copy_sign(F32 a, F32 b) { return {vbslq_f32(vdupq_n_u32(0x800
 FASTOPT_INLINE uint32x4_t less(F32 a, F32 b) { return vcltq_f32(a.x, b.x); }
 FASTOPT_INLINE uint32x4_t equal(F32 a, F32 b) { return vceqq_f32(a.x, b.x); }
 FASTOPT_INLINE F32 select(uint32x4_t mask, F32 a, F32 b) { return {vbslq_f32(mask, a.x, b.x)}; }
-// The larger and the smaller one; `a` if they are equal or either is NaN.
+// The larger and the smaller of two; `a` if they are equal or either is NaN.
 FASTOPT_INLINE F32 larger(F32 a, F32 b) { return select(less(a, b), b, a); }
 FASTOPT_INLINE F32 min(F32 a, F32 b) { return select(less(b, a), b, a); }
-// `a`, but +0 if its exponent is that of zeros and denormals.
+// `a`, or +0 if `a` is a zero or a denormal.
 FASTOPT_INLINE F32 flushed(F32 a) {
   const uint32x4_t bits = vreinterpretq_u32_f32(a.x), normal = vtstq_u32(bits, vdupq_n_u32(0x7F800000));
   return {vreinterpretq_f32_u32(vandq_u32(bits, normal))};

@@ -1,4 +1,4 @@
-// V in plain C++: one lane.  Where the compiler has no fused multiply-add it calls the C library's, right and slow.
+// V in plain C++: one lane.  A compiler without fused multiply-add calls the C library's, which is right and slow.
 #pragma once
 #include "simd/target.h"
 
@@ -33,10 +33,10 @@ FASTOPT_INLINE Vec<double> copy_sign(Vec<double> a, Vec<double> b) { return {__b
 template <class T> FASTOPT_INLINE bool less(Vec<T> a, Vec<T> b) { return a.x < b.x; }
 template <class T> FASTOPT_INLINE bool equal(Vec<T> a, Vec<T> b) { return a.x == b.x; }
 template <class T> FASTOPT_INLINE Vec<T> select(bool mask, Vec<T> a, Vec<T> b) { return mask ? a : b; }
-// The larger and the smaller one; `a` if they are equal or either is NaN.
+// The larger and the smaller of two; `a` if they are equal or either is NaN.
 template <class T> FASTOPT_INLINE Vec<T> larger(Vec<T> a, Vec<T> b) { return select(less(a, b), b, a); }
 template <class T> FASTOPT_INLINE Vec<T> min(Vec<T> a, Vec<T> b) { return select(less(b, a), b, a); }
-// `a`, but +0 if its size is that of zeros and denormals.
+// `a`, or +0 if `a` is a zero or a denormal.
 template <class T> FASTOPT_INLINE Vec<T> flushed(Vec<T> a) {
   constexpr double smallest_normal = sizeof(T) == sizeof(float) ? 0x1p-126 : 0x1p-1022;
   return select(less(abs(a), Vec<T>::broadcast(smallest_normal)), Vec<T>::broadcast(0), a);

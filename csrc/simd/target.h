@@ -1,4 +1,4 @@
-// The instruction set that a file is compiled for.  FASTOPT_ISA names it and its namespace: the build defines it, and
+// The instruction set that a file is compiled for.  FASTOPT_ISA names the set and its namespace.  The build defines it;
 // an editor that opens a header alone sees the header's own set, or plain C++.
 #pragma once
 #include <stdint.h>

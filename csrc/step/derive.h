@@ -1,5 +1,5 @@
-// Derives the scalars of a step from hyperparameters and its number, in float64: the same bits on the host and on a
-// GPU. The rules' own are generated (derived.h).
+// Derives the scalars of a step in float64 from hyperparameters and the step's number, with the same bits on the host
+// and on a GPU.  The functions for the rules' own scalars are generated (derived.h).
 #pragma once
 #include <stdint.h>
 
@@ -9,7 +9,7 @@
 
 namespace fastopt {
 
-// x to the power t by repeated squaring, as rules.power in Python: the same multiplications everywhere.
+// x to the power t by repeated squaring, as rules.power does in Python: the same multiplications everywhere.
 FASTOPT_PORTABLE double power(double x, int64_t t) {
   double result = 1;
   for (; t > 0; t >>= 1) {
@@ -21,7 +21,7 @@ FASTOPT_PORTABLE double power(double x, int64_t t) {
 
 FASTOPT_PORTABLE double where(bool condition, double a, double b) { return condition ? a : b; }
 
-// The stages of a tensor with `steps` completed steps; max_norm's factor is for the caller.
+// The stages of a tensor with `steps` completed steps.  The caller sets max_norm's factor.
 FASTOPT_PORTABLE StageScalars derive_stages(const fastopt_group& group, const fastopt_options& options, int64_t steps) {
   StageScalars stages;
   stages.grad_scale = group.maximize ? -options.grad_scale : options.grad_scale;
@@ -37,12 +37,12 @@ FASTOPT_PORTABLE StageScalars derive_stages(const fastopt_group& group, const fa
 
 FASTOPT_PORTABLE bool is_finite(double x) { return x - x == 0; }
 
-// What max_norm multiplies the gradients by.  A norm that is not finite says nothing of its elements: skip_nonfinite is
-// for that, unless torch's way is asked for.
+// The factor of max_norm for the gradients.  A norm that is not finite says nothing of the elements: the factor is 1,
+// and skip_nonfinite handles such steps.  With norm_eps the factor is torch's, for any norm.
 FASTOPT_PORTABLE double norm_factor(const fastopt_options& options, double norm) {
   if (options.max_norm > 0 && options.norm_eps > 0) {
     const double factor = options.max_norm / (norm + options.norm_eps);
-    return factor > 1 ? 1 : factor;  // and so NaN of NaN
+    return factor > 1 ? 1 : factor;  // NaN if the norm is NaN
   }
   return options.max_norm > 0 && norm > options.max_norm && is_finite(norm) ? options.max_norm / norm : 1;
 }

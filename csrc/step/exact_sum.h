@@ -10,8 +10,8 @@ namespace fastopt {
 
 constexpr int kSumBias = 3328, kSumLimbs = (2 * kSumBias) / 32 + 4;
 
-// A finite term, value * 2^exponent, as what three neighbouring limbs of 32 bits take of it.  There may be up to 2^32
-// terms, of values of 2^-1074 to 2^1024 and exponents of up to 2,200 either way.
+// A finite term, value * 2^exponent, as the parts that it adds to three neighbouring limbs of 32 bits.  A sum may have
+// up to 2^32 terms, with values of 2^-1074 to 2^1024 and exponents of up to 2,200 either way.
 struct SumTerm {
   int limb;
   uint32_t parts[3];
@@ -21,14 +21,14 @@ FASTOPT_PORTABLE SumTerm sum_term(double value, int exponent) {
   int power;
   const double fraction = frexp(value, &power);
   const auto digits = static_cast<uint64_t>(fraction * 9007199254740992.0);  // 53 of them
-  const int place = power - 53 + exponent + kSumBias;                        // of the last
+  const int place = power - 53 + exponent + kSumBias;                        // of the last digit
   const int shift = place % 32;
   return {place / 32,
           {static_cast<uint32_t>(digits << shift), static_cast<uint32_t>(digits >> (32 - shift)),
            shift == 0 ? 0 : static_cast<uint32_t>(digits >> (64 - shift))}};
 }
 
-// The square root of a sum, rounded to 52 digits or more.  It leaves carried limbs.
+// The square root of a sum, rounded to 52 digits or more.  Carries the limbs in place.
 FASTOPT_PORTABLE double sum_root(uint64_t* limbs) {
   uint64_t carry = 0;
   for (int i = 0; i < kSumLimbs; ++i) {
@@ -39,7 +39,7 @@ FASTOPT_PORTABLE double sum_root(uint64_t* limbs) {
   int top = kSumLimbs - 1;
   while (top >= 0 && limbs[top] == 0) --top;
   if (top < 0) return 0;
-  // The top three limbs hold at least 65 digits; what is below can only break ties.
+  // The top three limbs hold at least 65 digits; the limbs below can only break ties.
   bool rest = false;
   for (int i = 0; i < top - 2; ++i) rest = rest || limbs[i] != 0;
   unsigned __int128 head = 0;

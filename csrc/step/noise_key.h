@@ -22,12 +22,12 @@ FASTOPT_PORTABLE uint32_t noise_key(uint64_t seed, int64_t step) {
   return mixed(static_cast<uint64_t>(step), mixed(seed, 0x9E3779B9));
 }
 
-// Where the noise of the element at an index begins (codecs/noise.h).
+// The start of the noise of the element at an index (codecs/noise.h).
 FASTOPT_PORTABLE uint32_t noise_start(uint32_t key, uint64_t index) {
   return mixed(static_cast<uint32_t>(index >> 32) ^ key) + static_cast<uint32_t>(index);
 }
 
-// What each step adds to the words of a stream: a slot's, or the parameter's.
+// The number that a step adds to the words of a stream, which is a slot's or the parameter's.
 FASTOPT_PORTABLE uint32_t noise_turn(int32_t stream, int64_t step) {
   const uint32_t turn = stream == FASTOPT_PARAMETER_STREAM ? 0xB408AD77
                         : stream == 0                      ? 0x9E3779B9

@@ -19,7 +19,7 @@ template <class V> struct GradientStages {
 
   FASTOPT_INLINE V scaled(V g) const { return g * grad_scale; }
   FASTOPT_INLINE V clipped(V g) const { return clips ? max(min(g, clip_value), minus_clip_value) : g; }
-  // Times 1 changes no bit.
+  // Multiplying by 1 changes no bit.
   FASTOPT_INLINE V apply(V g) const { return clipped(scaled(g)) * norm_factor; }
 };
 
@@ -44,8 +44,8 @@ template <class V, StageLevel kLevel> struct Stages {
     // A sum with 0*p instead of these branches would change bits if p is Inf.
     if (has_l1) g = fma(l1, sign(p), g);
     if (has_l2) g = fma(l2, p, g);
-    // torch's form.  In float32 the factor is off by up to 3e-8, the same at every step: p - decay*p would not be, but
-    // would leave torch's numbers by half a unit a step.
+    // torch's form.  In float32 the factor is off by up to 3e-8, by the same amount at every step.  p - decay*p would
+    // not be off, but would differ from torch's numbers by half a unit a step.
     p = p * keep;
   }
 

@@ -1,4 +1,4 @@
-// A type for each variant of each rule, so that the loops can be made for it.
+// A type for each variant of each rule, so that a loop can be compiled for each.
 #pragma once
 #include "step/direction.h"
 
@@ -12,8 +12,8 @@ template <int... kIndex> struct Counted<0, kIndex...> {
   using Type = Indices<kIndex...>;
 };
 
-// How a rule's function is written: it returns a direction, or it updates the parameter itself if two updates are
-// two roundings.
+// The two signatures of a rule's function: it returns a direction or, if two updates need two roundings, updates the
+// parameter itself.
 template <class Function> struct Form {
   static_assert(sizeof(Function*) == 0,
                 "a rule's function is Direction<V> f(const Scalars<rule, V>&, V g, V&... state), or "
@@ -34,7 +34,7 @@ FASTOPT_INLINE V direction_of(const typename Variant::template ScalarsOf<V>& s, 
   return Variant::call(s, g, state[kSlot]...).value;
 }
 
-// An element's direction alone; its state goes on in `state`, which the caller drops.
+// The direction of an element.  `state` takes the new state, which the caller drops.
 template <class Variant, class V>
 FASTOPT_INLINE V direction_of(const typename Variant::template ScalarsOf<V>& s, V g, V* state) {
   return direction_of<Variant>(s, g, state, typename Counted<Variant::slots>::Type{});
@@ -54,11 +54,12 @@ FASTOPT_INLINE void apply_rule(const typename Variant::template ScalarsOf<V>& s,
     static_assert(!Variant::template ScalarsOf<V>::has_factor, "a rule with a factor returns its direction");
     Variant::call(s, p, g, state[kSlot]...);
   }
-  // A decaying average would end at a denormal for ever, with which each step takes several times as long.
+  // A decaying average would end at a denormal and stay there for ever.  With denormals each step takes several times
+  // as long.
   ((state[kSlot] = flushed(state[kSlot])), ...);
 }
 
-// The rule's update of one element, which the stages have seen, and of its state.
+// Updates one element and its state by the rule.  The stages before the rule have seen the element.
 template <class Variant, class V>
 FASTOPT_INLINE void apply_rule(const typename Variant::template ScalarsOf<V>& s, V& p, V g, V* state) {
   apply_rule<Variant>(s, p, g, state, typename Counted<Variant::slots>::Type{});

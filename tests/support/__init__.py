@@ -1,1 +1,1 @@
-"""What tests share: references, cases, hostile data, devices that are played, drivers in C++."""
+"""Shared by tests: references, cases, hostile data, emulated devices, drivers in C++."""

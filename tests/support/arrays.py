@@ -1,4 +1,4 @@
-"""Arrays of random values: gradients as they come, and hostile ones."""
+"""Arrays of random values: ordinary gradients, and hostile values."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Array = np.ndarray[Any, Any]
 
 
 def gradients(shape: int | tuple[int, ...], dtype: Any, rng: np.random.Generator, scale: Any = 1.0) -> Array:
-    """Random, of either sign, and never zero."""
+    """Random values of either sign, never zero."""
     magnitude = rng.uniform(0.5, 2.0, shape) * scale
     return np.asarray(magnitude * rng.choice([-1.0, 1.0], shape), dtype)
 
 
 def hostile(n: int, dtype: Any, rng: np.random.Generator) -> Array:
-    """Values over the whole range of the type: most ordinary, among them denormals, NaN, Inf, zeros of both signs, huge."""
+    """Values over the whole range of the type: most are ordinary, some denormal, NaN, Inf, zero of either sign, or huge."""
     info = np.finfo(dtype)
     ordinary = rng.standard_normal(n) * 10.0 ** rng.uniform(-6, 6, n)
     values = ordinary.astype(dtype)

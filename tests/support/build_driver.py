@@ -1,6 +1,6 @@
 """Builds the native drivers of `tests/support/drivers` against the kernels, once each, and runs them.
 
-The drivers link the library's own sources, not the extension: so they run under an emulator, and under
+The drivers link the library's own sources, not the extension, so they run under an emulator, and under
 sanitizers that cannot be loaded into a Python process.
 """
 
@@ -35,17 +35,17 @@ KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 Job: TypeAlias = tuple[Path, str, tuple[str, ...]]
-"""A source, the name of its object, and options of its own."""
+"""A source, the name of its object, and flags of its own."""
 
 
 class BuildError(RuntimeError):
-    """A compiler's own words."""
+    """A compiler's failure, with its own message."""
 
 
 def build(driver: str, *, compiler: str = "g++", target: str = "x86_64", flags: Sequence[str] = ()) -> Path:
-    """Compiles `tests/support/drivers/<driver>.cpp` with the kernels of every instruction set of `target`; returns the binary's path.
+    """Compiles `tests/support/drivers/<driver>.cpp` with the kernels of all instruction sets of `target`; returns the binary.
 
-    `flags` come last for compiling and for linking.  Raises BuildError with what the compiler said if it fails.
+    `flags` come last for compiling and for linking.  Raises BuildError, with the compiler's message, if the compiler fails.
     """
     content = content_of(compiler, target, *flags)
     return made.once(f"{driver}-{target}", content, lambda path: link(driver, path, compiler, target, flags))
@@ -68,7 +68,7 @@ def library_objects(compiler: str, target: str, flags: Sequence[str]) -> Path:
 
 
 def build_library(rows: Sequence[Path], *, target: str, flags: Sequence[str] = ()) -> Path:
-    """The C library, shared, with the rules of `rows` beside the product's; their headers are in `tests/support/drivers/rules`."""
+    """The shared C library with the rules of `rows` beside the product's.  Their headers are in `tests/support/drivers/rules`."""
 
     def make(library: Path) -> None:
         folder = library.parent
@@ -92,13 +92,13 @@ def texts() -> list[str]:
 
 
 def generate(folder: Path, rows: Sequence[Path] = ()) -> Path:
-    """What the build generates, in a folder of that name."""
+    """The folder of the files that the build generates."""
     run([sys.executable, str(ROOT / "csrc" / "generate.py"), str(folder / "generated"), *map(str, rows)])
     return folder / "generated"
 
 
 def library_jobs(target: str) -> list[Job]:
-    """What the library is compiled from; the kernels, which take longest, come first."""
+    """The sources of the library.  The kernels, which take longest to compile, come first."""
     cpu = ROOT / "csrc" / "cpu"
     kernels = [
         (cpu / "loops" / "kernels.cpp", f"kernels_{isa}", (f"-DFASTOPT_ISA={isa}", *own)) for isa, own in KERNELS[target].items()
@@ -107,7 +107,7 @@ def library_jobs(target: str) -> list[Job]:
 
 
 def compile_all(jobs: Sequence[Job], folder: Path, generated: Path, compiler: str, flags: Sequence[str]) -> list[str]:
-    """The objects."""
+    """Compiles the jobs' sources; returns the objects."""
 
     def compile_one(job: Job) -> str:
         source, name, own = job
@@ -124,7 +124,7 @@ def includes(generated: Path) -> list[str]:
 
 
 def run(command: Sequence[str], environment: dict[str, str] | None = None, limit: float = 300) -> str:
-    """The command's output; BuildError with its words where it fails."""
+    """The command's output.  Raises BuildError, with that output, if the command fails."""
     variables = {**os.environ, **(environment or {})}
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit, env=variables, check=False)
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""Arguments for tests, out of the table of rules: valid combinations, stages, a case for each variant."""
+"""Arguments for tests, from the table of rules: valid combinations, stages, a case for each variant."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def random_number(h: Hyperparameter, rng: np.random.Generator) -> Any:
 
 
 def levels(h: Hyperparameter, rng: np.random.Generator) -> tuple[Any, ...]:
-    """The values that a product over the arguments runs through: each choice; a number, and 0 where 0 switches it off."""
+    """The values of an argument in a product over all arguments: each choice; a number, and 0 if 0 switches the argument off."""
     if h.choices:
         return h.choices
     if h.optional:

@@ -1,4 +1,4 @@
-"""What the tests of checkpoints share: optimizers with state, all that a load may change, scalars that a checkpoint holds."""
+"""Shared by the tests of checkpoints: optimizers with state, all that a load may change, scalars that a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHAPES = ((3, 4), (), (0, 5), (17,))
 
 
 def built(rule: str, starts: list[Array], **arguments: Any) -> Any:
-    """An optimizer with its own copies of the parameters; of every slot that the rule has."""
+    """An optimizer with its own copies of the parameters and with every slot that the rule has."""
     return getattr(fastopt, rule)([start.copy() for start in starts], **{"lr": 0.1, **arguments_with_state(rule), **arguments})
 
 
@@ -34,7 +34,7 @@ def params_of(optimizer: Any) -> list[Array]:
 
 
 def everything(optimizer: Any) -> Any:
-    """All that a load may change, and the parameters, which it may not; of arrays a hash."""
+    """All that a load may change, and the parameters, which a load may not change.  Arrays come as hashes."""
 
     def seen(value: Any) -> Any:
         if isinstance(value, dict):

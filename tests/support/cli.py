@@ -1,4 +1,4 @@
-"""What the tests of the command line share."""
+"""Shared by the tests of the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LABELS = [row.label for row in ROWS]
 
 
 def is_png(path: Path) -> bool:
-    """Whether it is a PNG of at least 400 x 300 pixels that is not of one colour."""
+    """Whether a file is a PNG of at least 400 x 300 pixels with more than one colour."""
     from matplotlib.image import imread
 
     if path.read_bytes()[:8] != b"\x89PNG\r\n\x1a\n":

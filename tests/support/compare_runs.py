@@ -1,4 +1,4 @@
-"""What the tests of `fastopt compare` share: small data, and runs and reports that nothing was trained for."""
+"""Shared by the tests of `fastopt compare`: small data, and runs and reports that nothing was trained for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def npz(path: Path, **arrays: Any) -> Path:
 
 
 def a_run(value: float, losses: list[float] | None = None) -> dict[str, Any]:
-    """A run that was not trained, of which every number is `value`."""
+    """A run that was not trained, with `value` for every number."""
     losses = [value] * 3 if losses is None else losses
     looks = list(range(len(losses)))
     curves = {
@@ -37,7 +37,7 @@ def a_run(value: float, losses: list[float] | None = None) -> dict[str, Any]:
 
 
 def a_report(*rules: list[dict[str, Any]]) -> dict[str, Any]:
-    """What `compare.run` has after training, of runs that were not trained."""
+    """The results of `compare.run` after training, from runs that were not trained."""
     rows = [
         {
             "rule": f"Rule {i}",

@@ -12,7 +12,7 @@ from tests.support.arrays import Array
 
 
 def same_bits(a: Array, b: Array) -> bool:
-    """The same bytes, where a NaN equals any NaN."""
+    """Whether two arrays have the same bytes; a NaN equals any NaN."""
     assert a.dtype == b.dtype
     assert a.shape == b.shape
     unsigned = np.uint32 if a.dtype == np.float32 else np.uint64
@@ -32,7 +32,7 @@ def assert_same_bits(actual: list[Array], expected: list[Array], where: Any = ""
 
 
 def assert_close(actual: Array, expected: Array, scale: Array, ulps: float, where: Any = "") -> None:
-    """Within `ulps` units in the last place of `scale`, in the type of `actual`."""
+    """Asserts that values are within `ulps` units in the last place of `scale`, in the type of `actual`."""
     error = np.abs(np.asarray(actual, np.float64) - np.asarray(expected, np.float64)) / (
         np.asarray(scale, np.float64) * np.finfo(actual.dtype).eps
     )
@@ -41,8 +41,8 @@ def assert_close(actual: Array, expected: Array, scale: Array, ulps: float, wher
 
 
 class History:
-    """What an error of a few roundings a step is measured against: the largest value that each element passed through,
-    and for a parameter also the way it went, since each update is rounded relative to itself."""
+    """The yardstick of an error of a few roundings a step: the largest value that each element passed through, and for a
+    parameter also the length of its way, since each update is rounded relative to itself."""
 
     def __init__(self) -> None:
         self.scales: dict[str, Array] = {}

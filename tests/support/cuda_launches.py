@@ -28,7 +28,7 @@ BLOCK, LONGEST = 256, 4
 EVERYTHING = 2**63 - 1
 TICKET = itertools.count(0, TICKETS)
 GRIDS = ((3, 128), (7, 64), (2, 128), (1, 32), (2, 64))
-"""Blocks and threads of launches, in turn."""
+"""Thread blocks and threads of launches, in turn."""
 STAGGER = (0, 1, 3, 2, 7, 5)
 """How many elements behind a multiple of 16 bytes the arrays begin, in turn."""
 
@@ -36,7 +36,7 @@ STAGGER = (0, 1, 3, 2, 7, 5)
 def kernel_of(
     rule: str, arguments: Mapping[str, Any], param: str, grad: str, master: str | None = None, state_dtype: str | None = None
 ) -> StepKernel:
-    """The one that a step of a parameter needs."""
+    """The kernel that a step of a parameter needs."""
     row = RULES[rule]
     variant = row.variant(row.check({**row.defaults, **{k: v for k, v in arguments.items() if v is not None}}))
     dtype = "float64" if param == "float64" else "float32"
@@ -56,7 +56,7 @@ def on_device(values: Array, offset: int = 0, device: int = 0) -> EmulatedArray:
 
 
 def first_tiles(lengths: Sequence[int]) -> Array:
-    """Where tensors begin in the line of tiles, and its end."""
+    """The first tile of each tensor in the line of tiles, and the line's end."""
     counts = [-(-length // (BLOCK * LONGEST)) * LONGEST for length in lengths]
     return np.array([0, *itertools.accumulate(counts)], np.int64)
 
@@ -73,7 +73,7 @@ def gradient_kernel(loop: str, own: str, grad: Array | None) -> GradientKernel:
 
 
 def shared(kernels: Iterable[Any]) -> Iterator[tuple[Any, list[int], bool]]:
-    """The tensors of each kernel, and whether it is the last."""
+    """Each kernel with its tensors, and whether the kernel is the last."""
     indices: dict[str, list[int]] = {}
     known = {}
     for i, kernel in enumerate(kernels):
@@ -84,7 +84,7 @@ def shared(kernels: Iterable[Any]) -> Iterator[tuple[Any, list[int], bool]]:
 
 
 class Mirror:
-    """What a step of `optimizer` reads and writes, copied to a device; `step` does there what `optimizer.step` does on the CPU."""
+    """A device's copies of what a step of `optimizer` reads and writes.  `step` does there what `optimizer.step` does here."""
 
     def __init__(self, optimizer: Any, driver: EmulatedDriver, stagger: Iterable[int] = STAGGER) -> None:
         self.optimizer, self.engine, self.driver = optimizer, engine_of(optimizer), driver
@@ -117,7 +117,7 @@ class Mirror:
                     continue
                 data, words, row["state_format"][k] = entry
                 row["state"][k] = self._take(f"state {k} of {i}", data)
-                if words is not None:  # of blocks, which are never shifted
+                if words is not None:  # blocks' words, which are never shifted
                     self.pairs.append((f"words {k} of {i}", words, array(words)))
                     row["state_extra"][k] = self.pairs[-1][2].pointer
             row["ema"], row["copy"] = self._take(f"ema {i}", given["ema"]), self._take(f"copy {i}", given["copy"])
@@ -150,7 +150,7 @@ class Mirror:
         )
 
     def launch(self, kernel: Any, indices: Sequence[int], grads: EmulatedArray, **fields: Any) -> None:
-        """Over these tensors of the plan."""
+        """Launches a kernel over these tensors of the plan."""
         tiles = first_tiles([int(self.tensors.host["length"][i]) for i in indices])
         values: dict[str, Any] = {"tensors": self.tensors, "groups": self.groups, "control": self.control, "grads": grads}
         values |= {"indices": array(np.array(indices, np.int32)), "first_tiles": array(tiles), "tensor_count": len(indices)}
@@ -173,7 +173,7 @@ class Mirror:
             self.launch(kernel, indices, pointers, options=row, counts=1, measured=measured, ends=last)
 
     def part(self, kernel: Any, grad: EmulatedArray, begin: int, end: int, options: Any, **fields: Any) -> None:
-        """Over elements of the only tensor, whose gradient comes by itself."""
+        """Launches a kernel over elements of the only tensor, whose gradient comes by itself."""
         tiles = first_tiles([int(self.tensors.host["length"][0])])
         values = {"tensors": self.tensors, "groups": self.groups, "control": self.control, "grad": grad, "tensor_count": 1}
         values |= {
@@ -186,7 +186,7 @@ class Mirror:
         run(self.driver, kernel, {**values, "seed": self.engine.plan.seed, **fields}, next(self.grids))
 
     def assert_equal(self, where: Any = "") -> None:
-        """Every array, and every count, as on the CPU."""
+        """Asserts that every array and every count are as on the CPU."""
         assert_pairs([(label, host, there.host) for label, host, there in self.pairs], where)
         assert_pairs([(f"grad {i}", host, there.host) for i, (host, there) in enumerate(self.grads)], where)
         for i in range(len(self.engine.tensors)):
@@ -202,7 +202,7 @@ class Mirror:
 
 
 def assert_pairs(pairs: Iterable[tuple[str, Array, Array]], where: Any) -> None:
-    """The same bits, where a NaN equals any NaN."""
+    """Asserts that each pair has the same bits; a NaN equals any NaN."""
     for label, host, there in pairs:
         a, b = plain(there).ravel(), plain(host).ravel()
         assert a.dtype == b.dtype, (where, label)
@@ -214,7 +214,7 @@ def assert_pairs(pairs: Iterable[tuple[str, Array, Array]], where: Any) -> None:
 
 
 def assert_at_rest(control: Any) -> None:
-    """A measurement leaves nothing for the next."""
+    """Asserts that a measurement left nothing for the next."""
     for name in ("infinite", "nan", "not_finite"):
         assert control[name] == 0, name
     assert not control["limbs"].any()
@@ -225,7 +225,7 @@ def grad_name(grad: Array) -> str:
 
 
 def run(driver: EmulatedDriver, kernel: Any, values: Mapping[str, Any], grid: tuple[int, int]) -> None:
-    """One launch, with the next ticket; arrays stand for their pointers."""
+    """Makes one launch, with the next ticket; arrays stand for their pointers."""
     parameters = Parameters(LAUNCH)
     for name, value in {"ticket": next(TICKET), **values}.items():
         parameters.value[name] = value.pointer if isinstance(value, EmulatedArray) else value
@@ -242,7 +242,7 @@ def gradient_launch(
     measured: bool = False,
     stagger: Iterable[int] = STAGGER,
 ) -> list[EmulatedArray]:
-    """A sweep of gradients of several dtypes, or what clips them; returns them as they are after it."""
+    """Sweeps or clips gradients of several dtypes; returns the gradients as they are afterwards."""
     placed = [on_device(grad, offset) for grad, offset in zip(grads, itertools.cycle(stagger), strict=False)]
     owns = ["float64" if grad_name(grad) == "float64" else "float32" for grad in grads]
     for kernel, indices, last in shared(gradient_kernel(loop, own, grad) for own, grad in zip(owns, grads, strict=True)):

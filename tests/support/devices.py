@@ -1,4 +1,4 @@
-"""Where the tests of CUDA optimizers have their arrays: on a GPU that is emulated, and on a real one where there is one."""
+"""The devices of the tests of CUDA optimizers: an emulated GPU, and a real one if the machine has one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STAGGER = (0, 1, 3, 2, 7, 5)
 
 
 class Emulated:
-    """A GPU that is emulated; what it was asked for can be seen in `driver`."""
+    """An emulated GPU; its `driver` shows what was asked of it."""
 
     is_emulated = True
 
@@ -47,19 +47,19 @@ class Emulated:
 
     @property
     def launches(self) -> list[str] | None:
-        """The kernels so far, but those that only write words; None on a real GPU."""
+        """The kernels that ran so far, except those that only write words; None on a real GPU."""
         return [name for name, *_ in self.driver.launches if name != "write"]
 
     @contextlib.contextmanager
     def stream(self) -> Iterator[int]:
-        """Another stream than the first becomes the current one."""
+        """Makes a second stream the current one."""
         before, self.driver.current_stream = self.driver.current_stream, 0x5000
         yield self.driver.current_stream
         self.driver.current_stream = before
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[Any]:
-        """What is launched goes into a graph; `replay()` of what this gives runs it."""
+        """Captures launches in a graph, whose `replay()` runs them."""
         with self.driver.capture() as graph:
             yield graph
 
@@ -72,7 +72,7 @@ class Emulated:
 
 
 class Real:
-    """The machine's own GPU: CuPy's arrays, and of bfloat16 torch's tensors."""
+    """The machine's own GPU: CuPy's arrays, and torch's tensors for bfloat16."""
 
     is_emulated = False
     launches = None
@@ -173,7 +173,7 @@ def device_fixture(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 class Claim:
-    """Somebody else's array: over the memory of `array`, with other words about it."""
+    """Somebody else's array over the memory of `array`, with `words` in place of some entries of its interface."""
 
     def __init__(self, array: Any, **words: Any) -> None:
         self.device = SimpleNamespace(id=int(array.device.id))
@@ -193,7 +193,7 @@ def flat(value: Any) -> Iterator[Any]:
 
 
 def assert_same(actual: Array, expected: Array, where: Any) -> None:
-    """The same bytes, where a NaN equals any NaN."""
+    """Asserts that two arrays have the same bytes; a NaN equals any NaN."""
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape), where
     size = np.dtype(f"u{actual.itemsize}")
@@ -238,14 +238,14 @@ class Both:
         self.assert_equal(where, pairs)
 
     def both(self, call: Callable[..., None], *given: Any) -> None:
-        """`given`: for each side."""
+        """Makes a call on both sides, with an argument of `given` for each."""
         cpu, gpu = given or (None, None)
         with np.errstate(all="ignore"):
             call(self.cpu, cpu)
         call(self.gpu, gpu)
 
     def assert_equal(self, where: Any = "", pairs: Iterable[tuple[Array, Any]] = ()) -> None:
-        """Every array and every count."""
+        """Asserts that every array and every count are the same on both sides."""
         cpu, gpu, host = self.cpu, self.gpu, self.device.host
         for i, (expected, there) in enumerate([*self._pairs, *pairs]):
             assert_same(host(there), expected, (where, "array", i))

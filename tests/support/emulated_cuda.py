@@ -1,8 +1,8 @@
 """A GPU for the tests that have none: fastopt's kernels, compiled for the host, over memory that is watched.
 
-`EmulatedDriver` stands in for `fastopt._arrays.driver.Driver`.  It refuses what a GPU would: pointers that are none of its device's,
-launches of a wrong shape, allocations while a graph is captured; and the kernels' fibers (`drivers/device_on_host.h`) refuse barriers
-that some threads miss and accesses that are not aligned.
+`EmulatedDriver` stands in for `fastopt._arrays.driver.Driver`.  It refuses what a GPU would: pointers of another
+device, launches of a wrong shape, allocations while a graph is captured.  The kernels' fibers (`drivers/device_on_host.h`) refuse
+barriers that some threads miss and accesses that are not aligned.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _live: weakref.WeakSet[Allocation] = weakref.WeakSet()
 
 
 class EmulatedArray:
-    """An array in the memory of a device, as CuPy's is one, that tests can look into."""
+    """An array in the memory of a device, like CuPy's, that tests can look into."""
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, device: int, past: int = 0, *, bfloat16: bool = False) -> None:
         self.shape, self.dtype, self.bfloat16 = shape, np.dtype(dtype), bfloat16
@@ -97,13 +97,13 @@ def array(values: Any, device: int = 0, offset: int = 0, *, bfloat16: bool = Fal
 
 
 def check_guards() -> None:
-    """AssertionError where something was written beside a live array."""
+    """Raises AssertionError if something was written beside a live array."""
     for allocation in list(_live):
         allocation.check()
 
 
 class Spans:
-    """Where a device has memory now."""
+    """The places of a device's live memory."""
 
     def __init__(self, device: int) -> None:
         self.device = device
@@ -132,14 +132,14 @@ class EmulatedKernel:
 
 
 class EmulatedGraph:
-    """What was captured, in order."""
+    """The captured work, in order."""
 
     def __init__(self) -> None:
         self.work: list[Any] = []
         self.launches: list[tuple[EmulatedKernel, int, int, Array]] = []
         """Kernel, blocks, threads, parameters."""
         self.spoiled: str | None = None
-        """What was asked for that ended the capture."""
+        """The request that ended the capture."""
 
     def replay(self) -> None:
         for each in self.work:
@@ -147,7 +147,7 @@ class EmulatedGraph:
 
 
 def check_pointers(value: Array, device: int) -> None:
-    """RuntimeError where a structure, or a tensor that it names, points to what is no live memory of the device."""
+    """Raises RuntimeError if a structure, or a tensor that it names, points to memory that is not live on the device."""
     spans = Spans(device)
     if value.dtype == WORDS:
         return spans.check(int(value["to"]), 8 * int(value["count"]))
@@ -163,7 +163,7 @@ def check_pointers(value: Array, device: int) -> None:
         spans.check(pointer, TENSOR.itemsize)
         tensor = at(pointer, TENSOR, 1)[0]
         named = [tensor[name] for name in ("param", "param_extra", "ema", "copy")]
-        if value["grads"] and value["begin"] == 0:  # that of a part may begin with the part
+        if value["grads"] and value["begin"] == 0:  # the gradient of a part may begin with the part
             named.append(at(int(value["grads"]) + 8 * int(index), np.uint64, 1)[0])
         for each in (*named, *tensor["state"], *tensor["state_extra"]):
             if each and tensor["length"]:
@@ -172,18 +172,18 @@ def check_pointers(value: Array, device: int) -> None:
 
 
 def at(pointer: Any, dtype: Any, count: int) -> Array:
-    """What lies there."""
+    """The values at a pointer."""
     return np.frombuffer((ctypes.c_char * (np.dtype(dtype).itemsize * count)).from_address(int(pointer)), dtype)
 
 
 class EmulatedDriver:
-    """The methods of `fastopt._arrays.driver.Driver`.  Work on a stream is done when it is asked for."""
+    """The methods of `fastopt._arrays.driver.Driver`.  Work on a stream is done at once."""
 
     def __init__(self, devices: int = 2, processors: int = 2) -> None:
         self.devices, self._processors = devices, processors
         self.current_stream = 0
         self.order = 0
-        """Of blocks and threads: 1 for descending."""
+        """The order of blocks and threads: 1 for descending."""
         self.capturing: EmulatedGraph | None = None
         self.launches: list[tuple[str, int, int, int]] = []
         """Name, blocks, threads and stream of each."""
@@ -265,7 +265,7 @@ class EmulatedDriver:
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[EmulatedGraph]:
-        """Collects what comes in a graph, instead of doing it; AssertionError if something came that ends a capture."""
+        """Collects work in a graph instead of doing it.  Raises AssertionError if a request ended the capture."""
         self.capturing = graph = EmulatedGraph()
         try:
             yield graph

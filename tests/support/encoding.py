@@ -1,4 +1,4 @@
-"""Storage formats by the extension's own function: the formats, the noises of stochastic rounding, what each format allows."""
+"""Storage formats through the extension's own functions: formats, noises of stochastic rounding, values that each format allows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOISES: tuple[Noise, ...] = (
     (11, 3, 4, 0),
     (2**40, 2**20, 5, 100),
 )
-"""Seed, step, stream, offset of the first element: all streams, and an offset at which its low half wraps."""
+"""Seed, step, stream, offset of the first element: all streams, and an offset whose low half wraps."""
 SMALLEST_HALF, HALF_TO_INF = 0x38800000, 0x477FF000
 """2^-14, from which float16 is normal, and 65520, from which it is Inf."""
 ALL_FORMATS = pytest.mark.parametrize("name", reference.FORMATS)
@@ -32,14 +32,14 @@ ALL_NOISES = pytest.mark.parametrize("noise", NOISES, ids=str)
 
 
 def allowed(name: str, values: Array) -> Array:
-    """`values` as the format takes them: without signs where it has none, except that a NaN may have one."""
+    """`values` as the format takes them: without signs if the format has none, except that a NaN may have a sign."""
     if name.endswith("non-negative"):
         values = np.where(np.isnan(values), values, np.abs(values))
     return np.ascontiguousarray(values, np.float32)
 
 
 def empty(name: str, n: int) -> tuple[Array, Array | None]:
-    """Data and extra for `n` elements, full of what must be overwritten."""
+    """Data and extra for `n` elements, filled with values that must be overwritten."""
     data, extra, span = reference.FORMATS[name]
 
     def full(length: int, dtype: Any) -> Array:

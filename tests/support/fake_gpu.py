@@ -25,7 +25,7 @@ def row_of(label: str) -> Row:
 
 
 class FakeGpu(Gpu):
-    """Emulated arrays, torch on the CPU, and CuPy's steps by NumPy over the same memory."""
+    """Emulated arrays, torch on the CPU, and CuPy's steps with NumPy over the same memory."""
 
     def __init__(self, cache: int = 0, memory: int = 10**12) -> None:
         self.torch, self.stream, self.number, self.cache, self.memory = torch, 0, 0, cache, memory
@@ -66,7 +66,7 @@ class FakeGpu(Gpu):
 
 
 class FakeEvents:
-    """A GPU's clock that each step moves by a tenth of a millisecond."""
+    """A GPU's clock, which each step moves by a tenth of a millisecond."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""Steps over storage formats: the choices there are, the float32 step behind one, and what a rounding may lose."""
+"""Steps over storage formats: the choices of formats, the float32 step behind a step, and what a rounding may lose."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLOCK = 256
 PARAM_STREAM = -1
 EPS = float(np.finfo(np.float32).eps)
 ULPS = 15.5
-"""Of float32 arithmetic, as tests/rules/test_formulas.py has it, with half a unit for decoupled decay."""
+"""The error of float32 arithmetic, as in tests/rules/test_formulas.py, with half a unit for decoupled decay."""
 
 CASES = [case for i, case in enumerate(KERNEL_CASES) if i % 3 == i // 3 % 3]
 """Every variant of every rule, a third of them without stages."""
@@ -43,7 +43,7 @@ class Storage:
         return getattr(fastopt, rule)(params, **arguments, master=self.master, state_dtype=self.state_dtype, **options)
 
     def param_format(self, param: Array) -> str | None:
-        """None for float32."""
+        """The name of the parameter's format; None for float32."""
         dtype = param.dtype.name
         if dtype == "float32":
             return None
@@ -55,7 +55,7 @@ def has_state(rule: str, arguments: Mapping[str, Any]) -> bool:
 
 
 def storages(rule: str, arguments: Mapping[str, Any], state_dtypes: tuple[str | None, ...] = STATE_DTYPES) -> Iterator[Storage]:
-    """All that an optimizer with these arguments can have."""
+    """All storages that an optimizer with these arguments can have."""
     params = [("float32", None), *itertools.product(("bfloat16", "float16"), MASTERS)]
     for (dtype, master), state_dtype in itertools.product(params, state_dtypes):
         if state_dtype is None or has_state(rule, arguments):
@@ -63,25 +63,25 @@ def storages(rule: str, arguments: Mapping[str, Any], state_dtypes: tuple[str | 
 
 
 def padded(array: Array) -> Array:
-    """float32, with zeros up to a multiple of a block."""
+    """The values in float32, with zeros up to a multiple of a block."""
     result = np.zeros(-(-array.size // BLOCK) * BLOCK, np.float32)
     result[: array.size] = array.ravel()
     return result
 
 
 def random_params(lengths: tuple[int, ...], dtype: str, rng: np.random.Generator) -> list[Array]:
-    """Of scales over four decades, so that blocks of 8 bits are wide."""
+    """Parameters whose scales span four decades, so that blocks of 8 bits are wide."""
     return [gradients(n, DTYPES[dtype], rng, 10.0 ** rng.uniform(-2, 2, n)) for n in lengths]
 
 
 def random_gradients(params: list[Array], step: int, rng: np.random.Generator) -> list[Array]:
-    """Of the parameters' sizes, whose dtypes change from step to step and from tensor to tensor."""
+    """Gradients as large as the parameters, with dtypes that change from step to step and from tensor to tensor."""
     sizes = [np.abs(param.astype(np.float64)) for param in params]
     return [gradients(p.shape, DTYPES[NARROW[(step + i) % 3]], rng, np.clip(p, 1e-3, 1e3)) for i, p in enumerate(sizes)]
 
 
 def held(optimizer: Any, i: int, param: Array) -> Array:
-    """The parameter as a step reads it: float32."""
+    """The parameter in float32, as a step reads it."""
     return np.asarray(np.asarray(optimizer.state[i].get("master", param)), np.float32)
 
 
@@ -91,31 +91,31 @@ def slots_of(optimizer: Any, i: int = 0) -> list[str]:
 
 
 def arrays_of(value: Any) -> list[Array]:
-    """What lies in memory of an entry of the state."""
+    """The arrays in memory of an entry of the state."""
     return list(value.raw.values()) if hasattr(value, "raw") else [np.asarray(value)]
 
 
 def everything(optimizer: Any, params: list[Array]) -> list[Array]:
-    """All that a step writes, but for the gradients."""
+    """All arrays that a step writes, except the gradients."""
     state = [array for entry in optimizer.state for value in entry.values() for array in arrays_of(value)]
     return [*params, *state, *(optimizer.ema_params or [])]
 
 
 def words_of(value: Any) -> Array | None:
-    """A block's word for each element, where it is of 8 bits."""
+    """The block's word for each element of 8-bit state; None for other state."""
     return np.repeat(value.raw["blocks"], BLOCK)[: value.size] if "blocks" in getattr(value, "raw", {}) else None
 
 
 def same_bytes(actual: list[Array], expected: list[Array]) -> list[int]:
-    """The numbers of those that differ."""
+    """The numbers of the arrays that differ."""
     assert [a.nbytes for a in actual] == [b.nbytes for b in expected]
     return [i for i, (a, b) in enumerate(zip(actual, expected, strict=True)) if a.tobytes() != b.tobytes()]
 
 
 class Twin:
-    """The same step over float32: what lies in formats is decoded before it, and encoded after it by the reference.
+    """The same step over float32: arrays in formats are decoded before the step, and encoded by the reference after it.
 
-    Its tensors are padded to whole blocks with zeros, which is what the padding of an 8-bit block counts as.
+    The tensors are padded to whole blocks with zeros, since the padding of an 8-bit block counts as zeros.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Twin:
         self.offsets = list(itertools.accumulate(sizes, initial=0))[:-1]
 
     def step(self, grads: list[Array]) -> None:
-        """With gradients of float32; to be called before the optimizer's."""
+        """Makes the step with gradients in float32.  Call this before the optimizer's step."""
         for i, param in enumerate(self.params):
             self.values[i][: param.size] = held(self.optimizer, i, param)
             for slot in slots_of(self.optimizer):
@@ -144,7 +144,7 @@ class Twin:
         self.floats.step([padded(grad) for grad in grads])
 
     def expected(self) -> list[Array]:
-        """What the parameters, masters and state are to be in memory, after `step`, in the order of `actual`."""
+        """The parameters, masters and state that memory must hold after `step`, in the order of `actual`."""
         result = []
         for i, param in enumerate(self.params):
             result += self.param_after(i, param.size)
@@ -191,11 +191,11 @@ MANTISSAS: dict[str | None, tuple[int, int]] = {
     "float16 24bit": (18, -14),
     "float16 32bit": (26, -14),
 }
-"""Bits, and the exponent from which on they are fewer; every float32 is a value of what is not here."""
+"""A format's bits of mantissa, and the exponent below which it has fewer.  A format that is missing here holds every float32."""
 
 
 def gap(name: str | None, values: Array, words: Array | None = None) -> Array:
-    """From each value to the next larger in a format; `words` are those of its blocks of 8 bits."""
+    """The gap from each value to the next larger one in a format; `words` are those of its 8-bit blocks."""
     if words is not None:
         shift, base = (words & 7) + 16, words >> 8
         bits = np.abs(values).astype(np.float32).view(np.uint32)
@@ -213,10 +213,10 @@ STAGES = ("weight_decay", "decoupled_weight_decay", "l1", "maximize")
 
 
 def float32_scales(rule: str, arguments: Arguments, p: Array, g: Array, state: dict[str, Array], t: int) -> dict[str, Array]:
-    """For the parameter and each slot, what the roundings of one float32 step are relative to: the sum of its terms' sizes.
+    """For the parameter and each slot, the scale of the roundings of one float32 step: the sum of its terms' sizes.
 
-    Where a difference is divided by (the gradient and its penalties, the centered variance), by as much more as it is smaller
-    than its terms.
+    If the step divides by a difference (the gradient and its penalties, the centered variance), the scale is larger by as much as
+    the difference is smaller than its terms.
     """
     own = {name: value for name, value in arguments.items() if name not in STAGES}
     decoupled = arguments["decoupled_weight_decay"]
@@ -242,7 +242,7 @@ def state_of(optimizer: Any, i: int) -> dict[str, Array]:
 
 
 def step_and_compare(optimizer: Any, storage: Storage, params: list[Array], grads: list[Array], known: Arguments, t: int) -> None:
-    """Step `t`, from what is stored before it, against one in float64 with the arguments `known`."""
+    """Makes step `t`, and compares it with a step in float64 from the same stored values, with the arguments `known`."""
     rule = type(optimizer).__name__
     rounded = 1.0 if storage.master in ("24bit", "32bit", "stochastic") else 0.5
     before = [(held(optimizer, i, param).astype(np.float64), state_of(optimizer, i)) for i, param in enumerate(params)]
@@ -266,7 +266,7 @@ def step_and_compare(optimizer: Any, storage: Storage, params: list[Array], grad
 def assert_within(
     actual: Array, expected: Array, rounded: float, name: str | None, words: Array | None, scale: Any, where: Any
 ) -> None:
-    """`rounded` gaps of the format, at the larger of the two, and the arithmetic's own error, apart."""
+    """Asserts that both differ by at most `rounded` gaps of the format, at the larger of the two, and the arithmetic's error."""
     largest = np.maximum(np.abs(actual), np.abs(expected)).astype(np.float64)
     error = np.abs(actual.astype(np.float64) - expected)
     allowed = rounded * gap(name, largest, words) + ULPS * EPS * scale

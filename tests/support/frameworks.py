@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-# On JAX it has pi in float32, on NumPy everything.  On TensorFlow it rounds betas to float32 even in float64.
+# On JAX Keras has pi in float32, on NumPy everything.  On TensorFlow Keras rounds betas to float32 even in float64.
 os.environ["KERAS_BACKEND"] = "torch"
 
 import jax
@@ -18,7 +18,7 @@ __all__ = ["in_float64", "jax", "keras", "optax"]
 
 @contextlib.contextmanager
 def in_float64() -> Iterator[None]:
-    """Keras otherwise keeps Python numbers in float32, and JAX everything."""
+    """Sets Keras and JAX to float64: Keras otherwise keeps Python numbers in float32, and JAX everything."""
     before = keras.config.floatx(), jax.config.jax_enable_x64
     keras.config.set_floatx("float64")
     jax.config.update("jax_enable_x64", True)

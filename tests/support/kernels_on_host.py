@@ -21,7 +21,7 @@ COMPILER = "g++"
 SHIM = Path(__file__).resolve().parent / "drivers" / "device_on_host.h"
 FLAGS = (
     *("-std=c++17", "-O1", "-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing", "-fPIC", "-fvisibility=hidden"),
-    # Else the static variables that stand for shared memory would be one for all kernels of a process.
+    # Otherwise all kernels of a process would share the static variables that stand for shared memory.
     "-fno-gnu-unique",
     *("-fsanitize=alignment", "-fsanitize-recover=alignment", "-U_FORTIFY_SOURCE"),
 )
@@ -32,7 +32,7 @@ FIRST_LINE = '#include "cuda/kernels.h"\n'
 
 @functools.cache
 def flags() -> tuple[str, ...]:
-    """With fused multiply-add as an instruction where this machine has it; the C library's is right and slow."""
+    """The compiler's flags, with fused multiply-add as an instruction if this machine has it: the C library's is right and slow."""
     with contextlib.suppress(OSError):
         if " fma " in Path("/proc/cpuinfo").read_text():
             return (*FLAGS, "-mfma")
@@ -47,7 +47,7 @@ def texts() -> dict[str, str]:
 
 @functools.cache
 def include_folder() -> Path:
-    """A folder that has the headers under their names."""
+    """A folder with the headers under their names."""
 
     def write(path: Path) -> None:
         for name, text in texts().items():
@@ -59,7 +59,7 @@ def include_folder() -> Path:
 
 @functools.cache
 def precompiled() -> Path:
-    """A folder that has `emulated.h`, with which every kernel begins: parsed once, it takes a quarter off each."""
+    """A folder with `emulated.h`, with which every kernel begins.  Parsing it once takes a quarter off each kernel's time."""
 
     def parse(path: Path) -> None:
         path.mkdir()
@@ -75,7 +75,7 @@ def content(source: str = "") -> str:
 
 
 def run(command: Sequence[str]) -> None:
-    """RuntimeError with the compiler's words if it fails."""
+    """Runs a command.  Raises RuntimeError, with the compiler's message, if the command fails."""
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
@@ -86,7 +86,7 @@ _lock = threading.Lock()
 
 
 def build(source: str, name: str) -> Library:
-    """The kernel of `source`, compiled for the host once and loaded; RuntimeError with the compiler's words.
+    """The kernel of `source`, compiled for the host once and loaded.  Raises RuntimeError with the compiler's message.
 
     Its `run_kernel(blocks, threads, parameters)` returns None, or what the kernel did that a GPU would not bear.
     """
@@ -108,7 +108,7 @@ def compile_kernel(source: str, library: Path) -> None:
 
 
 class Library(ctypes.CDLL):
-    """A loaded kernel, whose fibers and shared memory are there once."""
+    """A loaded kernel, with one set of fibers and one shared memory."""
 
     lock: threading.Lock
 

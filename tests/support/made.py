@@ -1,4 +1,4 @@
-"""What tests compile: made once for its content, by the first process that needs it, and kept for the next run.
+"""Files that tests compile: made once for their content, by the first process that needs them, and kept for the next run.
 
 Everything lies in `build/tests`, or in the folder that FASTOPT_TEST_BUILDS names, under a name that its content determines.
 """
@@ -22,7 +22,7 @@ UNUSED_DAYS = 7
 
 @functools.cache
 def folder() -> Path:
-    """Where this run keeps what it compiles."""
+    """The folder in which this run keeps its compiled files."""
     path = Path(os.environ.get("FASTOPT_TEST_BUILDS") or ROOT / "build" / "tests")
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -61,7 +61,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def remove_unused() -> None:
-    """Removes what no run has used for a week."""
+    """Removes files that no run has used for a week."""
     for path in folder().iterdir():
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > UNUSED_DAYS * 86_400:
@@ -70,5 +70,5 @@ def remove_unused() -> None:
 
 @functools.cache
 def version(compiler: str) -> str:
-    """A compiler's own words about itself."""
+    """A compiler's own description of itself."""
     return subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout

@@ -46,7 +46,7 @@ def bowl(x: Array) -> tuple[float, Array]:
 
 @dataclass(frozen=True)
 class Function:
-    """One with its start and minima."""
+    """A function with its start and minima."""
 
     call: Callable[[Array], tuple[float, Array]]
     start: tuple[float, ...]
@@ -84,12 +84,12 @@ SETTINGS: dict[str, tuple[dict[str, Any], tuple[float, float, float, float]]] = 
     "AdamW": ({"lr": 0.1, "weight_decay": 0.0}, (1e-8, 1e-6, 1e-12, 1e-12)),
     "Adamax": ({"lr": 0.1}, (1e-8, 1e-6, 1e-12, 1e-12)),
     "NAdam": ({"lr": cosine(1e-2), "betas": (0.95, 0.99)}, (1e-4, 1e-4, 1e-8, 1e-8)),
-    # Its first steps are those of plain momentum, which Rosenbrock's steep walls would throw far off.
+    # RAdam's first steps are those of plain momentum, which Rosenbrock's steep walls would throw far off.
     "RAdam": ({"lr": cosine(1e-2), "max_norm": 1.0}, (1e-8, 1e-8, 1e-8, 1e-8)),
     "RMSprop": ({"lr": cosine(1e-2), "momentum": 0.9, "alpha": 0.999}, (1e-8, 1e-6, 1e-8, 1e-8)),
-    # Along the valley the sum of squares of the walls' gradients makes it slow.
+    # Along the valley the sum of squares of the walls' gradients makes Adagrad slow.
     "Adagrad": ({"lr": 0.3, "max_norm": 1.0}, (1e-2, 1e-2, 1e-8, 1e-8)),
     "Adadelta": ({"lr": cosine(1.0), "rho": 0.99}, (2e-2, 0.4, 1e-6, 1e-6)),
     "Lion": ({"lr": cosine(1e-2)}, (1e-4, 1e-3, 1e-5, 1e-5)),
 }
-"""Of each rule: its arguments, and how near 6000 steps come to a minimum of each of FUNCTIONS."""
+"""Rule -> its arguments, and how near 6000 steps come to a minimum of each of FUNCTIONS."""

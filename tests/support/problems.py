@@ -1,4 +1,4 @@
-"""A start and some gradients for one set of arguments, solved in different ways; and its yardstick."""
+"""A start and some gradients for one set of arguments, solved in different ways; and the yardstick."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.cases import DTYPES, KERNEL_CASES, case_id
 PARALLEL = 24 * 1024
 """Elements from which a step runs on several threads."""
 STEP_NUMBERS = (1, 2, 40)
-"""Of a problem's steps: some rules begin otherwise than they go on."""
+"""The numbers of a problem's steps: some rules begin otherwise than they go on."""
 GRAD_SCALE = 1 / 1024
 ALL_CASES = pytest.mark.parametrize("case", KERNEL_CASES, ids=case_id)
 ALL_DTYPES = pytest.mark.parametrize("dtype", DTYPES)
@@ -52,7 +52,7 @@ class Problem:
         return [*first, param, *state.values(), *running.values()]
 
     def step(self, optimizer: fastopt.Optimizer, cut: Callable[[Array], Any] = np.asarray) -> None:
-        """The same steps of a class over its own arrays; `cut` makes its gradients."""
+        """Makes the same steps with a class over its own arrays; `cut` makes its gradients."""
         for t, grad in zip(STEP_NUMBERS, self.grads, strict=True):
             snapshot = optimizer.state_dict()
             for entry in snapshot["state"]:
@@ -75,7 +75,7 @@ def make_problem(case: tuple[str, dict[str, Any]], n: int, dtype: Any, *, benign
     state = {slot: np.abs(fill()) if rule.slot(slot).kind == "non-negative" else fill() for slot in used}
     param, grads = fill(), [fill() for _ in STEP_NUMBERS]
     if not benign:
-        # L1 moves whatever is not zero: only from zero does a step with it end at a denormal.
+        # L1 moves every element but zeros: with L1 a step ends at a denormal only from zero.
         param[3::16] = 0
         param[3::32] *= -1
         for array in (*state.values(), grads[0]):

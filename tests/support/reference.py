@@ -120,7 +120,7 @@ def adagrad(
     eps: float = 1e-10,
     eps_in_root: bool = False,
 ) -> Array:
-    """torch.optim.Adagrad; with eps_in_root optax's scale_by_rss, which makes no step where the sum is 0."""
+    """torch.optim.Adagrad; with eps_in_root optax's scale_by_rss, which makes no step if the sum is 0."""
     total = state["sum"] = state.get("sum", np.full_like(p, initial_accumulator_value)) + g**2
     rate = lr / (1 + (t - 1) * lr_decay)
     if not eps_in_root:

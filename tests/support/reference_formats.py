@@ -1,8 +1,8 @@
 """The storage formats in NumPy, written from docs/formats.md alone.
 
-Nothing here imports fastopt.  `encode` takes the noise as words, one for each element, which `noise_words` makes; HALF for all
-of them is rounding to nearest, except in the 16-bit formats, whose `words=None` is nearest even.  It returns the data and,
-for the formats that have it, what lies beside them: the words of the blocks, the corrections, or the float32 copies.
+Nothing here imports fastopt.  `encode` takes the noise as words, one for each element, which `noise_words` makes.  Words
+that are all HALF round to nearest, except in the 16-bit formats, where `words=None` rounds to nearest even.  `encode` returns the
+data and, for formats that have them, the extras beside the data: the words of the blocks, the corrections, or the float32 copies.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ FORMATS: dict[str, tuple[Any, Any, int]] = {
     "float16 32bit": (np.uint16, np.int16, 1),
     "float16 float32": (np.uint16, np.uint32, 1),
 }
-"""Name to the dtypes of the data and of what lies beside them, and how many elements each of the latter is for; floats as bits."""
+"""By name: the dtypes of the data and of the extras, and the number of elements for each extra.  Floats are bits."""
 TURNS = {
     **{0: 0x9E3779B9, 1: 0x6A09E667, 2: 0xBB67AE85, 3: 0x94C583AD, 4: 0xD97E5ED1, 5: 0x5C45D53F},
     -1: 0xB408AD77,
 }
-"""What each step adds to the words of a stream: of six slots of state, and of the parameter."""
+"""The number that each step adds to the words of a stream: of six slots of state, and of the parameter."""
 BLOCK = 256
 HALF = 0x80000000
 LARGEST, INF, QUIET_NAN = 0x7F7FFFFF, 0x7F800000, 0x7FC00000
@@ -60,7 +60,7 @@ def scrambled(x: Array) -> Array:
 
 
 def noise_words(n: int, seed: int, step: int, stream: int, offset: int = 0) -> Array:
-    """The words of `n` elements of which the first is number `offset`."""
+    """The words of `n` elements, the first of which is number `offset`."""
     index = np.arange(n, dtype=np.uint64) + np.uint64(offset)
     low, high = index.astype(np.uint32), (index >> np.uint64(32)).astype(np.uint32)
     key = np.array([0x9E3779B9], np.uint32)
@@ -108,7 +108,7 @@ def encode_float16(values: Array, words: Array | None) -> Array:
 
 
 def blocks(array: Array) -> Array:
-    """One row for each block, the last filled up with zeros: they change neither its largest nor its smallest but 0."""
+    """One row for each block.  Zeros fill up the last, and change neither its largest value nor its smallest except 0."""
     padded = np.zeros(-(-len(array) // BLOCK) * BLOCK, array.dtype)
     padded[: len(array)] = array
     return padded.reshape(-1, BLOCK)
@@ -174,7 +174,7 @@ def encode_float16_master(values: Array, words: Array, k: int) -> Encoded:
     sign, m = parts(values)
     normal = m - np.uint32(0x38000000)  # 112 in the exponent
     normal = (normal + (words >> 27)) >> 5 if k == 8 else normal << 3
-    noise_bits = 21 - k  # 13 or 5: what lies below the unit of a number below 2^-14 and fits 32 bits
+    noise_bits = 21 - k  # 13 or 5: bits below the unit of a number below 2^-14 that fit 32 bits
     small = np.where(m < 0x38800000, m, np.uint32(0)).view(np.float32) * np.float32(2.0 ** (24 + k + noise_bits))
     below = (small.astype(np.uint32) + (words >> (32 - noise_bits))) >> noise_bits
     inf = np.uint32(0x7C00 << k)
@@ -197,7 +197,7 @@ def decode_float16_master(data: Array, correction: Array, k: int) -> Array:
 
 
 def encode(name: str, values: Array, words: Array | None) -> Encoded:
-    """Data and what lies beside them of float32 `values`; `words=None` rounds to nearest."""
+    """The data and extras of float32 `values`; `words=None` rounds to nearest."""
     if name in ("bfloat16", "bfloat16 non-negative"):
         return encode_bfloat16(values, words, name.endswith("non-negative")), None
     if name == "float16":

@@ -48,7 +48,7 @@ def torch_optim(p: Array, g: Array, state: State, t: int, *, optimizer: str, **a
     return param.detach().numpy()
 
 
-# Keras 3, and TensorFlow, whose optimizers are Keras'.  Weight decay comes first, of any rule.
+# Keras 3, and TensorFlow, whose optimizers are Keras'.  Weight decay comes first, in every rule.
 
 
 def keras_sgd(
@@ -335,7 +335,7 @@ def optax_adadelta(
     e_x = last(state, "e_x", p)
     update = np.sqrt(e_x + eps) / np.sqrt(average(state, "e_g", g**2, rho) + eps) * g
     average(state, "e_x", update**2, rho)
-    # It is the learning rate that turns the sign: without one, optax ascends.
+    # The learning rate turns the sign: without a learning rate, optax ascends.
     return p + update if learning_rate is None else p - learning_rate * update
 
 

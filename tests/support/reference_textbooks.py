@@ -1,4 +1,4 @@
-"""The textbooks' and papers' forms of the rules in float64 NumPy, of the same signature as the frameworks' in `reference_forms.py`."""
+"""The textbooks' and papers' forms of the rules in float64 NumPy, with the signatures of `reference_forms.py`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tests.support import replay_formats
 from tests.support.replay_file import COPIES, DTYPES, NEUTRAL, STAGED, WHOLE, Case, Result, awkward, header, joined
 
 LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 1023, 1024, 1025, 5000)
-PARALLEL, LONG = 100_003, 540_001  # elements: shared among the threads that are awake; worth waking those that sleep
+PARALLEL, LONG = 100_003, 540_001  # elements: for the threads that are awake; enough to wake threads that sleep
 
 
 def configurations(rule: Rule) -> Iterator[dict[str, Any]]:
@@ -59,7 +59,7 @@ def make_case(
     param = awkward(generator, length, dtype)
     state = [awkward(generator, length, dtype, signed=rule.slot(name).kind != "non-negative") for name in slots]
     grads = [awkward(generator, length, dtype) for _ in range(steps)]
-    if options.get("max_norm"):  # a norm that is not finite is none, and half of the steps are skipped
+    if options.get("max_norm"):  # max_norm ignores a norm that is not finite, and half of the steps are skipped
         grads[0] = np.nan_to_num(grads[0], posinf=3.0, neginf=-3.0)
     counts = {"before": before, "steps": steps, "length": length, "shift": int(generator.integers(16))}
     first = header(rule, values, stage["grad_scale"], options, dtype=dtype, running=running, **counts)
@@ -83,7 +83,7 @@ def make_case(
 
 @cache
 def cases() -> tuple[Case, ...]:
-    """Each rule's every choice; each of its variants with every stage, every option, and at all lengths; in both dtypes."""
+    """Every choice of each rule; each of its variants with every stage, every option, and at all lengths; in both dtypes."""
     made: list[Case] = []
     configured: list[tuple[Rule, dict[str, Any]]] = []
     seeds = itertools.count()

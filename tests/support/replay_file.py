@@ -1,4 +1,4 @@
-"""What the driver `replay` reads and writes: steps of one tensor each, and the bits that they lead to."""
+"""The files of the driver `replay`: steps of one tensor each, and the bits that they lead to."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Result:
 
     values: Array
     nan_codes: Array | None = None
-    """Of 8-bit codes: the blocks in which the largest stands for NaN, of either sign."""
+    """The blocks of 8-bit codes in which the largest code stands for NaN, with either sign."""
 
     def differences(self, found: Array) -> Array:
-        """The elements whose bits are others; a NaN equals any NaN."""
+        """The elements whose bits differ; a NaN equals any NaN."""
         expected = self.values
         if self.nan_codes is not None:
             expected, found = (np.where(self.nan_codes & (codes & 0x7F == 0x7F), 0x7F, codes) for codes in (expected, found))
@@ -53,7 +53,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Case:
-    """Steps of one tensor: what replay reads, and what the Python package made of the same."""
+    """Steps of one tensor: the input of `replay`, and the Python package's results."""
 
     label: str
     data: bytes
@@ -66,7 +66,7 @@ class Storage:
 
     param: int = 0
     grad: int = 0
-    state: tuple[int, ...] = ()  # of the slots of the rule's variant
+    state: tuple[int, ...] = ()  # formats of the variant's slots
     stochastic: bool = False
     offset: int = 0
     seed: int = 0

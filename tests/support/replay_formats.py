@@ -52,24 +52,24 @@ PARAMS = [(NATIVE, False)] + [
 ]
 GRADS = {NATIVE: np.float32, "float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 STATES = ((NATIVE, NATIVE), ("bfloat16", "bfloat16"), ("8bit", "8bit"))
-"""Of signed slots and of non-negative ones."""
+"""The storage of signed slots and that of non-negative ones."""
 COMPILED = (
     (PARAMS[0], NATIVE, STATES[1]),
     (PARAMS[0], NATIVE, STATES[2]),
     (("bfloat16 24bit", True), "bfloat16", STATES[1]),
     (("bfloat16 24bit", True), "bfloat16", STATES[2]),
 )
-"""Those that FASTOPT_STORAGES has kernels for."""
+"""The storages that FASTOPT_STORAGES has kernels for."""
 Level: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
 """Stages and options: each kernel is compiled for none, for stages, and for all."""
 VALUES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
 
 class Coded:
-    """An array in a format, with what it has beside its elements."""
+    """An array in a format, with the extras beside its elements."""
 
     def __init__(self, format: int, values: Array) -> None:
-        """Of `values`, rounded to nearest; in blocks of whole ones."""
+        """Encodes `values`, rounded to nearest; a format in blocks gets whole blocks."""
         self.format = next((row for row in FORMATS.values() if row.index == format), None)
         self.data = values
         self.extra: Array | None = None
@@ -84,11 +84,11 @@ class Coded:
         return self.data, self.extra
 
     def planned(self) -> tuple[Array, Array | None, int]:
-        """What the plan takes of it."""
+        """The array, its extras and its format, as the plan takes them."""
         return self.data, self.extra, self.format.index if self.format else 0
 
     def results(self) -> Iterator[Result]:
-        """Typed, so that a NaN is seen."""
+        """The arrays with their dtypes, so that a NaN is seen."""
         if self.format is None:
             yield Result(self.data)
             return
@@ -103,7 +103,7 @@ class Coded:
 
 
 def tame(generator: np.random.Generator, length: int, dtype: type, *, signed: bool = True) -> Array:
-    """Finite values of some decades, a few of them zeros: blocks of them are not special."""
+    """Finite values over some decades, a few of them zeros: no block needs codes for Inf and NaN."""
     values = generator.normal(size=length) * 10.0 ** generator.uniform(-generator.integers(1, 6), 1, length)
     values = np.where(generator.random(length) < 0.02, 0.0, values).astype(dtype)
     return values if signed else np.abs(values)
@@ -112,7 +112,7 @@ def tame(generator: np.random.Generator, length: int, dtype: type, *, signed: bo
 def make_case(
     rule: Rule, values: dict[str, Any], stage: dict[str, Any], whole: dict[str, Any], dtype: type, length: int, storage: Storage
 ) -> Case:
-    # What tells this case from others decides on its numbers.
+    # The numbers are made from what tells this case from others.
     generator = np.random.default_rng([length, storage.param, storage.grad, *storage.state, len(whole), storage.offset])
     values = rule.check(values | {name: value for name, value in stage.items() if name != "grad_scale"})
     variant = rule.variant(values)
@@ -196,7 +196,7 @@ def storage_of(
 
 
 def cases(configurations: Iterable[tuple[Rule, dict[str, Any]]]) -> Iterator[Case]:
-    """Of each configuration every compiled storage at every level, some others, and every other dtype of float64's gradients."""
+    """Every compiled storage at every level, some other storages, and every other dtype of float64's gradients."""
     lengths, whole = itertools.cycle(LENGTHS), itertools.cycle(WHOLE)
     places = itertools.cycle((offset, SEEDS[(i + k) % len(SEEDS)]) for k in range(4) for i, offset in enumerate(OFFSETS))
     others = list(itertools.product(PARAMS, GRADS, STATES))

@@ -1,4 +1,4 @@
-"""An optimizer that has made a step, and the bad arrays that it is to refuse without a trace."""
+"""An optimizer that has made a step, and the bad arrays that it must refuse without a trace."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ N = 6
 
 
 class CudaArray:
-    """What CuPy's arrays claim."""
+    """An object that claims what CuPy's arrays claim."""
 
     __cuda_array_interface__: ClassVar[dict[str, Any]] = {"shape": (N,), "typestr": "<f4", "data": (4096, False), "version": 3}
 

@@ -1,11 +1,12 @@
 """A class and a float64 reference side by side over the same random gradients.
 
-Tolerances are in units in the last place of the largest value that an element passed through (and, for a
-parameter, of the way it went): each step rounds a handful of times relative to those.  float32 does all its
-arithmetic in float32 over scalars derived in float64; a scalar rounds the same way at every step, so decoupled
-decay by 1 - lr*weight_decay, next below 1, may lose half a unit each time, as torch's does; and so may Lion, whose
-steps are all of one size.  In float64 the scalars
-count too: 1 - beta**t loses 1/(1-beta) ulps to the two ways of taking a power, some thousand for beta2 = 0.999.
+Tolerances are in units in the last place of the largest value that an element passed through and, for a
+parameter, of the length of its way: each step rounds a handful of times relative to these.
+
+float32 does all its arithmetic in float32 over scalars derived in float64.  A scalar rounds the same way at every
+step, so decoupled decay by 1 - lr*weight_decay, next below 1, may lose half a unit each time, as torch's does.  So
+may Lion, whose steps are all of one size.  In float64 the scalars count too: 1 - beta**t loses 1/(1-beta) ulps to the
+two ways of taking a power, some thousand for beta2 = 0.999.
 """
 
 from __future__ import annotations

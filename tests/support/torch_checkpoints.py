@@ -1,4 +1,4 @@
-"""What the tests of fastopt.torch's checkpoints share: parameters in groups, their gradients, all bits of what an optimizer holds."""
+"""Shared by the tests of fastopt.torch's checkpoints: parameters in groups, their gradients, all bits that an optimizer holds."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from fastopt.torch.coded import Coded
 from tests.support.cases import arguments_with_state
 
 SHAPES = ((17, 19), (3,), (), (5, 4), (2, 3, 4, 3))
-"""Of the parameters: more than a block of 8-bit state, less, and one in channels_last."""
+"""The parameters' shapes: more than a block of 8-bit state, less, and one in channels_last."""
 NAMES = ("first.weight", "first.bias", "scale", "second.weight", "conv.weight")
 
 
 def nonzero(shape: tuple[int, ...], dtype: torch.dtype, source: torch.Generator) -> torch.Tensor:
-    """Random, of either sign, of a size from 0.5 to 2."""
+    """Random values of either sign, with sizes from 0.5 to 2."""
     size = torch.rand(shape, generator=source, dtype=torch.float64) * 1.5 + 0.5
     return (size * torch.randint(0, 2, shape, generator=source).mul(2).sub(1)).to(dtype)
 
 
 def parameters(dtype: torch.dtype = torch.float32) -> list[torch.nn.Parameter]:
-    """The same ones each time."""
+    """The same parameters each time."""
     source = torch.Generator().manual_seed(1)
     values = [nonzero(shape, dtype, source) for shape in SHAPES]
     return [torch.nn.Parameter(v.to(memory_format=torch.channels_last) if v.dim() == 4 else v) for v in values]
@@ -52,9 +52,10 @@ def built(rule: str, params: Sequence[torch.Tensor], **arguments: Any) -> Any:
 
 
 def run(optimizer: torch.optim.Optimizer, begin: int, end: int, *, gaps: bool = False) -> None:
-    """Steps `begin` to `end` with gradients that depend on the step alone; `gaps`: some parameters have none at some, from the third on.
+    """Steps `begin` to `end` with gradients that depend on the step alone.
 
-    Gradients are laid out as their parameters: torch's fused optimizers mix up the elements of others.
+    With `gaps`, some parameters have no gradient at some steps, from the third on.  Gradients are laid out as their parameters:
+    torch's fused optimizers mix up the elements of other gradients.
     """
     for step in range(begin, end):
         source = torch.Generator().manual_seed(100 + step)
@@ -66,7 +67,7 @@ def run(optimizer: torch.optim.Optimizer, begin: int, end: int, *, gaps: bool = 
 
 
 def bits(value: Any) -> Any:
-    """To compare with ==: tensors as dtype, shape and bytes, 8-bit ones as what they are kept in; in lists and dicts."""
+    """A value to compare with ==, in lists and dicts: tensors as dtype, shape and bytes, 8-bit tensors as codes and blocks."""
     if isinstance(value, dict):
         return {key: bits(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -86,7 +87,7 @@ def everything(optimizer: Any) -> Any:
 
 
 def through_a_file(value: Any) -> Any:
-    """Saved and loaded as a stranger's would be."""
+    """A value saved and loaded, with `weights_only` as for a stranger's file."""
     file = io.BytesIO()
     torch.save(value, file)
     file.seek(0)

@@ -1,4 +1,4 @@
-"""What the tests of fastopt.torch share: a small network, torch's arguments, a program run with our classes and with torch's."""
+"""Shared by the tests of fastopt.torch: a small network, torch's arguments, a program run with our classes and with torch's."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ARGUMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
 
 
 def combinations(rule: str) -> Iterator[dict[str, Any]]:
-    """All; only `lr`, a factor of each step, takes its two values in turn, each along with every value of any other."""
+    """All combinations, but `lr`, a factor of each step, takes its two values in turn: each with every value of any other."""
     others = {name: levels for name, levels in ARGUMENTS[rule].items() if name != "lr"}
     for i, values in enumerate(itertools.product(*others.values())):
         arguments = {"lr": ARGUMENTS[rule]["lr"][i.bit_count() % 2], **dict(zip(others, values, strict=True))}
@@ -51,7 +51,7 @@ def combinations(rule: str) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Of torch's, for tests that import this: its threads wait by spinning, which small networks on a busy machine feel."""
+    """Gives torch one thread: its threads spin while they wait, which slows small networks on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -60,7 +60,7 @@ def one_thread() -> Iterator[None]:
 
 @functools.cache
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
-    """256 images and what is on them."""
+    """256 images and their labels."""
     images, labels = load_digits(return_X_y=True)
     return torch.tensor(images[:256] / 16).reshape(-1, 1, 8, 8), torch.tensor(labels[:256])
 
@@ -74,14 +74,14 @@ def network(dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.nn.Seque
 
 
 def loss_of(model: torch.nn.Module, step: int) -> torch.Tensor:
-    """Of a step's batch."""
+    """The loss of a step's batch."""
     images, labels = digits()
     part = slice(step * BATCH % len(images), step * BATCH % len(images) + BATCH)
     return functional.cross_entropy(model(images[part].to(next(model.parameters()).dtype)), labels[part])
 
 
 def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: int = 20, *, first: int = 0) -> list[torch.Tensor]:
-    """The losses."""
+    """Trains; returns the losses."""
     losses = []
     for step in range(first, first + steps):
         optimizer.zero_grad()
@@ -97,20 +97,20 @@ def parameter(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) ->
 
 
 def random(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    """Of either sign and never zero."""
+    """Random values of either sign, never zero."""
     generator = torch.Generator().manual_seed(seed)
     values = torch.rand(shape, generator=generator, dtype=torch.float64) * 1.5 + 0.5
     return (values * torch.randint(0, 2, shape, generator=generator).mul(2).sub(1)).to(dtype)
 
 
 def give_gradients(optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Every parameter a gradient of its own."""
+    """Gives every parameter a gradient of its own."""
     for i, param in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         param.grad = random(*param.shape, seed=1000 * step + i, dtype=param.dtype)
 
 
 def state_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Of each parameter, less what is None, which torch.optim.SGD lists, and the count that it goes without."""
+    """Each parameter's state, without what is None, which torch.optim.SGD lists, and without the count that it lacks."""
     params = [p for group in optimizer.param_groups for p in group["params"]]
     uncounted = type(optimizer).__name__ == "SGD"
     entries = [optimizer.state.get(param, {}).items() for param in params]
@@ -124,7 +124,7 @@ def numbers_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
 
 
 def assert_same(ours: Any, theirs: Any, where: str = "", rtol: float = 1e-9) -> None:
-    """Tensors and numbers within `rtol` of the largest value of their tensor, in lists and dicts, and all else equal."""
+    """Asserts that tensors and numbers, in lists and dicts, are within `rtol` of their tensor's largest value, the rest equal."""
     if isinstance(theirs, dict):
         assert ours.keys() == theirs.keys(), where
         for key, value in theirs.items():
@@ -144,7 +144,7 @@ def assert_same(ours: Any, theirs: Any, where: str = "", rtol: float = 1e-9) -> 
 
 
 def side_by_side(program: Callable[[Any], Any], rtol: float = 1e-9) -> None:
-    """A program takes the module of the classes and returns what is to be the same with both."""
+    """Runs a program with our classes and with torch's.  It takes their module and returns what must be the same with both."""
     results = []
     for optim in (fastopt.torch, torch.optim):
         torch.manual_seed(0)
@@ -168,7 +168,7 @@ def program(function: Callable[..., Any]) -> Callable[..., None]:
 
 @contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Under a default of float32 torch keeps NAdam's running product of mu in float32."""
+    """Sets torch's default dtype.  Under float32 torch keeps NAdam's running product of mu in float32."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -179,6 +179,6 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 @pytest.fixture
 def float64_by_default() -> Iterator[None]:
-    """For programs with NAdam whose state is compared."""
+    """Sets float64 for programs that compare the state of NAdam."""
     with default_dtype(torch.float64):
         yield

@@ -16,17 +16,17 @@
 namespace fastopt {
 namespace {
 
-// The squares of one tensor.
+// Sums of squares over one tensor.
 struct Squares {
   ExactSum param, direction;
 };
 
-// Elements of a tensor as the kernels for native arrays take them, at most kTile of them.
+// At most kTile elements of a tensor, as the kernels for native arrays take them.
 class NativeTile {
  public:
   static constexpr int64_t kTile = GradientTile::kLength;
 
-  // The arrays of elements [begin, begin + length); those in formats are decoded.
+  // Elements [begin, begin + length).  Arrays in formats are decoded.
   Piece load(const fastopt_tensor& tensor, const Row& row, int64_t begin, int64_t length) {
     Piece piece = piece_of(tensor, row, begin, begin + length);
     piece.grad = grad_.load(tensor, begin, length);
@@ -53,7 +53,7 @@ class NativeTile {
 
 void add_piece(Squares& sum, const fastopt_tensor& tensor, const Row& row, int64_t begin, int64_t end) {
   NativeTile tile;
-  constexpr size_t bytes = NativeTile::kTile * sizeof(double);  // of the wider arithmetic
+  constexpr size_t bytes = NativeTile::kTile * sizeof(double);  // enough for either arithmetic
   alignas(64) char param[bytes], direction[bytes];
   const DirectionKernel kernel = active_kernels().directions[row.level][tensor.dtype][row.kernel];
   for (int64_t at = begin; at < end; at += NativeTile::kTile) {

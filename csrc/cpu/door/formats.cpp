@@ -23,7 +23,7 @@ struct FormatRow {
 #define FASTOPT_FORMAT_ROW(NAME, CODEC, ROLES) {NAME, ROLES},
 constexpr FormatRow kRows[kFormats] = {{"", ~0}, FASTOPT_FORMATS(FASTOPT_FORMAT_ROW)};
 
-// A set of formats that has kernels: of parameter, gradient, and states of either kind.
+// A set of formats that has kernels: the formats of parameter, gradient and both kinds of state.
 struct FormatSet {
   int32_t param, grad, signed_state, non_negative_state;
 };
@@ -47,7 +47,7 @@ const Format& format_of(int32_t index) { return *active_kernels().formats[index]
 
 bool suits(int32_t format, int32_t role) { return format >= 0 && format < kFormats && kRows[format].roles & role; }
 
-// Elements of an array from `begin` on.
+// The elements of an array from `begin` on.
 Elements elements(const Format& format, void* data, void* extra, int64_t begin) {
   char* const beside = static_cast<char*>(extra);
   return {static_cast<char*>(data) + begin * format.size,
@@ -66,10 +66,10 @@ int32_t role_of(int32_t kind) {
   return kind == FASTOPT_SIGNED ? kSigned : kind == FASTOPT_NON_NEGATIVE ? kNonNegative : 0;
 }
 
-// Elements from one on whose noise goes on from its start: up to where the upper half of the index changes.
+// How many elements from `index` on share its noise_start: all until the upper half of the index changes.
 int64_t noise_run(uint64_t index) { return static_cast<int64_t>(0x100000000 - static_cast<uint32_t>(index)); }
 
-constexpr int64_t kSpare = 64;  // words that are written behind those asked for
+constexpr int64_t kSpare = 64;  // words that kernels may write beyond the requested ones
 
 void fill_noise(uint32_t key, uint64_t index, int64_t count, uint32_t* words) {
   while (count > 0) {
@@ -81,7 +81,8 @@ void fill_noise(uint32_t key, uint64_t index, int64_t count, uint32_t* words) {
   }
 }
 
-// Piece::state is in the order of the variant's slots, a tensor's in that of the rule's.
+// Visits each slot that has a format, with its indices in the variant and in the rule: Piece::state is in the order of
+// the variant's slots, fastopt_tensor::state in the order of the rule's.
 template <class Visit>
 void for_each_slot_in_format(const fastopt_tensor& tensor, const fastopt_variant& variant, const Visit& visit) {
   for (int32_t k = 0; k < variant.slot_count; ++k) {

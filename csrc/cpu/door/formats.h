@@ -1,5 +1,5 @@
-// Tensors with arrays in storage formats.  The common sets of formats have kernels with the codecs in them; for any
-// other a step decodes a tile of each array into scratch, runs the rule's kernel there, and encodes the result.
+// Tensors with arrays in storage formats.  The common sets of formats have kernels that contain the codecs.  For any
+// other set, a step decodes a tile of each array into scratch, runs the rule's kernel there and encodes the result.
 #pragma once
 #include <stdint.h>
 
@@ -8,28 +8,28 @@
 
 namespace fastopt {
 
-// Checks that the formats of a tensor exist and suit their arrays, and that what lies beside the elements is given.
+// Checks that the formats of a tensor exist and suit their arrays, and that no extra array is missing.
 fastopt_status check_formats(const fastopt_tensor& tensor, const fastopt_rule& rule, const fastopt_variant& variant);
 fastopt_status check_grad_format(const fastopt_tensor& tensor);
 
-// Which kernels update a tensor: a row of KernelSet::steps, -1 for none; and whether parameter and gradient, which have
-// no kernels of their own formats then, go through scratch.
+// The kernels that update a tensor: a row of KernelSet::steps, or -1 if none do.  If `decodes`, no kernel has the
+// formats of parameter and gradient, and both go through scratch.
 struct KernelChoice {
   int32_t row;
   bool decodes;
 };
 KernelChoice kernels_of(const fastopt_tensor& tensor, const fastopt_rule& rule, const fastopt_variant& variant);
 
-// Whether a part of a tensor has to begin and end with a block.
+// Whether a part of a tensor must begin and end with a block.
 bool has_blocks(const fastopt_tensor& tensor, const fastopt_variant& variant);
 
-// Bytes of an element as it lies in memory.
+// Bytes of a gradient's element in memory.
 int64_t grad_size(const fastopt_tensor& tensor);
 
-// Elements [begin, begin + length) of an array in a format, whole blocks but for the last.
+// Decodes elements [begin, begin + length) of an array in a format: whole blocks, except for the last.
 void decode_elements(int32_t format, void* data, void* extra, int64_t begin, int64_t length, float* to);
 
-// Updates a piece, which begins with element `begin` of the tensor, by a kernel of the set.
+// Updates a piece, which begins with element `begin` of the tensor, with a kernel of the set.
 void update_in_formats(const fastopt_tensor& tensor, const fastopt_variant& variant, const Piece& piece,
                        const KernelSet& set, Kernel kernel, bool decodes, uint64_t seed, int64_t begin);
 
@@ -38,9 +38,9 @@ class GradientTile {
  public:
   static constexpr int64_t kLength = 512;
 
-  // Elements [begin, begin + length) in scratch, or in the gradient itself if it has no format.
+  // Elements [begin, begin + length): in scratch, or in the gradient's own memory if the gradient has no format.
   void* load(const fastopt_tensor& tensor, int64_t begin, int64_t length);
-  // Puts float32 scratch back, rounded to nearest.
+  // Encodes float32 scratch back into the gradient, rounded to nearest.
   void store(const fastopt_tensor& tensor, int64_t begin, int64_t length) const;
 
  private:

@@ -9,7 +9,7 @@
 namespace fastopt {
 namespace {
 
-// Bytes up to a field: every fastopt.h has had what is before it.
+// The least sizes in bytes: every fastopt.h has had the fields before these.
 constexpr uint64_t kLeastPlan = offsetof(fastopt_plan, seed);
 constexpr uint64_t kLeastOptions = offsetof(fastopt_options, clip_value);
 constexpr uint64_t kLeastReport = offsetof(fastopt_report, finite);
@@ -20,7 +20,7 @@ fastopt_status check(uint64_t size, uint64_t least, uint64_t known) {
   return size < least ? FASTOPT_BAD_SIZE : size > known ? FASTOPT_NEWER : FASTOPT_OK;
 }
 
-// Copies of structures that lie `size` bytes apart, with zeros for what they lack.
+// Copies structures that lie `size` bytes apart.  Fields that they lack become 0.
 template <class T> void widen(const T* from, int64_t count, uint64_t size, std::vector<T>& to) {
   to.assign(static_cast<size_t>(count), T{});
   const char* at = reinterpret_cast<const char*>(from);

@@ -9,8 +9,8 @@
 
 namespace fastopt {
 
-// A caller's plan and options as this library has them.  Structures of another size are copied, and the tensors' counts
-// go back at the end of a step.
+// A caller's plan and options in this library's layout.  Structures of another size are copied, and at the end of a
+// step the tensors' counts are copied back.
 class Given {
  public:
   fastopt_status take(const fastopt_plan& given, const fastopt_options& options);
@@ -23,7 +23,7 @@ class Given {
   const fastopt_options& options() const { return *options_; }
 
  private:
-  // Copies of what is shorter.
+  // Copies of the structures that are shorter.
   struct Widened {
     fastopt_plan plan{};
     fastopt_options options{};
@@ -41,9 +41,9 @@ class Given {
   std::unique_ptr<Widened> widened_;
 };
 
-// Whether a report has a size that this library knows; there may be none.
+// Checks that this library knows a report's size.  nullptr is fine.
 fastopt_status check(const fastopt_report* report);
-// Writes what of a report the caller's has.
+// Writes the fields that the caller's report has.
 void write(const fastopt_report& from, fastopt_report* report);
 
 }  // namespace fastopt

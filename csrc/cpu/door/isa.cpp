@@ -75,7 +75,7 @@ std::atomic<const char*> last_run{nullptr};
 const KernelSet& active_kernels() { return *chosen().load(std::memory_order_relaxed); }
 
 void note_run(const KernelSet& set) {
-  // A store at each chunk would have the threads fight for its cache line.
+  // If every chunk stored this, the threads would fight for its cache line.
   if (last_run.load(std::memory_order_relaxed) != set.isa) last_run.store(set.isa, std::memory_order_relaxed);
 }
 

@@ -4,10 +4,10 @@
 
 namespace fastopt {
 
-// The kernels that a step uses now.  What runs a kernel notes the very set that it took the kernel from.
+// The kernels that a step uses now.  Code that runs a kernel notes the very set that the kernel came from.
 const KernelSet& active_kernels();
 
-// Keeps the instruction set that has just run.
+// Notes the instruction set that has just run.
 void note_run(const KernelSet& set);
 
 // Runs a kernel of a set.

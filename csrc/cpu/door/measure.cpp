@@ -52,7 +52,7 @@ namespace {
 
 fastopt_status sweep(const fastopt_plan& plan, const fastopt_options& options, bool apply, fastopt_report& report) {
   if (!are_valid(options)) return FASTOPT_BAD_OPTION;
-  static thread_local Line line;  // keeps its memory
+  static thread_local Line line;  // keeps its memory from call to call
   line.begin(options.team);
   for (int64_t i = 0; i < plan.tensor_count; ++i) {
     fastopt_tensor& tensor = plan.tensors[i];

@@ -1,4 +1,4 @@
-// What one step works on: a line of tensors, and a row of scalars for all that agree in group and count.
+// The data of one step: a line of tensors, and a row of scalars for all tensors that agree in group and count.
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -16,7 +16,8 @@ namespace fastopt {
 
 using FactoredScalars = std::array<double, FASTOPT_MAX_SCALARS + 1>;
 
-// The scalars of one group at one step number and running scalars; tensors that agree in these share them.
+// The scalars of one group at one step number, with the running scalars before it.  Tensors that agree in all of these
+// share a row.
 struct Row {
   Row(const fastopt_group& group, const fastopt_tensor& tensor, const fastopt_options& options);
 
@@ -27,7 +28,7 @@ struct Row {
   const RuleRow* rule;
   const fastopt_variant* variant;
   int32_t kernel;    // index in a KernelSet
-  StageLevel level;  // without what a tensor's own arrays ask for
+  StageLevel level;  // without regard to a tensor's own average and copy
   StageScalars stages;
   double scalars[FASTOPT_MAX_SCALARS];
 
@@ -36,12 +37,12 @@ struct Row {
   }
 };
 
-// What one call works on; kept from call to call, so that a step allocates nothing.
+// The data of one call.  The memory is kept from call to call, so that a step allocates nothing.
 struct Step {
   std::vector<Row> rows;
   Line line;
   bool has_factors = false;
-  // If a rule has a factor: for each range of the line the scalars of its row with the tensor's factor behind them.
+  // If a rule has a factor: for each range of the line, the scalars of its row followed by the tensor's factor.
   std::vector<FactoredScalars> factored;
 
   const double* scalars_of(const Range& range) const {
@@ -56,8 +57,7 @@ struct Step {
   }
 };
 
-// The elements of a tensor in [begin, end) as the kernels take them; arrays in a storage format are left to
-// update_in_formats.
+// Elements [begin, end) of a tensor as a kernel takes them.  Arrays in storage formats are left to update_in_formats.
 Piece piece_of(const fastopt_tensor& tensor, const Row& row, int64_t begin, int64_t end);
 
 }  // namespace fastopt

@@ -11,9 +11,9 @@ struct RuleRow {
   fastopt_rule info;
   void (*derive)(const fastopt_group& group, int64_t t, double* running, double* scalars);
   int32_t (*variant)(const fastopt_group& group);
-  // What multiplies a tensor's step, by the norms of its parameter and direction; nullptr for most rules.
+  // The factor of a tensor's step, from the norms of its parameter and direction; nullptr for most rules.
   double (*factor)(const fastopt_group& group, const double* scalars, double param_norm, double direction_norm);
-  int32_t first_kernel;  // of the rule's variants in a KernelSet
+  int32_t first_kernel;  // the first variant's index in a KernelSet
 };
 
 // The row of a rule, or nullptr.

@@ -1,4 +1,4 @@
-// What a status means, in English.
+// The meaning of each status, in English.
 #include "fastopt.h"
 
 extern "C" const char* fastopt_status_message(fastopt_status status) {

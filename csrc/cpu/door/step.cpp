@@ -1,4 +1,4 @@
-// One step over a plan: check it, derive each tensor's scalars, cut the work into chunks, run the kernels.
+// One step over a plan: check the plan, derive each tensor's scalars, cut the work into chunks, run the kernels.
 #include <stddef.h>
 #include <string.h>
 
@@ -17,8 +17,8 @@
 namespace fastopt {
 namespace {
 
-// Elements beyond which no cache holds a copy until somebody reads it: it then goes straight to memory, which spares
-// reading the lines that it replaces (4% of a whole step at 1e8).
+// Beyond so many elements no cache holds a copy until somebody reads it.  The copy then goes straight to memory, which
+// spares reading the cache lines that it replaces (4% of a whole step at 1e8).
 constexpr int64_t kCached = int64_t{8} << 20;
 
 fastopt_status check(const fastopt_plan& plan, const fastopt_tensor& tensor) {
@@ -144,7 +144,7 @@ fastopt_status count_one(const fastopt_plan& plan, int64_t tensor) {
   if (tensor < 0 || tensor >= plan.tensor_count) return FASTOPT_BAD_RANGE;
   fastopt_tensor& done = plan.tensors[tensor];
   if (const fastopt_status status = check(plan, done)) return status;
-  const FloatControl control;  // as above
+  const FloatControl control;  // the scalars are derived on this thread
   count(done, Row(plan.groups[done.group], done, fastopt_options{}));
   return FASTOPT_OK;
 }

@@ -10,11 +10,11 @@
 namespace fastopt {
 namespace {
 
-// A piece is no longer than a chunk, or than the work of one thread alone.
+// The most blocks of a piece.  A piece lies within one chunk, and the only chunk of a small step is below the largest.
 constexpr int64_t kBlocks = Line::kLargestChunk * Line::kTile / FASTOPT_BLOCK;
 
-// The squares of a block whose sum would leave the range of float64, scaled by the power of two of its largest element;
-// on the lanes of the kernels, whose roundings are few.
+// Adds the squares of a block whose sum would leave the range of float64.  The elements are scaled by the power of two
+// of the largest, and summed on the kernels' lanes, whose roundings are few.
 void add_scaled(ExactSum& sum, const double* values, int64_t length, double largest, double scale, double clip) {
   constexpr int kLanes = 32;
   const int exponent = ilogb(largest);

@@ -1,4 +1,4 @@
-// Sums of squares: on the kernels' lanes within a block, exactly over the blocks.
+// Sums of squares: on the kernels' lanes within a block, exact over the blocks.
 #pragma once
 #include <stdint.h>
 
@@ -30,8 +30,8 @@ class ExactSum {
   double special_ = 0;  // Inf or NaN
 };
 
-// Adds the squares of values of `dtype`, which begin with a block and fit a chunk, after a scale and, if it is not 0, a
-// clip; whether all scaled values are finite.
+// Adds the squares of values of `dtype`, scaled and, if `clip` is not 0, clipped.  The values begin with a block and
+// fit a chunk.  Returns whether all scaled values are finite.
 bool add_squares(ExactSum& sum, int32_t dtype, const void* values, int64_t length, double scale, double clip);
 
 }  // namespace fastopt

@@ -1,5 +1,5 @@
-// fastopt_floor: the yardstick.  It shares the threads with the step but neither its tiles nor its chunks: each thread
-// passes over one contiguous part.
+// fastopt_floor, the yardstick.  It has the step's threads, but neither its tiles nor its chunks: each thread passes
+// over one contiguous share.
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,13 +18,13 @@ namespace fastopt {
 namespace {
 
 constexpr int64_t kLine = 64;                     // elements: whole cache lines
-constexpr int64_t kParallel = int64_t{32} << 10;  // elements: below it handing over would cost more than the pass
+constexpr int64_t kParallel = int64_t{32} << 10;  // elements: below so many, handing over would cost more than the pass
 constexpr int64_t kWidestVector = 64;             // bytes
 
 struct FloorJob {
   const fastopt_tensor& tensor;
   const StageScalars& stages;
-  bool reads;  // the sweep
+  bool reads;  // the sweep's pass
   bool staged;
   int32_t slots;
   bool averages;
@@ -74,12 +74,12 @@ struct FloorInFormats {
   int64_t length, part;
 };
 
-constexpr int64_t kTile = 4096;  // elements: the arrays go on together, as in a step
+constexpr int64_t kTile = 4096;  // elements: all arrays advance together, as in a step
 
 void run_part_in_formats(void* context, int64_t index) {
   const FloorInFormats& job = *static_cast<const FloorInFormats*>(context);
   const int64_t end = std::min((index + 1) * job.part, job.length);
-  volatile float sink = 0;  // without it a compiler would drop a read
+  volatile float sink = 0;  // without this a compiler would drop the reads
   for (int64_t at = index * job.part; at < end; at += kTile) {
     const int64_t tile = std::min(kTile, end - at);
     for (int32_t i = 0; i < job.count; ++i) {

@@ -1,4 +1,4 @@
-// The floor of a step: the same arrays read and written, and one addition, without which a compiler would drop a read.
+// The floor of a step: reads and writes the same arrays.  One addition keeps the compiler from dropping a read.
 #pragma once
 #include <stdint.h>
 
@@ -10,7 +10,7 @@
 
 namespace fastopt::FASTOPT_ISA {
 
-// Values move from each array to the next, so that nothing grows however often it runs.
+// Values move from each array to the next, so that no value grows however often the pass runs.
 template <class V, bool kStaged, int kSlots> void floor_pass(const Piece& piece) {
   using T = typename V::Element;
   T* param = static_cast<T*>(piece.param);
@@ -41,7 +41,7 @@ template <class V, bool kStaged, int kSlots> void floor_pass(const Piece& piece)
   for (; at < piece.length; ++at) param[at] = grad[at];
 }
 
-// `slots` of the state arrays.
+// Passes over the first `slots` state arrays.
 template <class V, bool kStaged, int kSlots = 0> void floor_over(const Piece& piece, int32_t slots) {
   if constexpr (kSlots < FASTOPT_MAX_SLOTS) {
     if (slots != kSlots) return floor_over<V, kStaged, kSlots + 1>(piece, slots);
@@ -49,7 +49,7 @@ template <class V, bool kStaged, int kSlots = 0> void floor_over(const Piece& pi
   floor_pass<V, kStaged, kSlots>(piece);
 }
 
-// The floor of a sweep: gradients read and added up, whose sum goes where the caller's piece says.
+// The floor of a sweep: reads the gradients and adds them up.  The sum goes to piece.copy.
 template <class V> void floor_read(const Piece& piece) {
   using T = typename V::Element;
   const T* grad = static_cast<const T*>(piece.grad);
@@ -60,8 +60,8 @@ template <class V> void floor_read(const Piece& piece) {
   (sums[0] + sums[1] + (sums[2] + sums[3])).store(static_cast<T*>(piece.copy));
 }
 
-// The floor of an array in a format: bytes read and, if `written`, written back, each vector in the place of the one
-// before it.
+// The floor of an array in a format: reads its bytes and, if `written`, writes in the place of each vector an earlier
+// one.
 inline float touch_pass(void* data, int64_t bytes, bool written) {
   using V = Vec<float>;
   constexpr int64_t size = sizeof(float), kWidth = V::width;

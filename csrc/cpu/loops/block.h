@@ -18,12 +18,12 @@ namespace fastopt::FASTOPT_ISA {
 
 constexpr int kBlockLength = FASTOPT_BLOCK;
 
-// Memory for a slot that is encoded when its block is whole.
+// Memory for a slot that is encoded only when its block is whole.
 template <bool kWhole> using BlockValues = float[kWhole ? kBlockLength : 1];
 
 using Size = decltype(sizeof 0);
 
-// A block of one slot, element by element.
+// A block of one slot that is encoded element by element.
 template <class Codec> struct SlotBlock {
   using Data = typename Codec::Data;
   static constexpr bool kWhole = false;  // needs memory for a whole block
@@ -37,7 +37,7 @@ template <class Codec> struct SlotBlock {
   FASTOPT_INLINE void finish(const uint32_t*) {}
 };
 
-// A block that is encoded when all of it is known.
+// A block of one slot that is encoded only when all its values are known.
 template <bool kNonNegative> struct SlotBlock<Block8<kNonNegative>> {
   using Codec = Block8<kNonNegative>;
   using Data = uint8_t;
@@ -106,7 +106,7 @@ template <class Variant, StageLevel kLevel, class P, class G, template <bool> cl
   const Stages<F32, kLevel> stages;
   const Piece& piece;
 
-  // Pointers at the first element of a block.
+  // Pointers to the first element of a block.
   struct Block {
     void *param, *extra, *grad, *ema, *copy;
     void* state[kSlots + 1];
@@ -120,7 +120,7 @@ template <class Variant, StageLevel kLevel, class P, class G, template <bool> cl
     const auto* const grad = static_cast<const typename G::Data*>(block.grad);
     alignas(64) BlockValues<State::kWhole> values[kSlots + 1];
     SlotBlocks<Variant, S> slots(block.state, block.state_extra, piece.state_turns, values);
-    // Copies that no store of bytes can change, as it might what a pointer leads to.
+    // Local copies: a store of bytes might change values behind a pointer, but not these.
     const auto scalars = this->scalars;
     const auto stages = this->stages;
     const bool stochastic = piece.stochastic;
@@ -149,7 +149,7 @@ template <class Variant, StageLevel kLevel, class P, class G, template <bool> cl
     slots.finish(words);
   }
 
-  // An array of fewer elements than a block has, in memory of a whole one.
+  // Stands in for an array of fewer elements than a block: a copy in memory for a whole block, copied back at the end.
   struct Padded {
     void*& place;
     void* const own;
@@ -168,7 +168,7 @@ template <class Variant, StageLevel kLevel, class P, class G, template <bool> cl
     Padded& operator=(const Padded&) = delete;
   };
 
-  // States in blocks of 8 bits have whole ones in memory (fastopt.h).
+  // 8-bit state needs no padding here: its blocks are whole in memory (fastopt.h).
   void run_padded(Block block, uint32_t start, int64_t length) const {
     const Padded param(block.param, length * static_cast<int64_t>(sizeof(typename P::Data)));
     const Padded extra(block.extra, kIsNone<ParamExtra> ? 0 : length * static_cast<int64_t>(sizeof(ParamExtra)));

@@ -12,7 +12,7 @@
 
 namespace fastopt::FASTOPT_ISA {
 
-// Words without noise, with which encoding rounds to nearest.
+// Words without noise, for encoding to nearest.
 alignas(64) constexpr uint32_t kNoWords[FASTOPT_BLOCK] = {};
 
 template <class Codec> struct CodecPasses {
@@ -37,7 +37,7 @@ template <class Codec> struct CodecPasses {
     for (int64_t i = at; i < length; ++i) to[i] = values[i - at];
   }
 
-  // Calls `unit`, which encodes the vector at an index, for each.
+  // Calls `unit`, which encodes the vector at an index, for each vector.
   template <class Unit>
   static FASTOPT_INLINE void each(const float* from, const Elements& to, int64_t length, const Unit& unit) {
     auto* data = static_cast<Data*>(to.data);
@@ -130,7 +130,7 @@ template <bool kNonNegative> struct CodecPasses<Block8<kNonNegative>> {
   static constexpr Format format = {1, sizeof(uint32_t), kBlock, decode, encode, round};
 };
 
-// Writes the words of `count` elements, a multiple of a vector's.
+// Writes the words of `count` elements, up to a whole number of vectors.
 inline void noise_pass(uint32_t start, int64_t count, uint32_t* words) {
   Noise noise(start);
   for (int64_t at = 0; at < count; at += U32::width) noise.words().store(words + at);

@@ -1,5 +1,5 @@
-// The first pass over a tensor whose rule has a factor: parameter and direction of every element, as the update will
-// see them, into scratch; nothing else is written.
+// The first pass over a tensor whose rule has a factor.  Writes parameter and direction of every element, as the update
+// will see them, to scratch, and nothing else.
 #pragma once
 #include <stdint.h>
 

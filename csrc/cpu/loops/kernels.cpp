@@ -1,5 +1,5 @@
-// The kernels of one instruction set.  CMake compiles this file once for each, with FASTOPT_ISA naming the set and its
-// namespace; nothing here may include a header whose inline functions the rest of the library also uses.
+// The kernels of one instruction set.  CMake compiles this file once for each set; FASTOPT_ISA names the set and its
+// namespace.  Nothing here may include a header whose inline functions the rest of the library also uses.
 #include "cpu/loops/kernel.h"
 
 #include "codecs/bfloat16.h"
@@ -29,7 +29,7 @@ template <class T, StageLevel kLevel> constexpr Kernel tile_kernels[] = {FASTOPT
 template <class P, class G, template <bool> class S, StageLevel kLevel>
 constexpr Kernel block_kernels[] = {FASTOPT_VARIANTS(FASTOPT_BLOCKS)};
 
-// Beside the codecs the penalties cost nothing to speak of, so that no bare kernels are made.
+// Beside the codecs' cost the penalties cost next to nothing, so bare kernels are not made.
 #define FASTOPT_FORMAT_SET(PARAM, GRAD, STATE, P, G, S) block_kernels<P, G, S, kLevel == kBare ? kPenalties : kLevel>,
 template <StageLevel kLevel>
 constexpr const Kernel* all_kernels[] = {tile_kernels<float, kLevel>, tile_kernels<double, kLevel>,

@@ -1,4 +1,4 @@
-// The read-only sweep of gradients before the update: sums of squares, and whether all is finite.
+// The read-only sweep of gradients before the update: sums of squares, and whether all elements are finite.
 #pragma once
 #include <stdint.h>
 
@@ -16,7 +16,7 @@ template <class T, bool kConditioned> struct SweepLoop {
   using W = Vec<double>;
   static constexpr int kBlock = FASTOPT_BLOCK, kLanes = 32, kSums = kLanes / W::width, kWide = V::width / W::width;
   static constexpr bool kIsDouble = sizeof(T) == sizeof(double);
-  static constexpr int64_t kAhead = 4096 / sizeof(T);  // elements; a tenth faster at 1e8
+  static constexpr int64_t kAhead = 4096 / sizeof(T);  // elements to prefetch; a tenth faster at 1e8
 
   const GradientStages<V> stages;
   V zeros = V::broadcast(0);  // the sum of g - g: NaN once a g was Inf or NaN

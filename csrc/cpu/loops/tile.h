@@ -63,8 +63,8 @@ template <class Variant, class V, StageLevel kLevel> struct TileLoop {
     }
   }
 
-  // The elements before the first whole vector of `param` in memory.  Vectors that straddle cache lines cost a quarter
-  // of the time if the caches hold the arrays; a piece of a few vectors is sooner done without looking.
+  // The number of elements before the first whole vector of `param` in memory.  Vectors that straddle cache lines cost
+  // a quarter of the time if the caches hold the arrays.  A piece of a few vectors is done sooner without this.
   static int64_t head(const T* param, int64_t length) {
     constexpr int64_t bytes = V::width * sizeof(T);
     const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(param) % bytes);

@@ -64,7 +64,7 @@ GRADIENTS = {"float32": ("float32", "bfloat16", "float16"), "float64": ("float64
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 Named: TypeAlias = tuple[str, Array]
-"""A name and an array.  Arrays on a GPU have the same annotation, since only what both kinds share is used."""
+"""A name and an array.  Arrays on a GPU have the same annotation, since the code uses only what both kinds share."""
 
 
 def is_array(value: Any) -> bool:
@@ -73,7 +73,7 @@ def is_array(value: Any) -> bool:
 
 
 def has(value: Any, name: str) -> bool:
-    """hasattr, but True if reading the attribute fails: `as_array` has the words for that."""
+    """hasattr, but True if reading the attribute fails: `as_array` then raises an error that says so."""
     try:
         return hasattr(value, name)
     except Exception:
@@ -102,13 +102,13 @@ def given(array: Any) -> Any:
 
 
 class Views:
-    """What users see of live arrays: views, which are theirs to lay out otherwise, the same ones for as long as they are not."""
+    """Views of live arrays for users, who may give a view another layout and then get a new view; otherwise the same view."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Any, Any]] = {}
 
     def of(self, name: str, array: Any) -> Any:
-        """The view of `array`, which is the live one under that name now; an array on a GPU, or none, as `given`."""
+        """The view of `array`, the live array of that name now.  An array on a GPU, or None, comes as from `given`."""
         if not isinstance(array, np.ndarray):
             return given(array)
         live, view = self._known.get(name, (None, array))
@@ -139,11 +139,12 @@ def name_of_dtype(dtype: np.dtype[Any]) -> str:
 
 
 def as_array(value: Any, name: str) -> Array:
-    """A view of `value`'s memory, without a copy; of bfloat16 in the dtype BFLOAT16.  Raises TypeError without memory to view."""
+    """A view of `value`'s memory, without a copy; bfloat16 has the dtype BFLOAT16.  Raises TypeError without memory to view."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: got a masked array, whose mask a step would ignore; expected a plain array")
     if isinstance(value, np.ndarray):
-        # A view of its own: the caller may give `value` another dtype or shape later.  Of a subclass, such as memmap, the plain one.
+        # A view of its own, since the caller may give `value` another dtype or shape later; a plain array for a subclass, such as
+        # memmap.
         array = value.view(np.ndarray)
         # Foreign byte order is kept, for check_layout to refuse.
         return array.view(BFLOAT16) if dtype_name(array) == "bfloat16" and array.dtype.isnative else array
@@ -325,7 +326,7 @@ def check_running(value: Any, name: str) -> Array:
 def new_like(param: Array, dtype: Any) -> Array:
     """A new array of zeros in the shape of `param`.
 
-    If the elements of both have the same size, so have their offsets from the cache lines: one peeled head aligns both.
+    If the elements of both have the same size, both begin at the same offset from a cache line: one peeled head aligns both.
     """
     if isinstance(param, DeviceArray):
         return cuda.new(param, param.shape, dtype)
@@ -368,8 +369,8 @@ def to_host(array: Any, name: str = "an array on the GPU") -> Array:
 
 
 def check_disjoint(arrays: Iterable[Named], known: Sequence[Named] = (), *, shared: bool = False) -> None:
-    """Raises ValueError if one of `arrays` shares memory with another, unless they may be `shared`, or with one of `known`.  All are
-    contiguous."""
+    """Raises ValueError if one of `arrays` shares memory with one of `known` or, unless `shared`, with another of `arrays`.  All
+    are contiguous."""
     spans = []
     for new, group in ((False, known), (True, arrays)):
         for name, array in group:
@@ -377,7 +378,7 @@ def check_disjoint(arrays: Iterable[Named], known: Sequence[Named] = (), *, shar
             if array.nbytes:
                 spans.append((begin, begin + array.nbytes, name, new))
     spans.sort(key=operator.itemgetter(0, 1))
-    furthest: dict[bool, tuple[int, int, str, bool]] = {}  # of the new ones and of the known
+    furthest: dict[bool, tuple[int, int, str, bool]] = {}  # the span that ends last, among new arrays and among known ones
     for span in spans:
         new = span[3]
         for other in furthest.values():

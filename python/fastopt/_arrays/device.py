@@ -1,6 +1,6 @@
 """Arrays on a GPU as the rest of fastopt sees them: pointer, shape, dtype, device.
 
-They are CuPy's arrays, torch's CUDA tensors, and whatever else has `__cuda_array_interface__` or gives CUDA memory by DLPack.
+Such arrays are CuPy's, torch's CUDA tensors, and all others with `__cuda_array_interface__` or with CUDA memory by DLPack.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Flags:
 class DeviceArray:
     """A view of memory on a GPU, with the attributes by which NumPy describes an array.
 
-    `owner`: keeps the memory, and is what users see.  `source`: the caller's array, which may get other memory while `owner` keeps
-    this.  `torch`: whether torch's current stream is the one to use, else CuPy's is.
+    `owner` keeps the memory, and is the array that users see.  `source` is the caller's array, which may get other memory while
+    `owner` keeps this.  `torch` says whose current stream to use: torch's, else CuPy's.
     """
 
     def __init__(
@@ -132,14 +132,14 @@ def is_on_device(value: Any) -> bool:
         if hasattr(value, "__cuda_array_interface__"):
             return True
         return hasattr(value, "__dlpack_device__") and int(value.__dlpack_device__()[0]) == 2  # kDLCUDA
-    except Exception:  # from somebody else's class; `as_array` says in words what is wrong
+    except Exception:  # from somebody else's class; `as_array` then says what is wrong
         return False
 
 
 def as_device_array(value: Any, name: str, *, ordered: bool = True) -> DeviceArray:
-    """A view of `value`'s memory; TypeError if it gives none, CudaError if no GPU can be used.
+    """A view of `value`'s memory.  Raises TypeError if `value` gives none, CudaError if no GPU can be used.
 
-    `ordered`: the stream in use waits for the stream on which, by the word of `value`, the memory is ready.
+    If `ordered`, the stream in use waits for the stream that `value` names, on which the memory is ready.
     """
     if isinstance(value, DeviceArray):
         return value
@@ -176,7 +176,7 @@ def as_device_array(value: Any, name: str, *, ordered: bool = True) -> DeviceArr
 
 
 def order_after(array: DeviceArray, stream: int | None) -> None:
-    """Lets the stream in use wait for the stream on which, by its owner's word, the array's memory is ready."""
+    """Lets the stream in use wait for `stream`, which the array's owner names, and on which the memory is ready."""
     own = stream_of(array)
     named = 1 if own == 0 else own  # the protocol calls the default stream 1
     if stream is not None and stream != named and not is_cupy(array.owner):
@@ -222,7 +222,7 @@ def stream_of(array: DeviceArray) -> int:
 
 
 def refuse_waiting(like: DeviceArray, name: str) -> int:
-    """The stream of `like` to wait for; RuntimeError, beginning with `name`, if the wait would end the capture of a CUDA graph."""
+    """The stream of `like` to wait for.  Raises RuntimeError, beginning with `name`, if waiting would end a graph's capture."""
     stream = stream_of(like)
     if not driver().may_wait(stream):
         raise RuntimeError(
@@ -232,15 +232,15 @@ def refuse_waiting(like: DeviceArray, name: str) -> int:
 
 
 def refuse_allocation(stream: int) -> None:
-    """RuntimeError if memory, or code, that is asked for on a stream would end the capture of a CUDA graph."""
+    """Raises RuntimeError if getting memory, or loading code, on a stream would end the capture of a CUDA graph."""
     if not driver().may_wait(stream):
         raise RuntimeError("a CUDA graph is being captured, and this call needs memory: make one like it before")
 
 
 def new(like: DeviceArray, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
-    """A new array of zeros beside `like`; RuntimeError while a CUDA graph is captured.
+    """A new array of zeros beside `like`.  Raises RuntimeError while a CUDA graph is captured.
 
-    A graph would fill the array again at each replay, and nobody knows who has the memory then.
+    The graph would fill the array again at each replay, and nobody knows who has the memory then.
     """
     dtype = np.dtype(dtype)
     stream = stream_of(like)
@@ -250,7 +250,7 @@ def new(like: DeviceArray, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
 
 
 def to_host(array: DeviceArray, name: str) -> Host:
-    """A copy in NumPy; waits for the stream.  RuntimeError, beginning with `name`, while a CUDA graph is captured."""
+    """A copy in NumPy; waits for the stream.  Raises RuntimeError, beginning with `name`, while a CUDA graph is captured."""
     host = np.empty(array.shape, array.dtype)
     if host.nbytes:
         driver().read(array.pointer, host, array.device, refuse_waiting(array, name))
@@ -258,7 +258,7 @@ def to_host(array: DeviceArray, name: str) -> Host:
 
 
 def copy_values(to: DeviceArray, values: Any, name: str) -> None:
-    """Copies values of the same shape and dtype, from either side; RuntimeError, beginning with `name`, in the capture of a graph."""
+    """Copies values of one shape and dtype, from either side.  Raises RuntimeError, beginning with `name`, in a graph's capture."""
     if not to.nbytes:
         return
     stream = refuse_waiting(to, name)

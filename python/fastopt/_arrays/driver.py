@@ -1,6 +1,6 @@
-"""What fastopt asks of a GPU: memory, kernels, launches, streams.  CuPy answers, and is imported at the first CUDA array.
+"""The services of a GPU: memory, kernels, launches, streams.  CuPy provides them, and is imported at the first CUDA array.
 
-Everything goes through the few methods of `Driver`, so that tests can put another one in its place.
+Everything goes through the few methods of `Driver`, so that tests can put another driver in its place.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 __all__ = ["THREADS", "CudaError", "Driver", "driver", "use"]
 
 THREADS = 128
-"""Threads of a block at most: four warps."""
+"""The most threads of a thread block: four warps."""
 
 CAPTURE_IMPLICIT = 906
 """cudaErrorStreamCaptureImplicit: the default stream would wait for a stream that is being captured."""
@@ -24,7 +24,7 @@ class CudaError(TypeError):
 
 
 class Driver:
-    """CuPy's part.  Pointers and streams are numbers; `device` is CUDA's number of a GPU.
+    """The driver that CuPy provides.  Pointers and streams are numbers; `device` is CUDA's number of a GPU.
 
     `zeros` needs memory, `kernel` may load code, and `read`, `write` and `synchronize` wait for the GPU.  Each would end the capture
     of a graph, so callers ask `may_wait` first.
@@ -92,17 +92,17 @@ class Driver:
         return int(self._cupy.cuda.get_current_stream(device).ptr)
 
     def external(self, stream: int) -> Any:
-        """CuPy's object for any framework's stream.  To be made and entered while its device is current: CuPy asks for no other."""
+        """CuPy's object for any framework's stream.  Make and enter it while its device is current: CuPy asks for none."""
         return self._cupy.cuda.Stream.from_external(ForeignStream(stream))
 
     def is_capturing(self, stream: int) -> bool:
-        """Whether what is launched now goes into a CUDA graph; launches on the default stream never do."""
+        """Whether launches on a stream go into a CUDA graph now; launches on the default stream never do."""
         return stream != 0 and bool(self._cupy.cuda.runtime.streamIsCapturing(stream))
 
     def may_wait(self, stream: int) -> bool:
         """Whether the host may wait for a stream without ending the capture of a graph.
 
-        The default stream waits for other streams, so waiting for it would end their captures too.  Asking does not.
+        The default stream waits for other streams, so waiting for it would end their captures too.  Asking here does not.
         """
         runtime = self._cupy.cuda.runtime
         try:
@@ -113,7 +113,7 @@ class Driver:
             raise
 
     def follow(self, stream: int, before: int, device: int) -> None:
-        """Lets what comes on `stream` wait, on the device, for all that is on `before` now; a graph has streams of its own."""
+        """Lets later work on `stream` wait, on the device, for all work now on `before`.  A graph has streams of its own."""
         if self.is_capturing(stream):
             return
         runtime = self._cupy.cuda.runtime
@@ -178,7 +178,7 @@ class Driver:
 
 
 class CurrentDevice:
-    """Makes a device the current one, with a context also in a thread that had none, and the one before again."""
+    """Makes a device the current one, with a context even in a thread without one; at the end the previous device again."""
 
     def __init__(self, runtime: Any, device: int) -> None:
         self._runtime, self._device = runtime, device
@@ -202,7 +202,7 @@ class ForeignStream:
 
 
 class Kernel:
-    """A loaded kernel; `resident`: how many blocks of `THREADS` the device runs of it at once."""
+    """A loaded kernel; `resident` is the number of thread blocks of `THREADS` that the device runs of it at once."""
 
     def __init__(self, function: Any, resident: int) -> None:
         self.function = function
@@ -223,7 +223,7 @@ _driver: Any = None
 
 
 def driver() -> Any:
-    """The driver of this process; CudaError if no GPU can be used."""
+    """The driver of this process.  Raises CudaError if no GPU can be used."""
     global _driver  # noqa: PLW0603 - one driver for the process, made when it is first needed
     if _driver is None:
         _driver = Driver()

@@ -30,17 +30,17 @@ HUGE_PAGE = 2 << 20
 """Bytes of a huge page on x86-64, and on ARM64 with pages of 4 KiB."""
 
 HUGE_BUFFER = 2 * HUGE_PAGE
-"""Bytes from which a buffer is rounded up to huge pages; a smaller one could grow to twice its size."""
+"""Bytes from which a buffer is rounded up to huge pages.  A smaller buffer could grow to twice its size."""
 
 
 def allocate(nbytes: int) -> Array:
-    """Zeroed bytes that begin at a cache line, or at a huge page if they are enough and the system has huge pages.
+    """Zeroed bytes that begin at a cache line, or at a huge page from HUGE_BUFFER bytes on if the system has huge pages.
 
     Every page is the system's shared zero page until it is written.  The array, and any view of it, keeps the memory alive.
     """
     advice = getattr(mmap, "MADV_HUGEPAGE", None)
     if advice is not None and nbytes >= HUGE_BUFFER:
-        with contextlib.suppress(OSError):  # a kernel without huge pages, or no memory, for which NumPy has the words
+        with contextlib.suppress(OSError):  # no huge pages, or no memory, which NumPy's error then says
             memory = mmap.mmap(-1, -(-nbytes // HUGE_PAGE) * HUGE_PAGE + HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             memory.madvise(advice)
             return aligned(np.frombuffer(memory, np.uint8), HUGE_PAGE, nbytes)
@@ -48,7 +48,7 @@ def allocate(nbytes: int) -> Array:
 
 
 def same_order(shape: Sequence[int], steps: Sequence[int], others: Sequence[int]) -> bool:
-    """Whether two arrays of one shape have their elements in one order in memory; `steps` and `others` count elements."""
+    """Whether two arrays of one shape have their elements in one order in memory; `steps` and `others` are strides in elements."""
     return 0 in shape or all(length == 1 or a == b for length, a, b in zip(shape, steps, others, strict=True))
 
 

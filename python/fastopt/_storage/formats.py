@@ -1,4 +1,4 @@
-"""Storage formats: which one an argument means for a slot or parameter.  `csrc/codecs` has the bits; docs/formats.md has both."""
+"""Storage formats, and the one that an argument means for an array.  `csrc/codecs` has the bits; docs/formats.md has both."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Format:
     extra_span: int
 
     def extras(self, elements: int) -> int:
-        """How many extras `elements` have."""
+        """The number of extras that `elements` have."""
         return -(-elements // self.extra_span) if self.extra_size else 0
 
     def decode(self, data: Any, extra: Any) -> Any:
@@ -68,7 +68,7 @@ FORMAT_ARGUMENTS: tuple[Hyperparameter, ...] = (
     ),
     Hyperparameter("seed", 0, "seed of stochastic rounding: a whole number", "[0, 2^64)"),
 )
-"""Arguments of every class besides its rule's hyperparameters, fixed when the optimizer is built.  A group may name its own formats."""
+"""Arguments of every class besides its rule's hyperparameters, fixed with the optimizer.  A group may name its own formats."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Formats:
 
 COMPRESSED = ("signed", "non-negative")
 RESOLUTION: Mapping[str | None, float] = {"bfloat16": 2.0**-7, "8bit": 2.0**-2}
-"""The largest gap between neighbouring values, relative to the values; the arithmetic knows its own dtype's."""
+"""The largest gap between neighbouring values, relative to the values.  The arithmetic knows the gap of its own dtype."""
 
 
 def check_seed(value: Any) -> int:
@@ -111,7 +111,8 @@ def param_format(dtype: str, master: str | None) -> tuple[Format | None, bool]:
         return None, False
     if master in (None, "stochastic"):
         return FORMATS[dtype], master == "stochastic"
-    # A bfloat16 with 16 further bits is a float32 and needs no rounding.  A float16 with them is none: its denormals fall short.
+    # A bfloat16 with 16 further bits is a float32 and needs no rounding.  A float16 with 16 further bits does not hold every
+    # float32: its denormals fall short.
     return FORMATS[f"{dtype} {master}"], master == "24bit" or (dtype, master) == ("float16", "32bit")
 
 

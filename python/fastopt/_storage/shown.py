@@ -1,4 +1,4 @@
-"""`Shown`: a mapping to look at."""
+"""`Shown`: a read-only mapping of arrays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Shown"]
 
 
 class Shown(Mapping[str, Any]):
-    """A read-only mapping of live arrays.  Its copies and pickles are plain dicts: `copy.deepcopy` and pickle copy the arrays too."""
+    """A read-only mapping of live arrays.  Its copies and pickles are plain dicts: deepcopy and pickle copy the arrays too."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self._values = values

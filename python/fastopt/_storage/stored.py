@@ -24,7 +24,7 @@ class Stored(NDArrayOperatorsMixin):
     some elements decodes and encodes all of them, which rounds the rest of an 8-bit block anew; the padding stays.  `raw` has the
     live arrays of the format itself (docs/formats.md has their bits).  If the optimizer is on a GPU, so are the raw arrays:
     reading copies the values to the host, and setting copies them back.
-    `copy.copy`, `copy.deepcopy` and pickle make a separate one with the same bits, on the host.
+    `copy.copy`, `copy.deepcopy` and pickle make a separate `Stored` with the same bits, on the host.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Stored(NDArrayOperatorsMixin):
 
 
 def restored(format: str, shape: tuple[int, ...], data: Array, extra: Array | None, names: dict[str, bool]) -> Stored:
-    """What `__reduce__` took apart; `names` of the raw arrays, with whether each is `data`."""
+    """Rebuilds what `__reduce__` took apart.  `names` maps each raw array's name to whether the array is `data`."""
     arrays = {name: data if is_data else extra for name, is_data in names.items()}
     return Stored(FORMATS[format], shape, data, extra, {name: array for name, array in arrays.items() if array is not None})
 

@@ -1,10 +1,11 @@
-// CUDA's words for a C++ compiler, so that a kernel runs on the host: tests/support/kernels_on_host.py puts this before
-// its source.
+// CUDA's words for a C++ compiler, so that a kernel runs on the host.  tests/support/kernels_on_host.py puts this file
+// before the kernel's source.
 //
-// The threads of a block are fibers that take turns.  One runs until a barrier, and then the first that can; blocks run
-// one after another.  So memory that a kernel leaves unordered shows where the order of fibers changes its result.
+// The threads of a thread block are fibers that take turns.  A fiber runs until a barrier, then the first one that can;
+// thread blocks run one after another.  If a kernel leaves accesses to memory unordered, its result depends on the
+// fibers' order, which shows the fault.
 #pragma once
-#undef _FORTIFY_SOURCE  // its longjmp does not leave a stack for another
+#undef _FORTIFY_SOURCE  // its longjmp refuses to jump from a stack to another
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -23,7 +24,8 @@
 #define __shared__ static
 #define FASTOPT_PREFETCH(at) static_cast<void>(at)
 
-// Marks all of the emulation's own variables; so what the linker calls .bss is the shared memory of the kernel.
+// Marks the emulation's own variables: what is left in the section that the linker calls .bss is the kernel's shared
+// memory.
 #define EMULATED_OWN __attribute__((section("emulated_own"))) static
 extern "C" __attribute__((visibility("hidden"))) char __bss_start[], _end[];
 
@@ -33,7 +35,7 @@ struct Index {
   unsigned x, y, z;
 };
 
-// What the lanes of a warp do together.
+// Operations that the lanes of a warp do together.
 enum Operation { kNone, kSync, kShuffle, kVote, kBlock };
 constexpr const char* kOperations[] = {"nothing", "__syncwarp", "__shfl_xor_sync", "__any_sync or __all_sync",
                                        "__syncthreads"};
@@ -49,7 +51,7 @@ struct Fiber {
   Operation waits;
 };
 
-// A word of each lane; the next operation has others, so that one barrier is enough.
+// A word of each lane.  Two operations in a row use different words, so that one barrier each is enough.
 struct Words {
   uint64_t lanes[2][kWarpSize];
   unsigned arrived, turn;
@@ -73,7 +75,7 @@ EMULATED_OWN char failure[512];
 
 static unsigned warp_count() { return blockDim.x / kWarpSize; }
 
-// The first fiber that can run, in the order that was asked for.
+// The first fiber that can run, in the chosen order.
 static Fiber* next() {
   for (unsigned i = 0; i < warp_count(); ++i) {
     const unsigned warp = descending ? warp_count() - 1 - i : i;
@@ -91,13 +93,13 @@ static Fiber* next() {
   _longjmp(to->at, 1);
 }
 
-// The fiber rests here until someone goes to it.
+// Lets `to` run; the current fiber rests here until another one goes to it.
 __attribute__((noinline)) static void rest(Fiber* to) {
   if (to == current) return;
   if (_setjmp(current->at) == 0) go(to);
 }
 
-// Ends the launch, of which the fibers are left where they are.
+// Ends the launch.  Its fibers are left as they are.
 [[noreturn]] static void fail(const char* what) {
   snprintf(failure, sizeof failure, "thread %u of block %u: %s", threadIdx.x, blockIdx.x, what);
   born = 0;
@@ -149,7 +151,7 @@ static void meet(Operation operation) {
   rest(next());
 }
 
-// Every lane's word, by all lanes.
+// Gives every lane the words of all lanes.
 static const uint64_t* exchange(Operation operation, unsigned mask, uint64_t word) {
   if (mask != kEvery) fail("a mask without all lanes");
   Words& shared = words[threadIdx.x / kWarpSize];
@@ -159,7 +161,7 @@ static const uint64_t* exchange(Operation operation, unsigned mask, uint64_t wor
   return lanes;
 }
 
-// Why nothing can run though some have not ended; nullptr if all have.
+// The reason why nothing can run although some fibers have not ended; nullptr if all have.
 static const char* unfinished() {
   for (unsigned i = 0; i < blockDim.x; ++i) {
     const Operation waits = fibers[i]->waits;
@@ -179,7 +181,7 @@ static const char* run_block() {
   }
   arrived = 0;
   failure[0] = 0;
-  // NaNs and bad pointers: a block must not rely on what another left there.
+  // Fills shared memory with NaNs and bad pointers: a thread block must not rely on what another left there.
   memset(__bss_start, 0xFF, _end - __bss_start);
   if (_setjmp(home) == 0) go(next());
   if (failure[0]) return failure;
@@ -201,7 +203,7 @@ static const char* run_blocks(unsigned blocks, unsigned threads, void (*body)())
   for (; born < threads; ++born) give_birth(born);
   struct sigaction ours = {}, before[2];
   ours.sa_sigaction = on_signal;
-  ours.sa_flags = SA_SIGINFO | SA_NODEFER;  // it leaves by a jump
+  ours.sa_flags = SA_SIGINFO | SA_NODEFER;  // the handler leaves by a jump
   sigaction(SIGSEGV, &ours, &before[0]);
   sigaction(SIGBUS, &ours, &before[1]);
   const char* why = nullptr;
@@ -273,10 +275,10 @@ template <class T, class Value> static T atomicOr(T* at, Value value) {
 
 // ---- What the host calls ------------------------------------------------------------------------------------------
 
-// 0: blocks, warps and lanes in ascending order; 1: in descending order.
+// 0: thread blocks, warps and lanes run in ascending order; 1: in descending order.
 extern "C" __attribute__((visibility("default"))) void set_order(int order) { emulated::descending = order != 0; }
 
-// Runs a kernel to its end; nullptr, or what it did that a GPU would not bear.
+// Runs a kernel to its end.  Returns nullptr, or what the kernel did that a GPU would not bear.
 #define EMULATED_ENTRY                                                                                        \
   EMULATED_OWN const Parameters* emulated_parameters;                                                         \
   extern "C" __attribute__((visibility("default"))) const char* run_kernel(unsigned blocks, unsigned threads, \
@@ -285,7 +287,7 @@ extern "C" __attribute__((visibility("default"))) void set_order(int order) { em
     return emulated::run_blocks(blocks, threads, [] { fastopt_kernel(*emulated_parameters); });               \
   }
 
-// The compiler's check of each access (-fsanitize=alignment) calls this, in place of its library.
+// Called by the compiler's check of each access (-fsanitize=alignment), in place of its library.
 struct EmulatedAccess {
   const char* file;
   uint32_t line, column;

@@ -1,5 +1,5 @@
-// Storage formats: how much memory their arrays have, the refusals of what an array cannot have, and what else but
-// steps reads and writes them, within guarded memory.
+// Storage formats within guarded memory: how much memory their arrays take, which formats an array is refused, and
+// every reader and writer of formats other than steps.
 #pragma once
 #include <math.h>
 #include <stdint.h>
@@ -13,7 +13,7 @@
 
 namespace {
 
-// The memory of an array in a format; of format 0 its elements have `native` bytes.
+// The memory of an array in a format.  In format 0 an element has `native` bytes.
 struct Layout {
   int64_t size, extra_size = 0, extra_span = 1;
 
@@ -36,7 +36,7 @@ int32_t format_named(const char* name) {
 
 // ---- Refusals -----------------------------------------------------------------------------------------------------
 
-// A format for one array of the second tensor, with all that any format needs beside the elements.
+// Expects the refusal of a format for one array of the second tensor, which has no data beside its elements.
 void refuses_formats(fastopt_status expected, const char* name, int32_t fastopt_tensor::* array) {
   refuses(expected, name, [&](Scene& s) { s.tensors[1].*array = format_named(name); });
 }
@@ -125,7 +125,7 @@ void check_sweeps() {
   }
   scene.tensors[1].grad_format = format_named("bfloat16");
   scene.tensors[1].dtype = FASTOPT_FLOAT64;
-  scene.tensors[1].param_format = -1;  // not looked at
+  scene.tensors[1].param_format = -1;  // measure and clip do not look at this
   both(FASTOPT_OK, FASTOPT_BAD_FORMAT, "bfloat16 gradients of float64 parameters");
 }
 
@@ -185,7 +185,7 @@ void check_format_names() {
 
 // ---- Round trips ---------------------------------------------------------------------------------------------------
 
-// Encodes and decodes; 8-bit codes end with the last element, without padding.
+// Encodes and decodes.  8-bit codes end with the last element, without padding.
 void check_round_trip(int32_t format, int64_t length, const fastopt_noise* noise, size_t shift) {
   const Layout layout(format, sizeof(float));
   const auto bytes = [&](int64_t elements, int64_t size) { return static_cast<size_t>(elements * size); };

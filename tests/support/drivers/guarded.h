@@ -1,4 +1,4 @@
-// What the drivers watch with: the caller's floating-point control, and arrays in poisoned memory.
+// Watches over the drivers' calls: the caller's floating-point control, and arrays in poisoned memory.
 #pragma once
 #include <stdint.h>
 #include <stdio.h>
@@ -63,7 +63,7 @@ constexpr uint64_t kFlushBits = uint64_t{1} << 24;   // FZ
 constexpr uint64_t kUpwardBits = uint64_t{1} << 22;  // RMode
 #endif
 
-// The caller's setting around one call; the call must leave it as it found it.
+// Sets the caller's floating-point control around one call.  The call must leave the control as it was.
 class CallersControl {
  public:
   explicit CallersControl(Control control) : before_(get_control()), set_(before_) {
@@ -86,7 +86,7 @@ class CallersControl {
 
 // ---- Arrays in poison ---------------------------------------------------------------------------------------------
 
-// An array at `shift` bytes past a cache line, with a pattern before and after it that nobody may touch.
+// An array at `shift` bytes past a cache line.  Nobody may touch the pattern before and after the array.
 class Guarded {
  public:
   Guarded(size_t bytes, size_t shift)
@@ -118,14 +118,14 @@ class Guarded {
   }
 
  private:
-  static constexpr size_t kGuard = 128;  // bytes: two vectors of the widest set
+  static constexpr size_t kGuard = 128;  // bytes: two of the widest vectors
   static constexpr unsigned char kPattern = 0xA5;
 
   struct Free {
     void operator()(unsigned char* memory) const { free(memory); }
   };
 
-  // The pattern catches stray writes; hidden from the address sanitizer, the padding also catches stray reads.
+  // The pattern catches stray writes.  The address sanitizer, to which the padding is hidden, also catches stray reads.
   void hide() const {
     ASAN_POISON_MEMORY_REGION(memory_.get(), begin_);
     ASAN_POISON_MEMORY_REGION(data() + bytes_, size_ - begin_ - bytes_);

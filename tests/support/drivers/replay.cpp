@@ -1,14 +1,16 @@
-// Replays steps written down by Python through the C door, and watches what no binding can see: the memory around
-// every array, the instruction set that ran, the caller's floating-point control.
+// Replays through the C door steps that Python wrote down.  Watches what no binding can see: the memory around every
+// array, the instruction set that ran, the caller's floating-point control.
 //
 //   replay isas     names the instruction sets that this machine runs
 //   replay check    tests the error statuses of every function
 //   replay run CASES RESULTS ISA THREADS whole|parts keep|flush|upward
 //
-// `flush` and `upward` are what the caller has set when it steps: denormals flushed to zero, rounding towards infinity.
+// `flush` and `upward` are settings of the caller during its steps: denormals flushed to zero, rounding towards
+// infinity.
+//
 // CASES is little-endian: an int64 count, then for each case a CaseHeader, the parameter, the state arrays, the average
-// and one gradient a step, as they lie in memory; what a format has beside the elements is behind them.  RESULTS gets
-// each case's parameter, state, average and copy.
+// and one gradient for each step, as they lie in memory.  The extra data of a format follow the array's elements.
+// RESULTS gets each case's parameter, state, average and copy.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +35,7 @@ struct CaseHeader {
   double lr, weight_decay, l1, grad_scale;
   double running[FASTOPT_MAX_RUNNING];
   double clip_value, max_norm, ema_decay, norm_eps;
-  int32_t skip_nonfinite, zero_grad, averages, copy_dtype;  // whether there is an average; -1: no copy
+  int32_t skip_nonfinite, zero_grad, averages, copy_dtype;  // averages: 0 or 1; copy_dtype: -1 for no copy
   int32_t decoupled, maximize, dtype, slots;
   int32_t shift;                                                                   // elements past a cache line
   int32_t param_format, grad_format, stochastic, state_format[FASTOPT_MAX_SLOTS];  // of the variant's slots
@@ -69,7 +71,8 @@ class File {
   FILE* file_;
 };
 
-// Uneven parts, one of them empty, the last one first; then the count.  With `blocks` they are multiples of a block.
+// Steps in uneven parts, one of them empty, the last part first; then counts.  With `blocks` the parts are multiples of
+// a block.
 void step_in_parts(const fastopt_plan& plan, const fastopt_options& options, bool blocks, Control control) {
   const int64_t n = plan.tensors[0].length, before = plan.tensors[0].steps;
   const int64_t cuts[] = {0, n / 7, n / 7 + (n > 1), n / 2, n / 2, n - n / 11, n};
@@ -108,7 +111,7 @@ void replay_case(File& cases, File& results, const Mode& mode) {
   const int32_t slots = variant.slot_count;
   expect(slots == header.slots, "C++ and Python differ in the variant's number of slots");
 
-  std::vector<Guarded> kept;  // parameter, states, average, copy, and what formats have beside their elements
+  std::vector<Guarded> kept;  // parameter, states, average, copy, and the extra data of their formats
   const auto take = [&](size_t bytes, size_t element, bool reads) -> void* {
     // Each array has an alignment of its own.
     kept.emplace_back(bytes, header.shift * (kept.size() + 1) * element % 64);
@@ -124,7 +127,7 @@ void replay_case(File& cases, File& results, const Mode& mode) {
     if (layout.extra_size > 0) extra = take(layout.extra_bytes(header.length), layout.extra_size, true);
   };
   take_in_format(tensor.param_format = header.param_format, tensor.param, tensor.param_extra);
-  for (int32_t& format : tensor.state_format) format = -1;  // those that are not the variant's are not looked at
+  for (int32_t& format : tensor.state_format) format = -1;  // of slots that the variant lacks, so nothing looks at them
   bool blocks = false;
   for (int32_t k = 0; k < slots; ++k) {
     const int32_t slot = variant.slots[k], format = header.state_format[k];

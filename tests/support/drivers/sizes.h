@@ -1,5 +1,5 @@
-// Structures of an older fastopt.h, which end sooner: what they lack is 0, and what no library of this version has seen
-// is refused.
+// Structures of an older fastopt.h end sooner, and the fields that they lack are 0.  Sizes that no fastopt.h up to this
+// version has are refused.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -15,7 +15,8 @@ namespace {
 
 constexpr int64_t kElements = 300;
 
-// Two tensors of NAdam, which carries a running scalar on, with structures of these sizes in memory of exactly that.
+// Two tensors of NAdam, which carries a running scalar on.  Each structure has one of these sizes, and memory of
+// exactly that size.
 class Older {
  public:
   uint64_t plan_size = sizeof(fastopt_plan), options_size = sizeof(fastopt_options);
@@ -46,7 +47,7 @@ class Older {
   }
 
  private:
-  // The beginning of a structure; one longer than it ends with zeros.
+  // The first `size` bytes of a structure, with zeros behind its end.
   template <class T> static std::vector<unsigned char> cut(const T& from, uint64_t size) {
     std::vector<unsigned char> bytes(size);
     if (size > 0) memcpy(bytes.data(), &from, std::min(size, uint64_t{sizeof from}));

@@ -1,4 +1,4 @@
-// The error statuses of every function: what is refused is named, and nothing was written or counted.
+// The error statuses of every function: each refusal has its status, and nothing was written or counted.
 #pragma once
 #include <math.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 
 namespace {
 
-// Two good tensors of amsgrad, whose variant has the most state; each test breaks one thing in the second, so that the
+// Two good tensors of amsgrad, whose variant has the most state.  Each test breaks one thing in the second, and the
 // first shows whether anything was written.
 struct Scene {
   static constexpr int kLength = 5, kArrays = 5;

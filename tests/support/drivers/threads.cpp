@@ -36,8 +36,8 @@ struct Work {
   std::vector<int64_t> lengths;
 };
 
-constexpr int64_t kParallel = 24 * 1024;  // as in step.cpp: from here on a step is shared among threads that are awake
-constexpr int64_t kLong = 512 * 1024;     // and from here on it wakes those that sleep
+constexpr int64_t kParallel = 24 * 1024;  // as in line.cpp: from here on a step is shared among threads that are awake
+constexpr int64_t kLong = 512 * 1024;     // and from here on a step wakes threads that sleep
 const Work kWork[] = {
     {"adam", {1}},
     {"adam", {150'001}},
@@ -47,7 +47,7 @@ const Work kWork[] = {
     {"adam", {100, 70'000, 50'005, 40'003, 3, 1024, 1025}},
 };
 
-// A plan over memory of its own, filled alike whenever it is made.
+// A plan over memory of its own, with the same content whenever it is made.
 class Problem {
  public:
   explicit Problem(const Work& work) {
@@ -145,7 +145,7 @@ std::vector<const char*> available() {
   return names;
 }
 
-// The whole plan on one thread, in the plainest instruction set, before any other thread is there.
+// Steps the whole plan on one thread, in the plainest instruction set, before any other thread exists.
 void run_serially(Problem& problem, int rounds) {
   must(fastopt_set_num_threads(1));
   must(fastopt_set_isa("scalar"));
@@ -159,7 +159,7 @@ void run_awake_and_asleep(Problem& problem, int rounds) {
   }
 }
 
-// Steps that call many helpers and few in turn: one that was called to the first may come only to the second.
+// Steps that call many helpers and few helpers in turn: a helper called to the first may come only to the second.
 void alternate(int rounds) {
   const Work wide{"sgd", {100'001}}, narrow{"adam", {kParallel}};
   Problem expected_wide(wide), expected_narrow(narrow), found_wide(wide), found_narrow(narrow);
@@ -215,7 +215,7 @@ void change_settings(const std::atomic<bool>& done) {
 
 constexpr int kDiffers = 3;  // a child's exit status
 
-// A child of a process whose helpers are at work has to find its own.
+// A child of a process whose helpers are at work has to start its own.
 void fork_and_step(const Work& work, const Problem& expected, int rounds) {
   fflush(nullptr);
   const pid_t child = fork();
