@@ -64,22 +64,22 @@ struct Region {
 
 template <class Function> void find(void* library, const char* name, Function*& function) {
   function = reinterpret_cast<Function*>(dlsym(library, name));
-  if (!function) throw std::runtime_error(std::string("the library uses no OpenMP runtime with ") + name);
+  if (!function) throw std::runtime_error(std::string("the library has no function ") + name + ", nor has what it was linked with");
 }
 
 }  // namespace
 
-OpenMp::OpenMp(const char* library) : library_(dlopen(library, RTLD_LAZY | RTLD_NOLOAD)) {
+OpenMp::OpenMp(const char* library, const char* threads) : library_(dlopen(library, RTLD_LAZY | RTLD_NOLOAD)) {
   if (!library_) throw std::runtime_error(std::string("not loaded: ") + library);
   try {
-    find(library_, "omp_get_max_threads", max_threads_);
+    find(library_, threads, thread_count_);
     find(library_, "omp_in_parallel", in_parallel_);
     find(library_, "GOMP_parallel", parallel_);
   } catch (...) {
     dlclose(library_);
     throw;
   }
-  team_ = {sizeof team_, [](void* self) -> int32_t { return static_cast<OpenMp*>(self)->max_threads_(); },
+  team_ = {sizeof team_, [](void* self) -> int32_t { return static_cast<OpenMp*>(self)->thread_count_(); },
            [](void* self, int32_t threads, void (*work)(void*), void* argument) {
              return static_cast<OpenMp*>(self)->run(threads, work, argument);
            },
@@ -90,7 +90,7 @@ OpenMp::~OpenMp() { dlclose(library_); }
 
 // The region has as many threads as the runtime's others have, since for fewer it would end some.
 int32_t OpenMp::run(int32_t threads, void (*work)(void*), void* argument) const {
-  const auto count = static_cast<unsigned>(max_threads_());
+  const auto count = static_cast<unsigned>(thread_count_());
   if (forked.load(std::memory_order_relaxed) || count < 2 || in_parallel_()) return 0;
   const bool known = helpers.of == this && helpers.asked == count;
   const Seen seen = known ? look_at(helpers.threads) : Seen::kGone;
@@ -119,7 +119,7 @@ int32_t OpenMp::run(int32_t threads, void (*work)(void*), void* argument) const 
 
 namespace fastopt::guests {
 
-OpenMp::OpenMp(const char*) { throw std::runtime_error("other libraries' threads can be lent on Linux alone"); }
+OpenMp::OpenMp(const char*, const char*) { throw std::runtime_error("other libraries' threads can be lent on Linux alone"); }
 OpenMp::~OpenMp() = default;
 
 }  // namespace fastopt::guests

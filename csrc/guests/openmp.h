@@ -13,9 +13,11 @@ namespace fastopt::guests {
 // follows takes its helpers from those threads.  When they sleep, waking them takes longer than waking ours.
 class OpenMp {
  public:
-  // `library`: the path of a library that this process has loaded.  Throws std::runtime_error if it is not loaded, or
-  // if neither it nor what it was linked with has such a runtime.
-  explicit OpenMp(const char* library);
+  // `library`: the path of a library that this process has loaded; `threads`: the name of a function without arguments
+  // that tells how many threads the library gives the calling thread's work, such as omp_get_max_threads.  Throws
+  // std::runtime_error if the library is not loaded, or if neither it nor what it was linked with has that function and
+  // such a runtime.
+  OpenMp(const char* library, const char* threads);
   ~OpenMp();
   OpenMp(const OpenMp&) = delete;
   OpenMp& operator=(const OpenMp&) = delete;
@@ -28,7 +30,7 @@ class OpenMp {
   int32_t run(int32_t threads, void (*work)(void*), void* argument) const;
 
   void* library_;
-  int (*max_threads_)();
+  int (*thread_count_)();
   int (*in_parallel_)();
   void (*parallel_)(void (*)(void*), void*, unsigned, unsigned);
   mutable std::atomic<int64_t> regions_{0};

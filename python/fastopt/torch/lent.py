@@ -13,6 +13,9 @@ from .. import _core
 
 __all__ = ["team"]
 
+GET_NUM_THREADS = "_ZN2at15get_num_threadsEv"
+"""`at::get_num_threads`.  OpenMP's own number does not know `torch.set_num_threads` in threads that torch has not yet worked for."""
+
 
 @functools.cache
 def team() -> _core.OpenMp | None:
@@ -25,6 +28,6 @@ def team() -> _core.OpenMp | None:
     if multiprocessing.parent_process() is not None and multiprocessing.get_start_method(allow_none=True) == "fork":
         return None
     try:
-        return _core.OpenMp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        return _core.OpenMp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"), GET_NUM_THREADS)
     except RuntimeError:
         return None

@@ -82,8 +82,7 @@ def measure_row(
 ) -> Iterator[dict[str, Any]]:
     """The arms after each of `before`: seconds of a step, and how many times as long the rivals' take."""
     problem = Problem(row, shapes, host.torch, next(iter(host.implementations(row).values()), None), optax)
-    arms = {name: arm for name, make in ARMS.items() if (arm := make(problem)) is not None}
-    turns = turns_of(arms)
+    turns = turns_of({name: made for name, make in ARMS.items() if (made := make(problem)) is not None})
     for turn in turns.values():
         turn(lambda: None)  # the first steps allocate and compile
     for i, (name, between) in enumerate(before.items()):
@@ -93,8 +92,8 @@ def measure_row(
         for done in range(rounds):
             if done >= min(LEAST_ROUNDS, rounds) and perf_counter() > due:
                 break
-            for arm in turns if done % 2 == 0 else reversed(turns):
-                seconds[arm].append(turns[arm](between))
+            for arm, turn in turns.items() if done % 2 == 0 else reversed(turns.items()):
+                seconds[arm].append(turn(between))
         yield {"before": name, "other_processors": neighbours.processors(), **compared(seconds)}
 
 
