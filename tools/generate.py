@@ -16,7 +16,7 @@ import numpy as np
 from fastopt import AdamW
 from fastopt._arrays.buffers import BFLOAT16
 from fastopt._storage.formats import FORMAT_ARGUMENTS
-from fastopt.faces import class_signature, function_signature
+from fastopt.faces import class_signature, function_signature, meaning
 from fastopt.rules import OPTIONS, RULES, Hyperparameter, Rule
 from fastopt.torch.arguments import FLAGS
 from fastopt.torch.arguments import class_signature as torch_signature
@@ -161,7 +161,7 @@ def short_table() -> str:
 
 def describe(h: Hyperparameter) -> str:
     known = f"; C and the expressions below know it as `{h.constant.name}` = {h.constant.formula}" if h.constant else ""
-    return f"| `{h.name}` | `{h.default!r}` | {h.expected} | {h.doc}{known} |"
+    return f"| `{h.name}` | `{h.default!r}` | {h.expected} | {meaning(h)}{known} |"
 
 
 def rules_page() -> str:

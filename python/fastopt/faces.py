@@ -17,7 +17,7 @@ from .rules import OPTIONS, Hyperparameter, Rule, Running, Slot
 from .rules.checks import check_count, check_number
 from .rules.words import describe
 
-__all__ = ["class_signature", "described", "function_signature", "make_class", "make_function", "parameter"]
+__all__ = ["class_signature", "described", "function_signature", "make_class", "make_function", "meaning", "parameter"]
 
 
 def parameter(hyperparameter: Hyperparameter, kind: Any) -> inspect.Parameter:
@@ -37,9 +37,27 @@ def class_signature(rule: Rule) -> inspect.Signature:
     )
 
 
-def described(h: Hyperparameter) -> str:
-    """A line of documentation for an argument."""
-    return f"  {h.name}: {h.doc}; in {h.expected}, default {h.default!r}"
+def meaning(h: Hyperparameter) -> str:
+    """What an argument means to the classes for arrays, whose rate may be a schedule."""
+    return f"{h.doc}, or a callable that gives it from the number of completed steps (from 0)" if h.name == "lr" else h.doc
+
+
+def described(h: Hyperparameter, doc: str = "") -> str:
+    """A line of documentation for an argument; `doc`: what it means, unless that is what its row says."""
+    return f"  {h.name}: {doc or h.doc}; in {h.expected}, default {h.default!r}"
+
+
+def example(rule: Rule) -> list[str]:
+    """The example of a class: the minimum of a function."""
+    return [
+        "Example:",
+        "    >>> p = np.zeros(3, np.float32)",
+        f"    >>> opt = fastopt.{rule.name}(p, {rule.example})",
+        "    >>> for _ in range(200):",
+        "    ...     opt.step(2 * (p - 3))  # the gradient of sum((p - 3)**2); p changes in place",
+        "    >>> p.round(1)",
+        "    array([3., 3., 3.], dtype=float32)",
+    ]
 
 
 def docstring(rule: Rule) -> str:
@@ -49,7 +67,7 @@ def docstring(rule: Rule) -> str:
     lines.append(
         '    {"params": arrays, "lr": ...}; float32, float64, bfloat16 or float16, any shape, C-contiguous, writable, not overlapping'
     )
-    lines += [described(h) for h in (*rule.arguments, *OPTIONS, *FORMAT_ARGUMENTS)]
+    lines += [described(h, meaning(h)) for h in (*rule.arguments, *OPTIONS, *FORMAT_ARGUMENTS)]
     lines.append(
         "  copy_to: arrays, in the form of the parameters, that take a copy of each new parameter, rounded to nearest even:"
     )
@@ -63,7 +81,12 @@ def docstring(rule: Rule) -> str:
     state += "".join(f"; {scalar.name} ({scalar.doc}), a float64 number" for scalar in rule.running)
     lines += ["", f"{state}."]
     lines += ["", "Forms:", *(f"  {form.name}: {form.formula}\n    {form.call(rule)}" for form in rule.forms)]
-    lines += ["", "Raises TypeError or ValueError, and writes nothing, if an argument is not as described here."]
+    lines += [
+        "",
+        "Raises TypeError or ValueError, and writes nothing, if an argument is not as described here.",
+        "",
+        *example(rule),
+    ]
     return "\n".join(lines)
 
 
@@ -87,6 +110,17 @@ def function_signature(rule: Rule) -> inspect.Signature:
         + [parameter(h, by_name) for h in rule.arguments]
         + [inspect.Parameter("grad_scale", by_name, default=1.0)]
     )
+
+
+def function_example(rule: Rule) -> str:
+    """The example of a function: one step, with the state that the default arguments need."""
+    slots = rule.variant(rule.check(rule.defaults)).slots
+    state = [f"{name}=np.zeros(3, np.float32)" for name in slots] + [f"{each.name}=np.zeros(())" for each in rule.running]
+    given = ", ".join(["p", "np.ones(3, np.float32)", "**state" if state else "", "step=1", rule.example]).replace(", , ", ", ")
+    lines = ["Example:", "    >>> p = np.zeros(3, np.float32)"]
+    lines += [f"    >>> state = dict({', '.join(state)})"] if state else []
+    lines += [f"    >>> fastopt.functional.{rule.name.lower()}({given})", "    >>> bool((p < 0).all())", "    True"]
+    return "\n".join(lines)
 
 
 def make_function(rule: Rule) -> Callable[..., None]:
@@ -155,7 +189,7 @@ def make_function(rule: Rule) -> Callable[..., None]:
         f"One step of {rule.name} on `param` and its state, in place.\n\n    {rule.formula}\n\n"
         f"State: {slots}; each array has param's shape and dtype (float32 if param has 16 bits).  Before step 1 fill\n"
         f"it with zeros or as `fastopt.{rule.name}` does.  Pass None for state that the arguments do without.\n{carried}"
-        f"`step` is the number of this step, from 1.  The other arguments are those of `fastopt.{rule.name}`.\n"
-        f"Raises TypeError or ValueError, and writes nothing, if an argument is not as expected."
+        f"`step` is the number of this step, from 1.  `lr` is a number.  The other arguments are those of `fastopt.{rule.name}`.\n"
+        f"Raises TypeError or ValueError, and writes nothing, if an argument is not as expected.\n\n" + function_example(rule)
     )
     return function

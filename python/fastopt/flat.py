@@ -29,6 +29,10 @@ class FlatBuffer:
     A FlatBuffer has `__array_interface__`, so fastopt and NumPy take it as the array `data`; `len` is the number of elements of
     `data`.  `copy.copy`, `copy.deepcopy` and pickle make a separate buffer with the same values.  An optimizer that is copied or
     pickled in the same call has the new buffer if it was built over the buffer itself, `AdamW(flat)`.
+
+    >>> flat = fastopt.flatten([np.ones((2, 2)), np.zeros(3)])
+    >>> flat.shapes, flat.offsets, len(flat)
+    (((2, 2), (3,)), (0, 256), 512)
     """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], names: Sequence[str] | None, dtype: np.dtype[Any]) -> None:
@@ -148,6 +152,17 @@ def flatten(arrays: Any) -> FlatBuffer:
     which follow the optimizer.  Arrays on a GPU are refused, since many tensors are a single launch there anyway.
 
     Raises TypeError for anything but arrays of one dtype, ValueError without arrays.
+
+    >>> flat = fastopt.flatten({"w": np.ones((2, 3), np.float32), "b": np.zeros(3, np.float32)})
+    >>> flat
+    FlatBuffer(2 tensors, 512 elements of float32, 503 padding)
+    >>> opt = fastopt.SGD(flat, lr=0.5)  # one tensor for the optimizer
+    >>> grads = flat.zeros_like()
+    >>> grads.views["w"][...] = 1.0
+    >>> opt.step(grads)
+    >>> flat.views["w"]
+    array([[0.5, 0.5, 0.5],
+           [0.5, 0.5, 0.5]], dtype=float32)
     """
     entries = named(arrays, "arrays")
     sources = [buffers.as_host_array(value, label) for value, label, _ in entries]

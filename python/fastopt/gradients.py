@@ -28,12 +28,19 @@ def global_norm(grads: Any) -> Any:
     it is beyond float64 or if an element is Inf, and NaN if an element is NaN.
 
     Raises TypeError or ValueError if `grads` is anything else.
+
+    >>> fastopt.global_norm([np.array([3.0, 0.0]), None, np.array([-4.0])])
+    5.0
     """
     return run("measure", read(grads), _core.Options(1.0, 0.0, 0.0, 0.0, False, False))[0]
 
 
 def all_finite(grads: Any) -> Any:
-    """Whether no element of `grads` is Inf or NaN; `grads` as for `global_norm`."""
+    """Whether no element of `grads` is Inf or NaN; `grads` as for `global_norm`.
+
+    >>> fastopt.all_finite(np.ones(3)), fastopt.all_finite({"w": np.ones(3), "b": np.array([np.nan])})
+    (True, False)
+    """
     return run("measure", read(grads), _core.Options(1.0, 0.0, 0.0, 0.0, False, False))[1]
 
 
@@ -44,6 +51,12 @@ def clip_grad_norm(grads: Any, max_norm: float, norm_eps: float = 0.0) -> Any:
     `norm_eps` (torch has 1e-6) the factor is torch's: max_norm/(norm + norm_eps), at most 1, also if the norm is not finite.
 
     Raises TypeError or ValueError, and writes nothing, if an argument is anything else.
+
+    >>> grads = [np.array([3.0, 0.0]), np.array([-4.0])]
+    >>> fastopt.clip_grad_norm(grads, max_norm=1.0)
+    5.0
+    >>> grads
+    [array([0.6, 0. ]), array([-0.8])]
     """
     limit, eps = check("max_norm", max_norm), check("norm_eps", norm_eps)
     arrays = fitting(read(grads, written=True), "max_norm", limit)
@@ -54,6 +67,11 @@ def clip_grad_value(grads: Any, clip_value: float) -> None:
     """Holds each element of `grads` within [-clip_value, clip_value], in place; NaN stays NaN.
 
     `grads` as for `clip_grad_norm`.  Raises TypeError or ValueError, and writes nothing, if an argument is anything else.
+
+    >>> grad = np.array([0.5, -3.0, 2.0])
+    >>> fastopt.clip_grad_value(grad, 1.0)
+    >>> grad
+    array([ 0.5, -1. ,  1. ])
     """
     limit = check("clip_value", clip_value)
     run("clip", fitting(read(grads, written=True), "clip_value", limit), _core.Options(1.0, limit, 0.0, 0.0, False, False))

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import fastopt
-from fastopt.cli import bench, info, main
-from fastopt.cli.bench import arms, changes, host, machine, numpy_steps, roofline, timing
+from fastopt.cli import bench, info, main, numpy_steps
+from fastopt.cli.bench import arms, changes, host, machine, roofline, timing
 from fastopt.cli.bench.host import Host
 from fastopt.cli.bench.place import Arm
 from fastopt.cli.rows import ROWS, Row

@@ -16,8 +16,8 @@ import torch
 from rich.console import Console
 
 from fastopt._arrays import driver as cuda_driver
-from fastopt.cli import bench, formats, info
-from fastopt.cli.bench import arms, choice, gpu, launches, numpy_steps, optax_steps, tables, timing
+from fastopt.cli import bench, formats, info, numpy_steps
+from fastopt.cli.bench import arms, choice, gpu, launches, optax_steps, tables, timing
 from fastopt.cli.bench.gpu import Gpu
 from fastopt.cli.bench.place import Arm
 from fastopt.cli.rows import ROWS, Row
@@ -247,7 +247,8 @@ class TestCommand:
         assert [set(row["seconds"]) for row in rows] == [{"fastopt", "floor", "float32", "fused", "foreach"}] * 2
         assert "bfloat16, 24-bit, 8-bit states" in out
         fake.torch = None
-        assert "needs torch with CUDA" in status([*TINY, "--formats", "--sizes", "512"], capsys)[1]
+        out = status([*TINY, "--formats", "--sizes", "512"], capsys)[1]
+        assert "torch with CUDA is not installed" in " ".join(out.split())
 
     def test_what_does_not_fit_is_said(self, fake: FakeGpu, capsys: pytest.CaptureFixture[str]) -> None:
         fake.memory = 7000

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fastopt import _core
 from fastopt.cli import main
-from fastopt.cli.bench import arms, choice, host
+from fastopt.cli.bench import arms, choice, host, timing
 from fastopt.cli.bench.host import Host
 from fastopt.cli.formats import COMBINATIONS
 from fastopt.cli.rows import Row
@@ -32,8 +32,15 @@ BYTES = {
     "bfloat16, stochastic, 8-bit states": (6, 10),
     "float16, 24-bit masters, 8-bit states": (7, 12),
 }
-"""Of AdamW, held and moved, but for the words of blocks; a float32 master leaves the parameter to be written alone."""
+"""AdamW's bytes, held and moved, but for the words of blocks; a float32 master leaves the parameter to be written alone."""
 WORDS = np.array((2 * 4 / 256, 4 * 4 / 256))
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shortens what is timed: these tests look at rows and words, not at times."""
+    monkeypatch.setattr(timing, "TURN", 1e-5)
+
 
 ROWS = choice.choose_formats([choice.ADAMW], Console(quiet=True))
 
@@ -102,7 +109,7 @@ class TestTable:
         monkeypatch.setattr(_core, "cycle_seconds", lambda: 0.0)
         code, out, _ = status([*TINY, "--sizes", "100"], capsys)
         assert code == 0
-        assert "Left out bfloat16 gradients, 8-bit states: needs ml_dtypes" in out
+        assert "Left out bfloat16 gradients, 8-bit states: ml_dtypes is not installed" in out
         assert out.count("Left out") == 7
         shown = [line.split() for line in out.splitlines() if line.rstrip().endswith("-")]
         assert [line[0] for line in shown] == ["float32", "bfloat16", "8-bit", "float16,"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,13 @@ class TestInfo:
             assert f"{package}: {info.installed()[package]}" in out
             assert info.installed()[package] is not None
 
+    def test_names_what_it_works_with_and_imports_none_of_it(self) -> None:
+        code = "import sys, fastopt.cli as cli; cli.main(['info']); print(sorted({'jax', 'keras', 'optax', 'torch'} & set(sys.modules)))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.endswith("[]\n")
+        for package in ("ml_dtypes", "safetensors", "torch", "jax", "optax", "keras"):
+            assert f"  {package}: {metadata.version(package)}\n" in done.stdout
+
     def test_needs_numpy_alone(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         for module in ("rich", "matplotlib", "sklearn", "torch"):
             monkeypatch.setitem(sys.modules, module, None)  # importing it now fails
@@ -41,7 +50,6 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("argv", "words_in_error"),
         [
-            ([], ["COMMAND"]),
             (["train"], ["'train'", "info", "bench", "compare"]),
             (["bench", "--rules", "sgd,adamx"], ["--rules", "'adamx'", *LABELS]),
             (["bench", "--sizes", "1e4,many"], ["--sizes", "'many'"]),
@@ -49,6 +57,10 @@ class TestArguments:
             (["bench", "--sizes", "1.5"], ["--sizes", "'1.5'"]),
             (["bench", "--sizes", "inf"], ["--sizes", "'inf'"]),
             (["bench", "--sizes", "nan"], ["--sizes", "'nan'"]),
+            (["bench", "--sizes", "1e13"], ["--sizes", "'1e13'", "from 1 to 1e12"]),
+            (["bench", "--threads", "5000"], ["--threads", "from 1 to 4,096"]),
+            (["compare", "--epochs", "1e10"], ["--epochs", "from 1 to 1e9"]),
+            (["compare", "--task", "clustering"], ["--task", "classification", "regression"]),
             (["bench", "--threads", "0"], ["--threads", "'0'"]),
             (["bench", "--dtype", "float16"], ["--dtype", "float32", "float64"]),
             (["bench", "--json", "no/such/place.json"], ["--json", "'no/such/place.json'"]),
@@ -96,6 +108,14 @@ class TestArguments:
         monkeypatch.setattr(info, "run", broken)
         with pytest.raises(ModuleNotFoundError, match=r"numpy\.lost"):
             main(["info"])
+
+    def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert status(["--version"], capsys) == (0, f"fastopt {fastopt.__version__}\n", "")
+
+    def test_no_command_shows_the_help(self, capsys: pytest.CaptureFixture[str]) -> None:
+        shown = status([], capsys)
+        assert shown == status(["--help"], capsys)
+        assert all(f"    {command} " in shown[1] for command in ("check", "info", "warmup", "bench", "compare"))
 
     def test_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         for argv in (["--help"], ["bench", "--help"], ["compare", "--help"]):

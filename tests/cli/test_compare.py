@@ -15,6 +15,7 @@ import pytest
 from fastopt.cli import compare, main
 from fastopt.cli.compare import terminal, training, tuning
 from fastopt.cli.compare.data import Data, hold_out, load
+from fastopt.cli.compare.tasks import CLASSIFICATION
 from fastopt.cli.compare.training import Settings
 from fastopt.cli.compare.tuning import Trial
 from fastopt.cli.rows import ROWS
@@ -138,7 +139,7 @@ class TestTrain:
     ) -> None:
         made = []
         network = training.Network
-        monkeypatch.setattr(training, "Network", lambda sizes, seed: made.append(sizes) or network(sizes, seed=seed))
+        monkeypatch.setattr(training, "Network", lambda sizes, **more: made.append(sizes) or network(sizes, **more))
         training.train(ROWS[0], 0.1, data, brief(hidden=hidden), 0, lambda: None)
         assert made == [(64, *hidden, 10)]
 
@@ -160,7 +161,15 @@ class TestCompare:
         report = json.loads(path.read_text())
         assert (report["epochs"], report["batch_size"], report["seeds"]) == (4, 32, [3, 4])
         assert (report["network"], report["parameters"]) == ([64, 128, 64, 10], 17226)
-        digits = {"name": "digits", "target": None, "features": 64, "classes": list("0123456789"), "train": 1347, "test": 450}
+        digits = {
+            "name": "digits",
+            "task": "classification",
+            "target": None,
+            "features": 64,
+            "classes": list("0123456789"),
+            "train": 1347,
+            "test": 450,
+        }
         digits |= {"most_frequent": report["data"]["most_frequent"]}
         assert report["data"] == digits
         assert report["data"]["most_frequent"]["test_share"] == pytest.approx(0.1, abs=0.01)
@@ -188,7 +197,7 @@ class TestCompare:
                 assert run["curves"]["test"]["test_accuracy"][-1] == run["test_accuracy"]
                 if run["steps_to_target"] is not None:
                     assert curve["train_loss"][curve["step"].index(run["steps_to_target"])] <= target
-            for name in compare.MEASURED:
+            for name in CLASSIFICATION.measured:
                 first, second = (run[name] for run in row["runs"])
                 assert row["mean"][name] == pytest.approx((first + second) / 2)
                 assert row["spread"][name] == pytest.approx(abs(first - second) / math.sqrt(2))

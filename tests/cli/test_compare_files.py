@@ -1,10 +1,9 @@
-"""The sources of `fastopt compare`: MNIST with and without a network, every layout of .npz and CSV files, and what is refused."""
+"""The sources of `fastopt compare`: MNIST with and without a network, every layout of .npz files, and what is refused."""
 
 from __future__ import annotations
 
 import io
 import pickle
-import sys
 import urllib.error
 import warnings
 import zipfile
@@ -13,34 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import sklearn.datasets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastopt.cli.compare.csv_files import CATEGORIES
 from fastopt.cli.compare.data import Data, load
 from fastopt.cli.compare.samples import DataError
-from fastopt.cli.compare.sources import read
 from tests.support.cli import status
-from tests.support.compare_runs import TINY, npz, samples
+from tests.support.compare_runs import TINY, npz, refused, samples
 
 FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 """Each example writes the same file anew."""
-
-
-def refused(path: Path | str, target: str | None = None) -> str:
-    """What is said of a file that is not taken: one line."""
-    with pytest.raises(DataError) as caught:
-        load(str(path), target=target)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def csv(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 class TestMnist:
@@ -206,131 +189,3 @@ class TestNpz:
         path.write_bytes(content[: cut % len(content)] if cut % 3 == 0 else content)
         with suppress(DataError):
             assert isinstance(load(str(path)), Data)
-
-
-class TestCsv:
-    def test_numbers_truth_values_and_categories(self, tmp_path: Path) -> None:
-        rows = [f"{i},{i % 2 == 0},{'red' if i % 4 == 0 else 'blue'},{'yes' if i < 30 else 'no'}" for i in range(60)]
-        path = csv(tmp_path / "a.csv", "size,old,colour,answer\n" + "\n".join(rows) + "\n")
-        found = read(str(path))
-        assert found.features == ["size", "old", "colour=blue", "colour=red"]
-        assert found.inputs.tolist() == [[i, i % 2 == 0, i % 4 != 0, i % 4 == 0] for i in range(60)]
-        assert found.labels.tolist() == ["yes"] * 30 + ["no"] * 30
-        data = load(str(path))
-        assert (data.classes, data.target, data.train_inputs.shape) == (("no", "yes"), "answer", (45, 4))
-
-    def test_without_pandas_it_is_one_line_with_status_2(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setitem(sys.modules, "pandas", None)  # importing it now fails
-        code, out, err = status(["compare", str(csv(tmp_path / "a.csv", "a,b\n1,x\n")), *TINY], capsys)
-        assert (code, out) == (2, "")
-        assert err == 'fastopt: pandas is not installed; this needs pip install "fastopt[cli]"\n'
-
-    def test_target(self, tmp_path: Path) -> None:
-        rows = [f"{i % 2},{i},{i % 3}" for i in range(60)]
-        path = csv(tmp_path / "a.csv", "first,second,third\n" + "\n".join(rows))
-        assert load(str(path)).classes == ("0", "1", "2")
-        data = load(str(path), target="first")
-        assert (data.classes, data.target) == (("0", "1"), "first")
-        said = refused(path, "fourth")
-        assert "--target" in said
-        assert "'first', 'second', 'third'" in said
-
-    def test_target_is_for_csv_alone(self, tmp_path: Path, rng: np.random.Generator) -> None:
-        assert "--target" in refused("digits", "y")
-        inputs, labels = samples(rng)
-        assert "--target" in refused(npz(tmp_path / "a.npz", X=inputs, y=labels), "y")
-
-    def test_what_pandas_wrote(self, tmp_path: Path, rng: np.random.Generator) -> None:
-        inputs, labels = samples(rng)
-        frame = pd.DataFrame(inputs).assign(label=labels)  # columns 0, 1, 2, 3, label
-        frame.to_csv(tmp_path / "a.CSV", index=False)
-        assert load(str(tmp_path / "a.CSV")).train_inputs.shape == (45, 4)
-        frame.to_csv(tmp_path / "b.csv")
-        assert "column 1 has no name" in refused(tmp_path / "b.csv")
-
-    @pytest.mark.parametrize(
-        ("text", "said"),
-        [
-            ("", "cannot be read as CSV"),
-            ("a,b\n", "got the line of names alone"),
-            ("a\n1\n2\n", "got 1 column"),
-            ("5.1,3.5,setosa\n4.9,3.0,setosa\n", "the first line has the number '5.1'"),
-            ("0,0,1\n1,0,0\n", "the first line has the number '0'"),
-            ("-1,2,x\n1,0,y\n", "the first line has the number '-1'"),
-            ("a,b\n1,x\n,y\n3,x\n", "column 'a' has 1 missing value (empty"),
-            ("a,b\n1,x\n2,NA\n3,\n", "column 'b' has 2 missing values"),
-            ("a,b\n1,x\n2\n", "column 'b' has 1 missing value"),
-            ("a,b\n1,x,3\n2,y,4\n", "cannot be read as CSV"),
-            ("a,b\n1,x\n2,y,4,5\n", "cannot be read as CSV"),
-            ('a,b\n1,"x\n', "cannot be read as CSV"),
-            ("a,b\n" + "\n".join(f"inf,{i % 2}" for i in range(60)), "feature 'a' has values that are NaN or infinite"),
-            ("a,b\n" + "\n".join(f"1,{i % 2}" for i in range(60)), "no feature varies"),
-            ("a,b\n" + "\n".join(f"person {i},{i % 2}" for i in range(CATEGORIES + 1)), "'a' has 101 different texts"),
-        ],
-    )
-    def test_refused(self, text: str, said: str, tmp_path: Path) -> None:
-        found = refused(csv(tmp_path / "a.csv", text))
-        assert "a.csv" in found
-        assert said in found
-
-    @pytest.mark.parametrize(
-        ("texts", "said"),
-        [
-            (["1", "2", "?", "4"], "is of numbers, but has texts such as '?'"),
-            (["1%", "17%", "3%"], "texts such as '1%'"),
-            (['"1,100"', "12", '"3,000,000"'], "texts such as '1,100'"),
-            (["$5", "$7.50"], "texts such as '$5'"),
-            ([str(10**30), str(10**31)], f"numbers too large, such as '{10**31}'"),
-            (["9" * 60, "8" * 60], "..."),
-            (["2024-01-01", "2024-01-02"], "is of dates such as '2024-01-01'"),
-            (["1/2/99", "31.12.2024"], "is of dates"),
-            (["2024-01-01 10:30", "2024-01-01T11:00"], "is of dates"),
-            ([f"id-{i}" for i in range(60)], "60 different texts among 60 samples"),
-            ([f"name {i}" for i in range(31)], "31 different texts among 60 samples"),
-        ],
-    )
-    def test_texts_that_are_no_categories(self, texts: list[str], said: str, tmp_path: Path) -> None:
-        rows = [f"{i % 5},{texts[i % len(texts)]},{i % 2}" for i in range(60)]
-        found = refused(csv(tmp_path / "a.csv", "x,odd,y\n" + "\n".join(rows)))
-        assert "column 'odd'" in found
-        assert said in found
-
-    def test_texts_with_some_digits_are_categories(self, tmp_path: Path) -> None:
-        kinds = ["1st", "2nd", "size 3", "4", "A-1", "2-b"]
-        rows = [f"{kinds[i % 6]},{i % 2}" for i in range(60)]
-        assert len(read(str(csv(tmp_path / "a.csv", "kind,y\n" + "\n".join(rows)))).features or ()) == 6
-
-    @pytest.mark.parametrize(
-        ("content", "said"),
-        [
-            (b"a;b;c\n1;2;x\n", "separated by ';', expected commas"),
-            (b"a;b;c\n1,5;2;x\n", "separated by ';', expected commas"),
-            (b"a\tb\n1\t2\n", "expected commas"),
-            ("größe,b\n1,2\n".encode("latin-1"), "expected text in UTF-8"),
-            ("a,b\n1,é\n".encode("latin-1"), "expected text in UTF-8"),
-            ("a,b\n1,2\n".encode("utf-16"), "expected text in UTF-8"),
-            (b"a,b,a\n1,2,x\n", "2 columns have the name 'a'"),
-            (b"\n\na,b,b,b\n1,2,3,x\n", "3 columns have the name 'b'"),
-        ],
-    )
-    def test_other_formats_are_named(self, content: bytes, said: str, tmp_path: Path) -> None:
-        (tmp_path / "a.csv").write_bytes(content)
-        assert said in refused(tmp_path / "a.csv")
-
-    def test_names_as_pandas_would_make_them_are_taken(self, tmp_path: Path) -> None:
-        rows = [f"{i},{i % 7},{i % 2}" for i in range(60)]
-        found = read(str(csv(tmp_path / "a.csv", "\ufeffa,a.1,y\n" + "\n".join(rows))))
-        assert found.features == ["a", "a.1"]
-
-    def test_bytes_that_are_no_text(self, tmp_path: Path) -> None:
-        (tmp_path / "a.csv").write_bytes(b"a,b\n\xff\xfe\x00,1\n")
-        assert "cannot be read as CSV" in refused(tmp_path / "a.csv")
-
-    @FUZZ
-    @given(content=st.text(alphabet='ab,"\n\r01.\t;-é\x00', max_size=60))
-    def test_any_text_is_read_or_refused(self, content: str, tmp_path: Path) -> None:
-        (tmp_path / "any.csv").write_text(content)
-        with suppress(DataError):
-            load(str(tmp_path / "any.csv"))

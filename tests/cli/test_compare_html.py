@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from fastopt.cli import compare, palette, words
 from fastopt.cli.compare import charts, svg, targets
 from fastopt.cli.compare import page as pages
+from fastopt.cli.compare.tasks import CLASSIFICATION
 from tests.support.cli import status
 
 EMPTY = {"meta", "link", "input", "br", "img", "hr"}
@@ -96,7 +97,7 @@ class TestPage:
         assert rules == ["SGD", "SGD momentum", "SGD Nesterov", "Adam", "Lion"]
         for tag in ("th", "button"):
             assert all(f"{rule}\n" in page.text[tag] for rule in rules)
-        for chart in ("loss-steps", "loss-seconds", "accuracy", "search"):
+        for chart in ("loss-steps", "loss-seconds", "score", "search"):
             part = text[text.index(f'<svg id="{chart}"') :].split("</svg>")[0]
             assert sorted(re.findall(r'data-name="([^"]*)"', part)) == sorted(rules)
         assert len([one for one in page.all("g") if "dots" in one.get("class", "")]) == len(rules)
@@ -186,7 +187,7 @@ class TestPage:
         report["rows"] = report["rows"][:1]
         row = report["rows"][0]
         row["runs"] = row["runs"][:1]
-        row |= compare.summary(row["runs"])
+        row |= compare.summary(CLASSIFICATION, row["runs"])
         targets.time_to_target(report, 1e-9, 0.69)
         text = pages.page(report)
         Page(text)
@@ -203,7 +204,7 @@ class TestPage:
                 for run in row["runs"]:
                     run["test_accuracy"] = value
                     run["curves"]["test"]["test_accuracy"] = [value] * 4
-                row.update(compare.summary(row["runs"]))
+                row.update(compare.summary(CLASSIFICATION, row["runs"]))
             Page(pages.page(report))
 
     def test_rules_that_are_as_good_are_named(self, made: tuple[str, dict[str, Any]]) -> None:

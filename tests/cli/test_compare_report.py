@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fastopt.cli import compare
-from fastopt.cli.compare import picture, targets, terminal
+from fastopt.cli.compare import picture, targets, tasks, terminal
+from fastopt.cli.compare.tasks import CLASSIFICATION
 from tests.support.cli import is_png
 from tests.support.compare_runs import a_report, a_run
 
@@ -80,8 +81,8 @@ class TestTarget:
             assert sum(there) >= min(0.75 * len(rules), max(1, len(rules) - 1), sum(finite))
 
     def test_entropy(self) -> None:
-        assert targets.entropy(np.array([0, 1, 2, 3] * 5)) == pytest.approx(math.log(4))
-        assert targets.entropy(np.array([0, 0, 0, 2])) == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
+        assert tasks.entropy(np.array([0, 1, 2, 3] * 5)) == pytest.approx(math.log(4))
+        assert tasks.entropy(np.array([0, 0, 0, 2])) == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
 
     def test_a_row_has_the_medians_of_the_runs_that_got_there(self) -> None:
         fast, slow = a_run(0.5, [2.0, 0.4, 0.3, 0.2]), a_run(0.5, [2.0, 1.0, 0.4, 0.3])
@@ -167,7 +168,7 @@ class TestTable:
         targets.time_to_target(report, None, 2.0)
         captions = terminal.captions(report)
         assert "worst of 5 runs" in captions[0]
-        assert "alone would score 50.0 %" in captions[3]
+        assert "alone would score 50.0%" in captions[3]
         assert captions[-1] == "lr at the end of its search, one beyond may be better: Rule 1."
         for row in report["rows"]:
             row["lr_at_an_end"] = True
@@ -190,18 +191,18 @@ class TestTable:
 
 class TestSummary:
     def test_mean_and_sample_deviation(self) -> None:
-        result = compare.summary([a_run(1.0), a_run(2.0), a_run(6.0)])
-        assert result["mean"] == dict.fromkeys(compare.MEASURED, 3.0)
-        assert result["spread"] == dict.fromkeys(compare.MEASURED, pytest.approx(math.sqrt(7)))  # (4 + 1 + 9) / (3 - 1)
+        result = compare.summary(CLASSIFICATION, [a_run(1.0), a_run(2.0), a_run(6.0)])
+        assert result["mean"] == dict.fromkeys(CLASSIFICATION.measured, 3.0)
+        assert result["spread"] == dict.fromkeys(CLASSIFICATION.measured, pytest.approx(math.sqrt(7)))  # (4 + 1 + 9) / (3 - 1)
 
     def test_one_run_has_no_deviation(self) -> None:
-        result = compare.summary([a_run(2.5)])
-        assert result["mean"] == dict.fromkeys(compare.MEASURED, 2.5)
-        assert result["spread"] == dict.fromkeys(compare.MEASURED)
+        result = compare.summary(CLASSIFICATION, [a_run(2.5)])
+        assert result["mean"] == dict.fromkeys(CLASSIFICATION.measured, 2.5)
+        assert result["spread"] == dict.fromkeys(CLASSIFICATION.measured)
 
     @pytest.mark.parametrize("diverged", [math.nan, math.inf])
     def test_a_run_that_diverged_shows(self, diverged: float) -> None:
-        result = compare.summary([a_run(1.0), a_run(diverged)])
+        result = compare.summary(CLASSIFICATION, [a_run(1.0), a_run(diverged)])
         assert all(not math.isfinite(value) for value in result["mean"].values() if value is not None)
         assert all(math.isnan(value) for value in result["spread"].values() if value is not None)
 
@@ -227,3 +228,21 @@ class TestCurves:
         assert len(looks) == 32
         assert len({look[1:] for look in looks}) == len(set(looks)) == 16
         picture.curves(report | {"rows": []}, tmp_path / "none.png")
+
+    def test_dots_and_lines_are_explained_above_and_no_words_hide_curves(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from matplotlib.figure import Figure
+
+        figures: list[Figure] = []
+        monkeypatch.setattr(Figure, "savefig", lambda self, path: figures.append(self))
+        report = a_report([a_run(0.5, [2.0, 0.4, 0.3])] * 2)
+        targets.time_to_target(report, 0.5, 2.0)
+        picture.curves(report, tmp_path / "a.png")
+        (figure,) = figures
+        words = figure.get_suptitle()
+        for said in ("mean cross-entropy, nats", "Dotted line: 0.5, by which rules are timed", "dots: where a rule reaches it"):
+            assert said in words
+        assert all(not axes.texts for axes in figure.axes)
+        figure.draw_without_rendering()
+        assert figure.bbox.x0 <= figure._suptitle.get_window_extent().x0  # type: ignore[attr-defined]  # it fits the width

@@ -162,7 +162,7 @@ def ptx(source: str) -> str:
 
 
 def accesses(text: str) -> Iterator[tuple[str, int, str]]:
-    """Of the kernel to memory on the device: "ld" or "st", bytes, the header; functions that it calls are not in it."""
+    """The kernel's own accesses to memory on the device: "ld" or "st", bytes, the header."""
     files = dict(re.findall(r'^\s*\.file\s+(\d+) "(.*?)"', text, re.MULTILINE))
     body = text[text.index(".entry fastopt_kernel") :]
     file = ""

@@ -203,7 +203,7 @@ class Fake:
 
 @pytest.fixture
 def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a process that has had no CUDA array."""
+    """Puts the process back to where no CUDA array has come yet."""
     monkeypatch.setattr(driver, "_driver", None)
 
 

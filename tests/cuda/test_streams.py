@@ -193,7 +193,7 @@ def test_work_is_on_the_current_stream(device: Any, rng: np.random.Generator) ->
 
 
 def test_a_step_waits_for_the_stream_that_a_gradient_is_ready_on(device: Any, rng: np.random.Generator) -> None:
-    """As the protocol of `__cuda_array_interface__` has it, each time that the array is taken."""
+    """Waits each time that the array is taken, as the protocol of `__cuda_array_interface__` asks."""
     if not device.is_emulated:
         pytest.skip("of streams nothing can be seen")
     both = Both(device, "AdamW", [np.ones(300)])

@@ -104,14 +104,14 @@ def test_tensors_that_will_not_do(device: Device, case: str) -> None:
 
 
 def freed(device: Device, tensor: Any) -> Any:
-    """Of the tensor's shape, with a storage that was freed."""
+    """A tensor of the same shape whose storage was freed."""
     result = torch.ones_like(plain(tensor)).as_subclass(Played)
     result.untyped_storage().resize_(0)
     return result
 
 
 def shortened(device: Device, tensor: Any) -> Any:
-    """Of the tensor's shape, with a storage that ends in its middle."""
+    """A tensor of the same shape whose storage ends in its middle."""
     result = torch.ones_like(plain(tensor)).as_subclass(Played)
     result.untyped_storage().resize_(tensor.nbytes // 2)
     return result

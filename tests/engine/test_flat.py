@@ -345,13 +345,3 @@ def test_torch_tensors(dtype: torch.dtype) -> None:
     assert flat.shapes == ((3, 4), (), (0, 3))
     for view, value in zip(flat.views, values, strict=True):
         assert torch.equal(torch.from_numpy(view), value)
-
-
-def test_the_code_of_the_page_runs() -> None:
-    page = Path(__file__).resolve().parents[2] / "docs" / "flat.md"
-    names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-        exec(block, names)
-    assert names["opt"].steps == 1
-    assert not np.allclose(names["flat"].data, 0)
-    assert (names["model"].weight.detach().numpy() == names["flat"].views[0]).all()

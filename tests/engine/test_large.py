@@ -51,7 +51,7 @@ def assert_repeats(array: Array, pattern: Array) -> None:
 
 
 def norm_of(pattern: Array) -> Fraction:
-    """Of the whole array, without rounding but for 64 digits or so below float64's last place."""
+    """The norm of the whole array, rounded only some 64 bits below float64's last place."""
     squares = [int(value * 2.0**60) ** 2 for value in pattern.tolist()]
     times, rest = divmod(N, PERIOD)
     total = times * sum(squares) + sum(squares[:rest])

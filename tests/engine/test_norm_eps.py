@@ -36,7 +36,7 @@ def by_torch(grads: list[Array], max_norm: float) -> list[Array]:
 
 
 def limits(norm: float) -> dict[str, float]:
-    """Of gradients with that norm: far below and above it, at it, and where the factor becomes 1."""
+    """Limits for gradients of that norm: far below and above the norm, at it, and beside the place where the factor becomes 1."""
     beside = {f"{sign}{gap}": norm + float(f"{sign}{gap}") for gap in ("1e-7", "5e-7", "1e-6", "2e-6") for sign in "+-"}
     return {"norm": norm, "tenth": norm / 10, "tenfold": 10 * norm, "tiny": 1e-12 * norm, **beside}
 
@@ -87,7 +87,7 @@ SPECIAL: dict[str, tuple[float, ...]] = {
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("values", SPECIAL.values(), ids=SPECIAL)
 def test_norms_that_are_not_finite(values: tuple[float, ...], dtype: Any, rng: np.random.Generator) -> None:
-    """As torch has it: Inf makes finite elements 0 and itself NaN, NaN makes all NaN.  Without norm_eps nothing is clipped."""
+    """Clips as torch: Inf makes finite elements 0 and itself NaN, NaN makes all NaN.  Without norm_eps nothing is clipped."""
     grads = [gradients(shape, dtype, rng) for shape in SHAPES]
     for i, value in enumerate(values):
         grads[1 - i].reshape(-1)[7 * i + 3] = value

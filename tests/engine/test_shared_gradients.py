@@ -68,7 +68,7 @@ def test_a_gradient_that_a_step_writes_elsewhere_is_refused_all_the_same() -> No
 
 @pytest.mark.parametrize("empty", [[], (), {}], ids=["list", "tuple", "dict"])
 def test_an_empty_group(empty: Any) -> None:
-    """As in torch: a group may have no parameters, if another has some."""
+    """Takes a group without parameters, as torch does, if another group has some."""
     p, q = np.ones(3), np.ones(3)
     optimizer = fastopt.AdamW([{"params": empty, "lr": 0.5}, {"params": [p]}, {"params": empty}], lr=0.1)
     plain = fastopt.AdamW([q], lr=0.1)

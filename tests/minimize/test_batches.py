@@ -59,7 +59,7 @@ def test_every_rule_goes_down_in_noise(rule: str) -> None:
 
 
 def test_the_average_has_the_variance_of_theory() -> None:
-    """Of x' = (1-lr) x - lr noise, and of an exponential average of its points."""
+    """The theory is that of x' = (1-lr) x - lr noise, and of an exponential average of its points."""
     lr, decay, n = 0.5, 0.9, 100_000
     rng = np.random.default_rng(4)
 

@@ -180,7 +180,7 @@ def test_gradients_of_every_layout(convert: Any) -> None:
 
 
 def test_one_buffer_for_all_gradients() -> None:
-    """As a caller who saves memory has it: the best gradient is none of the later ones."""
+    """Keeps the best gradient, though the caller writes every gradient to one buffer to save memory."""
     buffer = np.empty(2)
 
     def jac(x: Array) -> Array:

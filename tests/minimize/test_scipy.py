@@ -159,7 +159,7 @@ def test_methods_of_other_optimizers(rule: str) -> None:
 
 
 def test_global_searches_take_it() -> None:
-    """Of a function with many minima, which none of the rules would leave alone."""
+    """Finds the least of many minima, from which no rule gets away alone."""
 
     def fun(x: Array) -> tuple[float, Array]:
         return float(x @ x + 3 * (1 - np.cos(3 * x)).sum()), 2 * x + 9 * np.sin(3 * x)

@@ -147,7 +147,7 @@ def test_steps_of_other_kinds() -> None:
 
 @pytest.mark.parametrize("number", [np.float32(0.25), np.array(0.25), np.array([0.25]), torch.tensor(0.25)])
 def test_a_callable_may_give_an_array_of_one_element(number: Any) -> None:
-    """As optax' and Keras' schedules do."""
+    """Takes what optax' and Keras' schedules return."""
     for lr in (lambda step: number, schedules.join([lambda step: number], []), schedules.ReduceOnPlateau(lambda step: number)):
         p = np.ones(3)
         fastopt.SGD(p, lr=lr).step(np.ones(3))

@@ -38,7 +38,7 @@ def targets(name: str, rows: int, outputs: int, rng: np.random.Generator) -> np.
 
 
 def loss_of_row(name: str, raw: Any, target: Any) -> float:
-    """As the papers and scikit-learn's documentation write them, one output at a time."""
+    """The losses as the papers and scikit-learn's documentation write them, one output at a time."""
     if name == "softmax":
         return float(np.log(sum(np.exp(value) for value in raw)) - raw[target])
     total = 0.0

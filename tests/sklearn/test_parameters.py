@@ -29,7 +29,7 @@ X, Y = make_classification(120, 6, n_informative=4, n_classes=3, random_state=0)
 @pytest.mark.parametrize("cls", ALL)
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_trains(cls: type[Any], rule: str) -> None:
-    """By its name in any case, its class and a configured class: the same."""
+    """Trains the same model with a rule's name in any case, its class and a configured class."""
     chosen = getattr(fastopt, rule)
     settings: dict[str, Any] = {"random_state": 0, "max_iter": 30, "tol": None, "batch_size": 30}
     models = [
@@ -62,7 +62,7 @@ def test_the_trajectory_is_the_optimizers() -> None:
 
 
 def derivative(loss: str, raw: np.ndarray, y: np.ndarray, epsilon: float) -> np.ndarray:
-    """By the raw output of each row; `y` is -1 or 1 for a margin, 0 or 1 for "log_loss"."""
+    """The derivative by the raw output of each row; `y` is -1 or 1 for a margin, 0 or 1 for "log_loss"."""
     margin, residual = raw * y, raw - y
     return {
         "log_loss": 1 / (1 + np.exp(-raw)) - y,

@@ -53,7 +53,7 @@ def test_the_decay_of_a_step_does_not_carry_the_scale(rule: str, decoupled: bool
 
 @pytest.mark.parametrize(("beta2", "threshold"), [(0.999, 5.0), (0.99, 4.0), (0.9, 10.0), (0.7, 5.0), (0.7, 6.0), (0.0, 5.0)])
 def test_the_undivided_steps_of_radam(beta2: float, threshold: float) -> None:
-    """Those whose size follows the gradient's."""
+    """Counts the steps whose size follows the gradient's."""
     arguments = {"betas": (0.9, beta2), "threshold": threshold}
     sizes = []
     for scale in (1.0, 4.0):

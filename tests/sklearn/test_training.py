@@ -155,7 +155,7 @@ def test_going_on_refuses_other_networks(cls: type[Any]) -> None:
 
 
 def test_the_loss_curve_is_the_objective(cls: type[Any]) -> None:
-    """Of a whole batch, before each step: l1*|w|_1 + l2/2*|w|_2**2 beside the mean loss."""
+    """The objective of the whole batch before each step: the mean loss and l1*|w|_1 + l2/2*|w|_2**2."""
     X, y = data(cls)
     model = cls(l1=0.01, l2=0.1, batch_size=len(y), warm_start=True, max_iter=5, tol=None, random_state=0).fit(X, y)
     network = model._trainer.network
@@ -167,7 +167,7 @@ def test_the_loss_curve_is_the_objective(cls: type[Any]) -> None:
 
 
 def test_the_penalty_of_several_steps_is_a_mean(cls: type[Any]) -> None:
-    """Of that before the first step and that after the last."""
+    """The mean is that of the penalty before the first step and the penalty after the last."""
     X, y = data(cls)
     model = cls(l1=0.01, l2=0.1, batch_size=50, random_state=0).partial_fit(X, y)
     losses = []

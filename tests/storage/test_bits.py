@@ -147,7 +147,7 @@ def test_random_bits(name: str, noise: Noise, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 @pytest.mark.parametrize("isa", ISAS)
 def test_to_nearest_is_that_of_the_types(isa: str, name: str, rng: np.random.Generator) -> None:
-    """Of ml_dtypes and NumPy: the ends, the middles and their neighbours between all patterns, and random bits."""
+    """Rounds as ml_dtypes and NumPy: the ends, the middles and their neighbours between all patterns, and random bits."""
     assert _core.set_isa(isa)
     steps = np.arange(-2, 3)
     ends = reference.decode(name, EVERY_16_BITS, None).view(np.uint32).astype(np.int64)

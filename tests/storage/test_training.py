@@ -29,7 +29,7 @@ def values(array: Any) -> Array:
 
 
 def accuracy(seed: int, dtype: Any, **arguments: Any) -> float:
-    """Of the digits' test images, in percent, after six epochs of AdamW."""
+    """The accuracy on the digits' test images, in percent, after six epochs of AdamW."""
     return 100 * TRAIN("AdamW", dtype, {"lr": 2e-3, **arguments}, load(seed=seed), seed, 6)
 
 
@@ -98,7 +98,7 @@ def test_the_second_moment_follows_gradients_down(state_dtype: str, spread: int,
         ratio = (values(ours.state[0]["exp_avg_sq"]) / values(theirs.state[0]["exp_avg_sq"])).reshape(-1, 256)
         assert (ratio > 0).all()
         assert abs(ratio.mean() - 1) < 0.2
-        # Of the small elements and of the large ones.
+        # The small elements and the large ones have the same mean.
         assert np.abs(ratio.reshape(-1, 8, 32).mean(axis=(0, 2)) - 1).max() < 0.2
         first = values(ours.state[0]["exp_avg"]).reshape(-1, 256)
         assert (np.abs(first).max(axis=0) > 0).all()

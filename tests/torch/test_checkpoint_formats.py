@@ -109,7 +109,7 @@ def test_skipped_steps_are_counted_on() -> None:
 
 @in_formats
 def test_going_back_to_an_earlier_checkpoint(dtype: torch.dtype, formats: dict[str, Any]) -> None:
-    """By the optimizer itself, whose steps are bound to other tensors by then, and which has skipped one."""
+    """Loads a checkpoint into the optimizer that saved it, which by then steps other tensors and has skipped a step."""
     optimizer = built("AdamW", parameters(dtype), **formats, skip_nonfinite=True)
     run(optimizer, 0, 3)
     start = everything(optimizer)

@@ -22,7 +22,7 @@ __all__ = ["one_thread"]
 PART = 7
 """Steps before each change."""
 ULPS = 15.0
-"""As tests/rules/test_against_torch.py has it."""
+"""The error that tests/rules/test_against_torch.py allows."""
 
 # Through torch's class
 
@@ -47,7 +47,7 @@ def implementations(rule: str) -> list[dict[str, bool]]:
 
 
 def torchs_product(rule: str) -> AbstractContextManager[None]:
-    """Of NAdam's mu in float64, as ours is; under a default of float32 torch keeps it in that."""
+    """Makes torch keep the product of NAdam's mu in float64, as fastopt does, and not in the default dtype."""
     return default_dtype(torch.float64 if rule == "NAdam" else torch.float32)
 
 
@@ -114,7 +114,7 @@ def test_a_run_through_torchs_class_in_float32(rule: str, number: int, order: st
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("rule", "number"), CASES)
 def test_the_keys_and_dtypes_are_torchs(rule: str, number: int, dtype: torch.dtype) -> None:
-    """Of state and groups, but NAdam's running product, which is float64, and the count that dampened SGD adds."""
+    """Compares state and groups, but for NAdam's running product, which is float64, and the count that dampened SGD adds."""
     saved = []
     for optim in (fastopt.torch, torch.optim):
         optimizer = optimizer_of(optim, rule, number, parameters(dtype))
@@ -262,7 +262,7 @@ def values_of(optimizer: Any) -> Any:
 @pytest.mark.parametrize("formats", [{}, {"state_dtype": "8bit", "ema_decay": 0.9}], ids=["float32", "8bit"])
 @pytest.mark.parametrize("rule", ["AdamW", "SGD"])
 def test_state_dicts_of_distributed_checkpoints(rule: str, formats: dict[str, Any], options: dict[str, Any]) -> None:
-    """By the parameters' names in the model, without a process group; into an optimizer that has had no step."""
+    """Saves state under the parameters' names, without a process group, and loads it into an optimizer without steps."""
 
     def optimizer_of_model(params: list[torch.nn.Parameter]) -> tuple[Net, Any]:
         own = [{"params": params[:2]}, {"params": params[2:], "lr": 0.03}]

@@ -147,7 +147,7 @@ def give(device: Any, here: list[Any], there: list[Any], leave_out: tuple[int, .
 
 
 def set_grad(param: Any, grad: Any) -> None:
-    """As backward() does."""
+    """Sets the gradient as backward() does."""
     torch.Tensor.grad.__set__(param, grad)
 
 

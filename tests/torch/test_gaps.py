@@ -87,7 +87,7 @@ def test_elements_that_share_memory_are_refused_as_by_torch() -> None:
     "arguments", [{"state_dtype": "8bit"}, {"master": "24bit"}, {"master": "float32", "ema_decay": 0.9}], ids=str
 )
 def test_bits_in_every_format(arguments: dict[str, Any]) -> None:
-    """Those of a dense parameter, with stages, `copy_to` and a step that is skipped."""
+    """Has the bits of a dense parameter, with stages, `copy_to` and a step that is skipped."""
     dtype = torch.bfloat16 if "master" in arguments else torch.float32
     whole = random(30, 40, seed=1, dtype=dtype)
     param, twin = whole[:, ::2].requires_grad_(), torch.nn.Parameter(whole[:, ::2].clone())

@@ -19,7 +19,7 @@ from tests.support.torch_checkpoints import bits, nonzero, run, twins
 
 
 def made(format: str = "8bit", values: torch.Tensor | None = None) -> Coded:
-    """Of random values, or of these."""
+    """Coded state of random values, or of these."""
     if values is None:
         values = nonzero((20, 30), torch.float32, torch.Generator().manual_seed(1))
         values = values.abs() if format.endswith("non-negative") else values
@@ -180,7 +180,7 @@ def test_its_words() -> None:
 
 
 def steps(params: list[torch.nn.Parameter], core: Any, optimizer: Any, begin: int, end: int) -> None:
-    """The same of both, whose elements are in the order of the memory."""
+    """Takes the same steps with both, whose elements are in the order of the memory."""
     for i in range(begin, end):
         run(optimizer, i, i + 1)
         grads = [torch.empty_like(param.detach()).copy_(param.grad) for param in params]
@@ -229,7 +229,7 @@ def test_what_is_written_acts_on_the_next_step(layout: str) -> None:
 
 
 def test_another_layout_than_the_parameters_is_laid_out_anew() -> None:
-    """As of a checkpoint of a model that was not in channels_last."""
+    """Loads state from a model that was not in channels_last."""
     values = OTHER.view(2, 5, 3, 20)
     plain = torch.nn.Parameter(values.clone())
     last = torch.nn.Parameter(values.clone(memory_format=torch.channels_last))

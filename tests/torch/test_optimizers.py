@@ -36,7 +36,8 @@ __all__ = ["one_thread"]
 
 STEPS = 20
 ULPS, ULPS_CENTERED = 15.0, 40.0
-"""As tests/rules/test_against_torch.py has it; here gradients are a network's, and centered RMSprop divides by a difference of two near numbers."""
+"""The error that tests/rules/test_against_torch.py allows.  Here gradients come from a network, and centered RMSprop divides by a
+difference of two near numbers."""
 
 CASES = [(rule, arguments) for rule in TORCH_RULES for arguments in combinations(rule)]
 
@@ -187,7 +188,7 @@ def array_of(tensor: torch.Tensor) -> Any:
 
 
 def bits_of(value: Any) -> list[bytes] | bytes:
-    """Of a tensor or an array; of what is stored in blocks its codes and words."""
+    """The bits of a tensor or an array; for what is stored in blocks, those of its codes and words."""
     if isinstance(value, Coded):
         return [bits_of(value.codes), bits_of(value.blocks)]
     if hasattr(value, "raw"):

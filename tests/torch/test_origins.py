@@ -58,7 +58,7 @@ def test_what_the_words_name() -> None:
 
 @pytest.mark.parametrize("rule", TORCH_RULES)
 def test_older_checkpoints_load(rule: str) -> None:
-    """Those from before our checkpoints named their rule, and torch's from before its flags."""
+    """Loads checkpoints from before ours named their rule, and torch's from before its flags."""
     source = built(rule, parameters())
     run(source, 0, 2)
     saved = copy.deepcopy(source.state_dict())

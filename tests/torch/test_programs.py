@@ -192,7 +192,7 @@ def test_closure(optim: Any, rule: str) -> Any:
 
 @program
 def test_hooks(optim: Any) -> Any:
-    """Of one optimizer and of all; a hook before the step may replace its arguments."""
+    """Calls the hooks of one optimizer and those of all; a hook before the step may replace its arguments."""
     model = network()
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     seen: list[Any] = []

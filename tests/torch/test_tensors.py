@@ -319,7 +319,7 @@ def test_inference_mode(optim: Any) -> Any:
 
 @program
 def test_steps_in_inference_mode(optim: Any) -> Any:
-    """Of ordinary tensors whose state is there."""
+    """Steps ordinary tensors whose state is there."""
     param = parameter(4)
     optimizer = optim.Adam([param], lr=0.1)
     for step in range(4):

@@ -1,14 +1,19 @@
-"""The command line: `fastopt info`, `fastopt warmup`, `fastopt bench` and `fastopt compare`."""
+"""The command line: `fastopt check`, `info`, `warmup`, `bench` and `compare`."""
 
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from .. import _core
 from . import arguments as given
+from .words import sentence
 
 __all__ = ["main"]
 
@@ -16,7 +21,13 @@ __all__ = ["main"]
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of all commands, each checked while it is parsed, before any work begins."""
     parser = argparse.ArgumentParser(prog="fastopt", description="The optimizer step at memory speed.")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.add_argument("--version", action="version", version=f"fastopt {_core.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    text = (
+        "take steps of each rule on this machine and compare them with NumPy's, in a few seconds; exit status 1 if one is wrong"
+    )
+    commands.add_parser("check", help=text, description=sentence(text))
 
     text = "show versions, instruction sets, threads, installed extras and compiled kernels"
     info = commands.add_parser("info", help=text, description=sentence(text))
@@ -81,12 +92,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="an earlier --json: flag what fell against the floor by more than the noise of both runs; exit status 1 if any did",
     )
 
-    text = "train a classifier with each rule, on digits or on data of yours, and compare them"
+    text = "train a network with each rule, on digits or on data of yours, and compare them"
     compare = commands.add_parser("compare", help=text, description=sentence(text))
-    text = """digits (scikit-learn's, the default), mnist (fetched from openml.org), or a file: .csv with a line of names, or .npz
-        with arrays X, y, or data, target, or x_train, y_train, x_test, y_test"""
+    text = """digits (scikit-learn's, the default), mnist (fetched from openml.org), or a file: .csv or .tsv with a line of names,
+        also compressed (.csv.gz), or .npz with arrays X, y, or data, target, or x_train, y_train, x_test, y_test"""
     compare.add_argument("data", type=given.data_source, nargs="?", default="digits", metavar="DATA", help=text)
-    compare.add_argument("--target", metavar="NAME", help="the column of a CSV file that holds the classes (default: the last)")
+    compare.add_argument("--target", metavar="NAME", help="the column of a table that is predicted (default: the last)")
+    text = """classification: the target has classes; regression: it has amounts (default: amounts if some numbers are not whole,
+        or if there are many different ones)"""
+    compare.add_argument("--task", choices=("classification", "regression"), help=text)
     add_rules(compare)
     compare.add_argument(
         "--epochs", type=given.at_least_one, default=20, metavar="N", help="passes over the data (default: %(default)s)"
@@ -96,23 +110,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     text = "units of each hidden layer of the network, 0 for none (default: 128,64)"
     compare.add_argument("--hidden", type=given.hidden_layers, default=(128, 64), metavar="N,...", help=text)
-    text = """the training loss, in nats, by which steps and seconds are counted (default: 1/20 of that of a guess by frequency, or
-        what three quarters of the rules reach, at most 9/10 of that guess)"""
+    text = """the training loss by which steps and seconds are counted (default: 1/20 of that of a guess, by frequency or of the
+        mean, or what three quarters of the rules reach, at most 9/10 of that guess)"""
     compare.add_argument("--target-loss", type=given.loss, metavar="LOSS", help=text)
     compare.add_argument(
         "--seed", type=given.natural, default=0, metavar="N", help="of the split and of the first run (default: %(default)s)"
     )
     text = "runs of each rule, whose weights and batches follow from SEED, SEED+1, ... (default: %(default)s)"
     compare.add_argument("--seeds", type=given.at_least_one, default=5, metavar="N", help=text)
-    add_outputs(compare, "the curves of loss and accuracy")
+    add_outputs(compare, "the curves of loss and score")
     compare.add_argument(
         "--html", type=given.json_file, metavar="FILE", help="write a page with table and curves, which needs no other file"
     )
     return parser
-
-
-def sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + "."
 
 
 def add_rules(parser: argparse.ArgumentParser) -> None:
@@ -127,17 +137,34 @@ def add_outputs(parser: argparse.ArgumentParser, drawing: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command with the arguments `argv` (default: the process's) and returns its exit status.
 
-    0: done; 1: `bench --compare` found something slower; 2: an argument, a missing package, no memory or a file that cannot be
-    written, with one line on stderr.
+    0: done, or no command was named and the help is shown; 1: `check` or `bench --compare` found something wrong; 2: an argument, a
+    missing package, no memory or a file that cannot be written, with one line on stderr; 130: interrupted; 141: the reader of a
+    pipe, such as `head`, has ended.
     """
     try:
-        args = build_parser().parse_args(argv)
-        given.check_outputs(args)
-        return run(args)
+        status = checked(argv)
+        sys.stdout.flush()  # a reader that has ended shows here at the latest
+        return status
+    except BrokenPipeError:
+        return unread()
     except KeyboardInterrupt:
         return 130  # as shells count it
-    except SystemExit as stop:  # argparse has said why
-        return int(stop.code or 0)
+
+
+def checked(argv: Sequence[str] | None) -> int:
+    """Runs one command; every error that the user can mend is one line on stderr and status 2."""
+    try:
+        parser = build_parser()
+        args = parser.parse_args(argv)
+        if args.command is None:
+            parser.print_help()
+            return 0
+        given.check_outputs(args)
+        return run(args)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # rich's way to end
+            raise stop.__context__ from None
+        return int(stop.code or 0)  # argparse has said why
     except ArgumentTypeError as error:
         return refused(str(error))
     except MemoryError as error:
@@ -147,6 +174,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if message is None:
             raise
         return refused(message)
+
+
+def unread() -> int:
+    """Ends in silence, as a program does that the signal SIGPIPE ends; shells count 128 + 13."""
+    with suppress(io.UnsupportedOperation):  # a stream of a test
+        # The interpreter flushes both at its end, into the same closed pipe: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+    return 141
 
 
 def refused(message: str) -> int:
@@ -163,15 +200,17 @@ def missing(error: ImportError) -> str | None:
             if not isinstance(cause, ModuleNotFoundError):
                 return str(error)
             name = "scikit-learn" if package == "sklearn" else package
-            return f'{name} is not installed; this needs pip install "fastopt[cli]"'
+            return f'{name} is not installed: pip install "fastopt[cli]"'
         cause = cause.__cause__
     return None
 
 
 def run(args: argparse.Namespace) -> int:
-    """Each command's module is imported only when it runs, so that `info` needs NumPy alone."""
+    """Each command's module is imported only when it runs, so that `check` and `info` need NumPy alone."""
     command: Any
-    if args.command == "info":
+    if args.command == "check":
+        from . import check as command
+    elif args.command == "info":
         from . import info as command
     elif args.command == "warmup":
         from . import warmup as command

@@ -10,39 +10,43 @@ from typing import Any
 
 from .._cuda.compiler import check_arch
 from .rows import ROWS, Row
+from .words import short
 
 NAMED = ("digits", "mnist")
 """Data sets that need no file."""
 
-SUFFIXES = (".npz", ".csv")
+TABLES = (".csv", ".tsv")
+
+COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
+"""What may follow the ending of a table."""
 
 
-def whole(text: str, low: int, high: int, what: str) -> int:
-    """A whole number from `low` to `high`, which may be written as 1e6 or 1_000_000."""
+def whole(text: str, low: int, high: int, what: str = "a whole number") -> int:
+    """A whole number from `low` to `high`, which may be written as 1e6 or 1_000_000; `what` names it in the error."""
     try:
         value = float(text)
         if value == int(value) and low <= value <= high:
             return int(value)
     except (ValueError, OverflowError):  # not a number; inf
         pass
-    raise ArgumentTypeError(f"got {text!r}, expected {what}")
+    raise ArgumentTypeError(f"got {text!r}, expected {what} from {low} to {short(high)}")
 
 
 def at_least_one(text: str) -> int:
-    return whole(text, 1, 10**9, "a whole number from 1")
+    return whole(text, 1, 10**9)
 
 
 def natural(text: str) -> int:
-    return whole(text, 0, 2**32 - 1, "a whole number from 0")
+    return whole(text, 0, 2**32 - 1)
 
 
 def threads(text: str) -> int:
-    return whole(text, 1, 4096, "a number of threads from 1 to 4096")
+    return whole(text, 1, 4096, "a number of threads")
 
 
 def sizes(text: str) -> list[int]:
     """Numbers of elements, ascending, without repeats."""
-    return sorted({whole(part, 1, 10**12, "numbers of elements such as 1e4,1e6") for part in text.split(",")})
+    return sorted({whole(part, 1, 10**12, "numbers of elements, such as 1e4,1e6,") for part in text.split(",")})
 
 
 def loss(text: str) -> float:
@@ -60,25 +64,26 @@ def hidden_layers(text: str) -> tuple[int, ...]:
     """Units of each hidden layer; "0" for none."""
     if text.strip() == "0":
         return ()
-    return tuple(
-        whole(part, 1, 10**6, "units of each layer such as 128,64, or 0 for no hidden layer") for part in text.split(",")
-    )
+    return tuple(whole(part, 1, 10**6, "0 for no hidden layer, or units of each, such as 128,64,") for part in text.split(","))
 
 
 def data_source(text: str) -> str:
     """The name of a data set, or of a file that exists and whose ending says what it is."""
     if text in NAMED:
         return text
-    path = Path(text)
-    if path.suffix.lower() not in SUFFIXES:
-        raise ArgumentTypeError(
-            f"got {text!r}, expected {', '.join(NAMED)}, or a file whose name ends in {' or '.join(SUFFIXES)}"
-        )
+    if not (text.lower().endswith(".npz") or is_table(text)):
+        endings = f"{', '.join(TABLES)} (which may be followed by {', '.join(COMPRESSED)})"
+        raise ArgumentTypeError(f"got {text!r}, expected {', '.join(NAMED)}, or a file whose name ends in .npz, {endings}")
     try:
-        with path.open("rb"):
+        with Path(text).open("rb"):
             return text
     except OSError as error:
         raise ArgumentTypeError(f"cannot read {text!r}: {error.strerror}") from None
+
+
+def is_table(text: str) -> bool:
+    """Whether a file's name says that it is a table, compressed or not."""
+    return text.lower().endswith((*TABLES, *(table + packed for table in TABLES for packed in COMPRESSED)))
 
 
 def rule_rows(text: str) -> list[Row]:

@@ -20,7 +20,12 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "scikit-learn": ("scikit-learn",),
     "scipy": ("scipy",),
     "pandas": ("pandas",),
+    "ml_dtypes": ("ml_dtypes",),
+    "safetensors": ("safetensors",),
     "torch": ("torch",),
+    "jax": ("jax",),
+    "optax": ("optax",),
+    "keras": ("keras",),
     "cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy"),
     "nvrtc": ("nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12"),
 }

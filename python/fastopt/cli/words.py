@@ -1,4 +1,4 @@
-"""How the commands word numbers, write their reports and name the files that they wrote."""
+"""How the commands word numbers and write reports."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from typing import IO, Any
 
 
 def short(size: int) -> str:
@@ -47,6 +43,11 @@ def threads(count: int) -> str:
 def plural(count: int, what: str) -> str:
     """1 sample, 1,347 samples."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def sentence(text: str) -> str:
+    """The text with a capital and a full stop."""
+    return text[0].upper() + text[1:] + "."
 
 
 def printable(text: str) -> str:
@@ -90,10 +91,3 @@ def to_json(report: dict[str, Any]) -> str:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(finite(report), indent=1) + "\n"
-
-
-def say_files(console: Console, *paths: Path | None) -> None:
-    """Prints a line for each file that was written; None: no file was asked for."""
-    for path in paths:
-        if path is not None:
-            console.print(f"Wrote {printable(str(path))}", highlight=False, markup=False, soft_wrap=True)

@@ -21,6 +21,7 @@ ADADELTA = Rule(
     ),
     variants=(Variant("plain", ("square_avg", "acc_delta")),),
     scalars={"decay": "rho", "gain": "1 - rho", "inside_root": "eps", "step_size": "lr"},
+    example="lr=1.0, eps=1e-2",
     forms=(
         Form("torch", "p -= lr*d", {"lr": 1.0}),
         Form("Keras, TensorFlow", "the same", {"lr": 1e-3, "rho": 0.95, "eps": 1e-7}),

@@ -27,6 +27,7 @@ ADAGRAD = Rule(
         "outside_root": "where(eps_in_root, 0, eps)",
         "no_update_at": "where(eps_in_root, 0, -1)",
     },
+    example="lr=1.0",
     forms=(
         Form("torch, textbook", "s += g*g; p -= lr/(1 + (t-1)*lr_decay) * g/(sqrt(s) + eps)", {"lr": 1e-2}),
         Form(

@@ -97,11 +97,8 @@ def flag(name: str, default: bool, doc: str) -> Hyperparameter:
     return Hyperparameter(name, default, doc, choices=(False, True))
 
 
-LR_DOC = "learning rate, or a callable that gives it from the number of completed steps (from 0)"
-
-
 def lr(default: float) -> Hyperparameter:
-    return Hyperparameter("lr", default, LR_DOC, "[0, inf)")
+    return Hyperparameter("lr", default, "learning rate", "[0, inf)")
 
 
 def eps(default: float, doc: str = "keeps the denominator from zero") -> Hyperparameter:

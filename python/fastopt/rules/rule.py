@@ -86,6 +86,8 @@ class Rule:
     factor: str = ""
     """An expression for what multiplies a tensor's step, by `param_norm` and `direction_norm`, the norms of the whole tensor's parameter
     and direction; it may use the hyperparameters and the scalars.  "" for none."""
+    example: str = "lr=0.1"
+    """The arguments with which the example in the classes' documentation comes to its minimum in 200 steps."""
 
     @functools.cached_property
     def arguments(self) -> tuple[Hyperparameter, ...]:

@@ -33,7 +33,15 @@ def raised(base: float, exponent: float) -> float:
 
 @dataclass(frozen=True, repr=False)
 class constant(Warmed):
-    """`lr`, after `warmup` steps in which the rate rises from `warmup_start`."""
+    """`lr`, after `warmup` steps in which the rate rises from `warmup_start`.
+
+    lr: the rate, in [0, inf)
+    warmup: steps, from 0, over which the rate first rises in a straight line from `warmup_start`, in [0, inf)
+
+    >>> schedule = fastopt.schedules.constant(1e-3, warmup=10)
+    >>> schedule(5), schedule(10), schedule(1000)
+    (0.0005, 0.001, 0.001)
+    """
 
     lr: Rate
 
@@ -47,6 +55,16 @@ class exponential(Warmed):
 
     `decay_rate=exp(-k)` gives `lr * exp(-k*t)`.  With a `decay_rate` above 1 the rate grows, as in a search for the largest rate
     that still trains.
+
+    lr: the rate at the end of the warmup, in [0, inf)
+    decay_rate: the factor of `decay_steps` steps, in (0, inf)
+    decay_steps: a whole number from 1
+    staircase: True or False
+    warmup: steps, from 0, over which the rate first rises in a straight line from `warmup_start`, in [0, inf)
+
+    >>> schedule = fastopt.schedules.exponential(0.1, 0.5, decay_steps=10)
+    >>> schedule(0), schedule(10), schedule(20)
+    (0.1, 0.05, 0.025)
     """
 
     lr: Rate
@@ -61,7 +79,17 @@ class exponential(Warmed):
 
 @dataclass(frozen=True, repr=False)
 class step(Warmed):
-    """`lr`, multiplied by `gamma` every `step_size` steps after the warmup."""
+    """`lr`, multiplied by `gamma` every `step_size` steps after the warmup.
+
+    lr: the rate at the end of the warmup, in [0, inf)
+    step_size: steps between two changes: a whole number from 1
+    gamma: in (0, inf)
+    warmup: steps, from 0, over which the rate first rises in a straight line from `warmup_start`, in [0, inf)
+
+    >>> schedule = fastopt.schedules.step(0.1, step_size=30, gamma=0.5)
+    >>> schedule(29), schedule(30), schedule(60)
+    (0.1, 0.05, 0.025)
+    """
 
     lr: Rate
     step_size: Period
@@ -83,7 +111,17 @@ def check_boundaries(values: object, name: str, warmup: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, repr=False)
 class multi_step(Warmed):
-    """`lr`, multiplied by `gamma` at each of `milestones`: rising numbers of completed steps."""
+    """`lr`, multiplied by `gamma` at each of `milestones`: rising numbers of completed steps.
+
+    lr: the rate at the end of the warmup, in [0, inf)
+    milestones: a list or tuple of whole numbers, each above the one before, the first above `warmup`
+    gamma: in (0, inf)
+    warmup: steps, from 0, over which the rate first rises in a straight line from `warmup_start`, in [0, inf)
+
+    >>> schedule = fastopt.schedules.multi_step(0.1, [30, 80], gamma=0.5)
+    >>> schedule(29), schedule(30), schedule(80)
+    (0.1, 0.05, 0.025)
+    """
 
     lr: Rate
     milestones: Sequence[int]
@@ -102,6 +140,14 @@ class piecewise(Warmed):
     """`values[i]` from `boundaries[i-1]` completed steps on.  `boundaries` rise, and `values` has one entry more.
 
     Keras' PiecewiseConstantDecay changes one step later: give it each boundary less 1 for the same rates.
+
+    boundaries: a list or tuple of whole numbers, each above the one before, the first above `warmup`
+    values: the rates, each in [0, inf)
+    warmup: steps, from 0, over which the rate first rises in a straight line from `warmup_start`, in [0, inf)
+
+    >>> schedule = fastopt.schedules.piecewise([30, 80], [0.1, 0.05, 0.01])
+    >>> schedule(29), schedule(30), schedule(80)
+    (0.1, 0.05, 0.01)
     """
 
     boundaries: Sequence[int]
@@ -124,6 +170,17 @@ class polynomial(Warmed):
     """`end + (lr - end) * (1 - t/T)**power`, where T of the training's `steps` come after the warmup; then `end`.
 
     With `cycle` the rate jumps up again at each multiple of T and falls over a longer T, as in Keras' PolynomialDecay.
+
+    lr: the rate at the end of the warmup, in [0, inf)
+    steps: the training's steps, warmup included: a whole number above `warmup`
+    end: the rate after the last step, in [0, inf)
+    power: in (0, inf)
+    cycle: True or False
+    warmup: steps, from 0, over which the rate first rises in a straight line from `warmup_start`, in [0, inf)
+
+    >>> schedule = fastopt.schedules.polynomial(0.1, steps=100, power=2.0)
+    >>> schedule(0), schedule(50), schedule(100)
+    (0.1, 0.025, 0.0)
     """
 
     lr: Rate
@@ -145,7 +202,17 @@ class polynomial(Warmed):
 
 @dataclass(frozen=True, repr=False)
 class linear(Warmed):
-    """A straight line from `lr`, at the end of the warmup, to `end`, after `steps` steps; then `end`."""
+    """A straight line from `lr`, at the end of the warmup, to `end`, after `steps` steps; then `end`.
+
+    lr: the rate at the end of the warmup, in [0, inf)
+    steps: the training's steps, warmup included: a whole number above `warmup`
+    end: the rate after the last step, in [0, inf)
+    warmup: steps, from 0, over which the rate first rises in a straight line from `warmup_start`, in [0, inf)
+
+    >>> schedule = fastopt.schedules.linear(0.1, steps=100)
+    >>> schedule(0), schedule(50), schedule(200)
+    (0.1, 0.05, 0.0)
+    """
 
     lr: Rate
     steps: Period
@@ -166,6 +233,14 @@ class inverse_sqrt(Warmed):
 
     `timescale` counts steps.  The default is the warmup's length, so that the rate falls as `1/sqrt(steps)` (Vaswani et al.,
     arXiv:1706.03762), and 10,000 without a warmup.
+
+    lr: the rate at the end of the warmup, in [0, inf)
+    timescale: a whole number from 1, or None
+    warmup: steps, from 0, over which the rate first rises in a straight line from `warmup_start`, in [0, inf)
+
+    >>> schedule = fastopt.schedules.inverse_sqrt(0.1, warmup=100)
+    >>> schedule(50), schedule(100), schedule(400)
+    (0.05, 0.1, 0.05)
     """
 
     lr: Rate
@@ -183,7 +258,18 @@ class inverse_sqrt(Warmed):
 
 @dataclass(frozen=True, repr=False)
 class inverse_time(Warmed):
-    """`lr / (1 + decay_rate * t/decay_steps)`, t steps after the warmup; with `staircase` the quotient is rounded down."""
+    """`lr / (1 + decay_rate * t/decay_steps)`, t steps after the warmup; with `staircase` the quotient is rounded down.
+
+    lr: the rate at the end of the warmup, in [0, inf)
+    decay_rate: in [0, inf)
+    decay_steps: a whole number from 1
+    staircase: True or False
+    warmup: steps, from 0, over which the rate first rises in a straight line from `warmup_start`, in [0, inf)
+
+    >>> schedule = fastopt.schedules.inverse_time(0.1, decay_rate=1.0, decay_steps=100)
+    >>> schedule(0), schedule(100), schedule(300)
+    (0.1, 0.05, 0.025)
+    """
 
     lr: Rate
     decay_rate: Rate

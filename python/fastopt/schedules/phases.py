@@ -31,6 +31,16 @@ class cosine(Warmed):
     """Half a cosine from `lr`, at the end of the warmup, to `end`, after `steps` steps; then `end` (arXiv:1608.03983).
 
     `exponent` is the power of the falling factor, as in optax's cosine_decay_schedule.
+
+    lr: the rate at the end of the warmup, in [0, inf)
+    steps: the training's steps, warmup included: a whole number above `warmup`
+    end: the rate after the last step, in [0, inf)
+    exponent: in (0, inf)
+    warmup: steps, from 0, over which the rate first rises in a straight line from `warmup_start`, in [0, inf)
+
+    >>> schedule = fastopt.schedules.cosine(0.1, steps=1000, warmup=100)
+    >>> schedule(50), schedule(100), schedule(550), schedule(1000)
+    (0.05, 0.1, 0.05, 0.0)
     """
 
     lr: Rate
@@ -54,6 +64,17 @@ class cosine_restarts(Warmed):
 
     The first cycle begins after the warmup at the peak `lr` and takes `period` steps.  Each further cycle takes `t_mul` times as
     many steps as the cycle before it, and its peak lies `m_mul` times as far above `end`.
+
+    lr: the first peak, in [0, inf)
+    period: steps of the first cycle: a whole number from 1
+    t_mul: in [1, inf)
+    m_mul: in (0, inf)
+    end: the rate at the end of each cycle, in [0, inf)
+    warmup: steps, from 0, over which the rate first rises in a straight line from `warmup_start`, in [0, inf)
+
+    >>> schedule = fastopt.schedules.cosine_restarts(0.1, period=100, t_mul=2.0, m_mul=0.5)
+    >>> schedule(0), schedule(50), schedule(100), schedule(200)
+    (0.1, 0.05, 0.05, 0.025)
     """
 
     lr: Rate
@@ -88,6 +109,18 @@ class one_cycle(Schedule):
     The peak comes after `warmup` completed steps if given, else after `pct_start*steps - 1`, as torch counts.  With `three_phase`
     the way down first mirrors the way up.  `anneal`: "cos" or "linear".  Smith & Topin, arXiv:1708.07120; the defaults are
     torch's.
+
+    max_lr: the peak, in [0, inf)
+    steps: the training's steps: a whole number from 1
+    pct_start: the part of the steps before the peak, in [0, 1]
+    anneal: "cos" or "linear"
+    div_factor, final_div_factor: in (0, inf)
+    three_phase: True or False
+    warmup: a whole number below `steps`, or None
+
+    >>> schedule = fastopt.schedules.one_cycle(0.1, steps=100, warmup=30)
+    >>> schedule(30), schedule(99)
+    (0.1, 4e-07)
     """
 
     max_lr: Rate
@@ -128,6 +161,17 @@ class warmup_stable_decay(Warmed):
 
     `decay` counts steps, by default a fifth of `steps`.  `shape`, the form of the way down: "linear", "cosine" or "1-sqrt", which
     is `1 - sqrt(share)` (Hu et al., arXiv:2404.06395; Hägele et al., arXiv:2405.18392).
+
+    lr: the rate at the end of the warmup, in [0, inf)
+    steps: the training's steps, warmup included: a whole number above `warmup`
+    decay: a whole number, at most the steps after the warmup, or None
+    end: the rate after the last step, in [0, inf)
+    shape: "linear", "cosine" or "1-sqrt"
+    warmup: steps, from 0, over which the rate first rises in a straight line from `warmup_start`, in [0, inf)
+
+    >>> schedule = fastopt.schedules.warmup_stable_decay(0.1, steps=1000, warmup=100)
+    >>> schedule(50), schedule(500), schedule(900), schedule(1000)
+    (0.05, 0.1, 0.05, 0.0)
     """
 
     lr: Rate
@@ -164,6 +208,14 @@ class join(Schedule):
 
     `schedules` are callables of a number of steps.  `boundaries` rise, and `schedules` has one entry more.  A `ReduceOnPlateau`
     goes around a join, not into one.
+
+    schedules: a list or tuple of callables
+    boundaries: a list or tuple of whole numbers, each above the one before, the first above 0
+
+    >>> up, down = fastopt.schedules.constant(0.1, warmup=10), fastopt.schedules.linear(0.1, steps=20)
+    >>> schedule = fastopt.schedules.join([up, down], [50])
+    >>> schedule(5), schedule(50), schedule(60)
+    (0.05, 0.1, 0.05)
     """
 
     schedules: Sequence[Callable[[Any], float]]

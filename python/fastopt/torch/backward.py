@@ -47,6 +47,13 @@ def fused_in_backward(model: torch.nn.Module, optimizer: Optimizer) -> Hooks:
     Returns hooks with `remove()`.  Raises TypeError if an argument is not that, ValueError if the optimizer has none of the
     model's parameters, and RuntimeError, also later from `backward()`, with `max_norm` or `skip_nonfinite`, which need all
     gradients at once.
+
+    >>> model = torch.nn.Linear(3, 2)
+    >>> optimizer = fastopt.torch.SGD(model.parameters(), lr=0.1)
+    >>> hooks = fastopt.torch.fused_in_backward(model, optimizer)
+    >>> model(torch.ones(1, 3)).sum().backward()  # steps weight and bias
+    >>> model.weight.grad is None
+    True
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model: got {type(model).__name__}, expected a torch.nn.Module")

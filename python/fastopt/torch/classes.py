@@ -38,8 +38,25 @@ def docstring(rule: Rule) -> str:
     lines += [
         "",
         "Raises TypeError or ValueError if an argument is not what is expected here, RuntimeError as torch's optimizers.",
+        "",
+        *example(rule),
     ]
     return "\n".join(lines)
+
+
+def example(rule: Rule) -> list[str]:
+    """The example of a class: the minimum of a function."""
+    return [
+        "Example:",
+        "    >>> p = torch.zeros(3, requires_grad=True)",
+        f"    >>> optimizer = fastopt.torch.{rule.name}([p], {rule.example})",
+        "    >>> for _ in range(200):",
+        "    ...     optimizer.zero_grad()",
+        "    ...     (p - 3).square().sum().backward()",
+        "    ...     optimizer.step()",
+        "    >>> p.detach().round(decimals=1)",
+        "    tensor([3., 3., 3.])",
+    ]
 
 
 def make_class(rule: Rule) -> type[Optimizer]:

@@ -7,16 +7,18 @@ import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..._arrays.driver import CudaError
+from .. import outputs
 from ..info import describe
 from ..progress import Progress
 from ..rows import Row
-from ..words import say_files, short, to_json
+from ..words import short
 from . import changes, tables, timing
 from .arms import build, bytes_of, fitting, sets_needed
 from .choice import ADAMW, choose, choose_formats
@@ -46,15 +48,17 @@ def run(args: argparse.Namespace) -> int:
         sizes = args.sizes or (place.sizes[:QUICK] if args.quick else place.sizes)
         report = describe() | place.report() | {"rows": measure_all(rows, sizes, args, place, console)}
         report |= place.afterwards(args.formats)
+    written = outputs.write(report, ((args.json, outputs.write_json), (args.plot, write_plot)))  # before a printing that may fail
     tables.show(console, report, args.formats)
-    if args.json is not None:
-        args.json.write_text(to_json(report))
-    if args.plot is not None:
-        from .roofline import roofline
+    failed = outputs.say(console, written)
+    slower = 0 if args.compare is None else changes.show(console, args.compare, report)
+    return failed or slower
 
-        roofline(report, args.plot)
-    say_files(console, args.json, args.plot)
-    return 0 if args.compare is None else changes.show(console, args.compare, report)
+
+def write_plot(report: dict[str, Any], path: Path) -> None:
+    from .roofline import roofline
+
+    roofline(report, path)
 
 
 def run_in_loop(args: argparse.Namespace, place: Place, console: Console) -> int:

@@ -36,7 +36,7 @@ def choose_formats(wanted: Sequence[Row], console: Console, missing: str | None 
     combinations = [each for each in COMBINATIONS if "bfloat16" not in each.dtypes or missing is None]
     for each in COMBINATIONS:
         if each not in combinations:
-            console.print(f"Left out {each.label}: needs {missing}, which is not installed", highlight=False)
+            console.print(f"Left out {each.label}: {missing} is not installed", highlight=False)
     rows = []
     for row in wanted:
         if any(state_format("8bit", row.rule.slot(name)) for name in row.slots):

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..._arrays.driver import driver
+from ..numpy_steps import STEPS
 from ..rows import Row
 from .launches import host_times, memory_needed
-from .numpy_steps import STEPS
 from .optax_steps import Optax, import_optax
 from .place import IMPLEMENTATIONS, Arm, Place, Step, import_torch
 from .timing import calibrate
@@ -181,7 +181,7 @@ class Gpu(Place):
 
 def cupy_steps(cupy: Any) -> Any:
     """`numpy_steps` with CuPy in NumPy's place: called directly, since NumPy's own way to CuPy's functions costs time."""
-    spec = importlib.util.find_spec(f"{__package__}.numpy_steps")
+    spec = importlib.util.find_spec("..numpy_steps", __package__)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -14,9 +14,9 @@ import numpy as np
 from ... import _core
 from ...config import get_num_threads, set_num_threads
 from ...optimizer import engine_of
+from ..numpy_steps import STEPS, aligned
 from ..rows import Row
 from .machine import Neighbours, memory_available
-from .numpy_steps import STEPS, aligned
 from .place import LR, Arm, Place, Step, import_torch
 from .timing import turn_by_clock
 
@@ -41,7 +41,7 @@ class Host(Place):
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Sets the threads of fastopt, and as many of torch; afterwards both are as before."""
+        """Sets the threads of fastopt, and as many of torch; afterwards both, and the garbage collector, are as before."""
         before = get_num_threads(), self.torch.get_num_threads() if self.torch else 1
         try:
             if self._threads is not None:
@@ -54,6 +54,7 @@ class Host(Place):
                 set_num_threads(before[0])
             if self.torch:
                 self.torch.set_num_threads(before[1])
+            gc.unfreeze()
 
     @property
     def threads(self) -> int:
@@ -76,6 +77,7 @@ class Host(Place):
 
     def memory_available(self) -> float:
         self.release()
+        gc.freeze()  # what is left lives on: with torch, the next collection would take 0.4 s to look at it
         available = memory_available()
         return float("inf") if available is None else available
 

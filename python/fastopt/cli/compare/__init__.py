@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -13,21 +14,21 @@ from typing import Any
 
 import numpy as np
 
+from .. import outputs
 from ..info import describe
+from ..outputs import write_json
 from ..progress import Progress
 from ..rows import ROWS, Row
-from ..words import encodable, printable, say_files, to_json
+from ..words import encodable, printable
 from .data import Data, hold_out, load
 from .samples import DataError
-from .targets import entropy, time_to_target
+from .targets import time_to_target
+from .tasks import REGRESSION, Task
 from .terminal import captions, data_line, table
 from .training import Settings, train
 from .tuning import TRIALS, at_an_end, best, runs_of_a_trial, tune
 
 __all__ = ["run"]
-
-MEASURED = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
-"""What the mean and the spread of a rule's runs are of."""
 
 TIMED = ("step_seconds", "iteration_seconds")
 """Times; a rule has their median over its runs."""
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         # The split is the same for all seeds: no sample that chose a learning rate tests it.
-        data = load(args.data, seed=args.seed, target=args.target)
+        data = load(args.data, seed=args.seed, target=args.target, task=args.task)
     except DataError as error:
         print(f"fastopt: {error}", file=sys.stderr)
         return 2
@@ -48,11 +49,16 @@ def run(args: argparse.Namespace) -> int:
     rows = args.rules or ROWS
     tuned = runs_of_a_trial(data)
     total = len(rows) * (TRIALS * tuned + args.seeds) * args.epochs
+    found = about(data)
+    terminal = Console()
+    console = Console(width=max(80, terminal.width))  # in less the table would lose columns; terminals wrap or scroll
+    with encodable(console.file):
+        console.print(data_line(found), highlight=False, markup=False, soft_wrap=True)
     with Progress("compare", "epochs", total) as progress, threadpool_limits(blas_threads(settings, data), "blas"):
         results = measure(rows, data, held_out, settings, args.seed, tuned, seeds(args), progress.advance)
     report = describe() | {
         "command": command(args, rows),
-        "data": about(data),
+        "data": found,
         "network": list(settings.sizes(data)),
         "parameters": parameters(settings.sizes(data)),
         "blas_threads": blas_threads(settings, data),
@@ -64,35 +70,14 @@ def run(args: argparse.Namespace) -> int:
         "runs_of_a_trial": tuned,
         "rows": results,
     }
-    time_to_target(report, args.target_loss, entropy(data.train_labels))
-    failed = write(report, args)  # before the table, whose printing may fail too
-    terminal = Console()
-    console = Console(width=max(80, terminal.width))  # in less the table would lose columns; terminals wrap or scroll
+    time_to_target(report, args.target_loss, data.task.guess_loss(data.train_labels))
+    wanted = ((args.json, write_json), (args.plot, write_plot), (args.html, write_html))
+    written = outputs.write(report, wanted)  # before the table, whose printing may fail too
     with encodable(console.file):
-        console.print(data_line(report), highlight=False, markup=False, soft_wrap=True)
         console.print(table(report))
         for line in captions(report):
             console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
-        say_files(console, *(path for path in (args.json, args.plot, args.html) if path not in failed))
-    for path, reason in failed.items():
-        print(f"fastopt: cannot write {printable(str(path))}: {reason}", file=sys.stderr)
-    return 2 if failed else 0
-
-
-def write(report: dict[str, Any], args: argparse.Namespace) -> dict[Path, str]:
-    """Writes the files that were asked for; returns those that could not be written, with the reason."""
-    failed = {}
-    for path, writer in ((args.json, write_json), (args.plot, write_plot), (args.html, write_html)):
-        if path is not None:
-            try:
-                writer(report, path)
-            except (OSError, MemoryError) as error:
-                failed[path] = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return failed
-
-
-def write_json(report: dict[str, Any], path: Path) -> None:
-    path.write_text(to_json(report), encoding="utf-8")
+        return outputs.say(console, written)
 
 
 def write_plot(report: dict[str, Any], path: Path) -> None:
@@ -136,16 +121,16 @@ def measure(
             "trials": [
                 {"lr": trial.lr, "validation_loss": trial.loss, "validation_losses": list(trial.losses)} for trial in tried
             ],
-            **summary(done),
+            **summary(data.task, done),
             "runs": done,
         }
         for row, lr, tried, done in zip(rows, rates, trials, runs, strict=True)
     ]
 
 
-def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summary(task: Task, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Mean and sample standard deviation over the runs (None for a single run); the median of times."""
-    values = {name: np.array([run[name] for run in runs], np.float64) for name in MEASURED}
+    values = {name: np.array([run[name] for run in runs], np.float64) for name in task.measured}
     with np.errstate(invalid="ignore"):  # a run that diverged makes both NaN
         return {
             "mean": {name: float(value.mean()) for name, value in values.items()},
@@ -181,19 +166,25 @@ def command(args: argparse.Namespace, rows: Sequence[Row]) -> str:
     given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
     # A name that begins with a dash would be read as an option.
     source = f"./{args.data}" if args.data.startswith("-") else args.data
-    target = [] if args.target is None else [f"--target={args.target}"]
-    return shlex.join(["fastopt", "compare", source, *target, *given])
+    named = {"target": args.target, "task": args.task}
+    return shlex.join(["fastopt", "compare", source, *(f"--{name}={value}" for name, value in named.items() if value), *given])
 
 
 def about(data: Data) -> dict[str, Any]:
     """The data, as a report describes them."""
-    most = int(np.argmax(np.bincount(data.train_labels)))
-    return {
+    described = {
         "name": printable(data.name),
+        "task": data.task.name,
         "target": data.target,
         "features": data.train_inputs.shape[1],
-        "classes": list(data.classes),
         "train": len(data.train_labels),
         "test": len(data.test_labels),
-        "most_frequent": {"class": data.classes[most], "test_share": float(np.mean(data.test_labels == most))},
     }
+    if data.task is REGRESSION:
+        error = float(np.square(data.test_labels, dtype=np.float64).mean())  # of the training part's mean, which is 0
+        variance = float(data.test_labels.var(dtype=np.float64))
+        guessed = {"test_r2": 1 - error / variance if variance else math.nan, "test_rmse": data.unit * math.sqrt(error)}
+        return described | {"amounts": {"least": data.span[0], "most": data.span[1]}, "mean": guessed}
+    most = int(np.argmax(np.bincount(data.train_labels)))
+    frequent = {"class": data.classes[most], "test_share": float(np.mean(data.test_labels == most))}
+    return described | {"classes": list(data.classes), "most_frequent": frequent}

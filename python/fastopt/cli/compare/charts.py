@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..palette import COLOURS, DASHES, GRID, INK, MUTED, dash
+from ..palette import COLOURS, DASHES, GRID, INK, dash
+from .tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-__all__ = ["accuracy", "highest", "loss", "search", "spread"]
+__all__ = ["highest", "loss", "score", "search", "spread", "task_of"]
 
 Array = np.ndarray[Any, Any]
 Report = dict[str, Any]
@@ -37,24 +38,31 @@ def loss(axes: Axes, report: Report, by: str = "step") -> None:
     linear(axes.xaxis, integer=by == "step")
     logarithmic(axes.yaxis)
     axes.set_xlabel("steps" if by == "step" else by, color=INK)
-    level(axes, report["target_loss"]["loss"], f"target: {report['target_loss']['loss']:.3g}")
+    level(axes, report["target_loss"]["loss"])
 
 
-def accuracy(axes: Axes, report: Report) -> None:
-    """The test accuracy by epochs."""
-    runs = [np.array([run["curves"]["test"]["test_accuracy"] for run in row["runs"]], np.float64) for row in report["rows"]]
+def task_of(report: Report) -> Task:
+    return TASKS[report["data"]["task"]]
+
+
+def score(axes: Axes, report: Report) -> None:
+    """The test score by epochs."""
+    task = task_of(report)
+    name = f"test_{task.score}"
+    runs = [np.array([run["curves"]["test"][name] for run in row["runs"]], np.float64) for row in report["rows"]]
     draw(axes, report, [np.arange(values.shape[1]) for values in runs], runs)
-    best = max((float(values.max()) for values in runs), default=1.0)
-    low = max(0.0, min([0.9, *(row["mean"]["test_accuracy"] - 0.05 for row in report["rows"])]))
+    ends = [row["mean"][name] for row in report["rows"] if math.isfinite(row["mean"][name])]
+    best = max((float(values[np.isfinite(values)].max(initial=task.lowest)) for values in runs), default=1.0)
+    low = max(task.lowest if best < 0.1 else 0.0, min([0.9, *(value - 0.05 for value in ends)]))
     axes.set_xlim(0, report["epochs"])
     axes.set_ylim(low, max(low + 0.1, min(1.0, math.ceil(20 * best + 0.2) / 20)))
     linear(axes.xaxis, integer=True)
-    linear(axes.yaxis, 100, "%")
+    linear(axes.yaxis, task.factor, task.unit)
     axes.set_xlabel("epochs", color=INK)
 
 
 def search(axes: Axes, report: Report) -> None:
-    """The validation loss of each trial, by its learning rate, and the loss of a guess by frequency."""
+    """The validation loss of each trial, by its learning rate, and the loss of the guess."""
     rates, losses = (
         [np.array([trial[name] for trial in row["trials"]], np.float64) for row in report["rows"]]
         for name in ("lr", "validation_loss")
@@ -65,33 +73,36 @@ def search(axes: Axes, report: Report) -> None:
     logarithmic(axes.xaxis)
     logarithmic(axes.yaxis)
     axes.set_xlabel("learning rate", color=INK)
-    level(axes, report["target_loss"]["guess"], "a guess by frequency")
+    level(axes, report["target_loss"]["guess"])
 
 
 def spread(axes: Axes, report: Report) -> None:
-    """A dot for the test accuracy of each run, a bar at their mean, a line for each rule."""
-    rows = [[run["test_accuracy"] for run in row["runs"]] for row in report["rows"]]
-    values = [value for row in rows for value in row]
+    """A dot for the test score of each run, a bar at their mean, a line for each rule; scores below the lowest leave the chart."""
+    task = task_of(report)
+    rows = [[run[f"test_{task.score}"] for run in row["runs"]] for row in report["rows"]]
+    values = [value for row in rows for value in row if value >= task.lowest]
     low, high = min(values, default=0.0), max(values, default=1.0)
     unit = 0.01 if high - low < 0.1 else 0.05
-    low, high = max(0.0, math.floor(low / unit) * unit), min(1.0, math.ceil(high / unit) * unit)
+    low, high = max(task.lowest, math.floor(low / unit) * unit), min(1.0, math.ceil(high / unit) * unit)
     if high <= low:
-        low, high = max(0.0, low - unit), min(1.0, high + unit)
+        low, high = max(task.lowest, low - unit), min(1.0, high + unit)
     for i, row in enumerate(rows):
         colour = COLOURS[i % len(COLOURS)]
         axes.axhline(i, color=GRID, linewidth=1)
-        axes.plot(row, [i] * len(row), "o", color=colour, markersize=8, alpha=0.5, clip_on=False, gid=f"dots-{i}")
+        shown = [value for value in row if value >= task.lowest]
+        axes.plot(shown, [i] * len(shown), "o", color=colour, markersize=8, alpha=0.5, clip_on=False, gid=f"dots-{i}")
         mean = float(np.mean(row))
-        axes.plot([mean, mean], [i - 0.36, i + 0.36], color=colour, linewidth=3, clip_on=False, gid=f"mean-{i}")
+        if mean >= low:
+            axes.plot([mean, mean], [i - 0.36, i + 0.36], color=colour, linewidth=3, clip_on=False, gid=f"mean-{i}")
     axes.set_xlim(low, high)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [row["rule"] for row in report["rows"]])
-    linear(axes.xaxis, 100, "%")
-    axes.set_xlabel("test accuracy", color=INK)
+    linear(axes.xaxis, task.factor, task.unit)
+    axes.set_xlabel(f"test {task.title}", color=INK)
 
 
 def highest(report: Report) -> float:
-    """The validation loss up to which the search is shown: most losses, the guess by frequency, and each rule's least."""
+    """The validation loss up to which the search is shown: most losses, the guess's, and each rule's least."""
     losses = [[trial["validation_loss"] for trial in row["trials"]] for row in report["rows"]]
     finite = [loss for rule in losses for loss in rule if math.isfinite(loss)]
     least = [min(rule) for rule in losses if rule and math.isfinite(min(rule))]
@@ -119,13 +130,9 @@ def draw(axes: Axes, report: Report, x: Sequence[Array], runs: Sequence[Array], 
         axes.plot(places, np.ma.array(values.mean(axis=0), mask=values.mask.any(axis=0)), linewidth=1.8, **shown, **look)
 
 
-def level(axes: Axes, value: float, text: str) -> None:
-    """A line across at a value, with its name."""
+def level(axes: Axes, value: float) -> None:
+    """A dotted line across at a value.  The words below the chart name it, since words in the chart would hide curves."""
     axes.axhline(value, color=INK, linewidth=1, linestyle=(0, (2, 4)), zorder=1)
-    low, high = axes.get_ylim()
-    if low <= value <= high:
-        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (-4, 6), "textcoords": "offset points"}
-        axes.annotate(text, (1, value), **place, horizontalalignment="right", color=MUTED, zorder=6, gid="level")
 
 
 def loss_limits(losses: Sequence[Array], usual: float) -> tuple[float, float]:

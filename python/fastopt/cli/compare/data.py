@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...sklearn.network import Network
+from .labels import (
+    FEWEST,
+    FEWEST_AMOUNTS,
+    check_amounts,
+    check_classes,
+    check_labels,
+    codes_of,
+    standardise_amounts,
+    suggested,
+    word,
+)
 from .samples import Array, DataError, Samples
 from .sources import read
+from .tasks import CLASSIFICATION, REGRESSION, TASKS, Task
 
-__all__ = ["FEWEST", "Data", "hold_out", "load", "prepare"]
-
-FEWEST = 8
-"""Samples of a class, at least: a quarter of them tests, and a quarter of the others chooses the learning rate."""
-
-AMOUNTS = 100
-"""Different whole numbers, at most, that are classes; more are amounts."""
-
-MANY = 20
-"""From so many different whole numbers on, labels are amounts if some of them are rare."""
+__all__ = ["Data", "hold_out", "load", "prepare"]
 
 
 @dataclass(frozen=True)
 class Data:
-    """Standardised inputs, shape (samples, features), float32, and labels, shape (samples,), int64: indices into `classes`."""
+    """Standardised inputs, shape (samples, features), float32, and what is to be predicted.
+
+    Labels of classes are indices into `classes`, shape (samples,), int64.  Amounts are standardised, shape (samples, 1), float32.
+    """
 
     name: str
     train_inputs: Array
@@ -33,58 +39,78 @@ class Data:
     test_labels: Array
     classes: tuple[str, ...]
     target: str | None = None
-    """What the classes are classes of, if the source names it."""
+    """What is predicted, if the source names it."""
+    task: Task = CLASSIFICATION
+    unit: float = 1.0
+    """The standard deviation of the training part's amounts."""
+    span: tuple[float, float] = (0.0, 0.0)
+    """The least and the largest amount."""
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of a network that predicts the labels."""
+        return len(self.classes) or 1
+
+    def evaluate(self, network: Network, inputs: Array, labels: Array) -> dict[str, float]:
+        """The network's loss and scores over these samples."""
+        return self.task.evaluate(network, inputs, labels, self.unit)
 
 
-def load(source: str = "digits", *, seed: int = 0, target: str | None = None) -> Data:
-    """The data of "digits", "mnist" or a file, with the split that `seed` gives.  Raises DataError if they cannot be used."""
-    return prepare(read(source, target), seed)
+def load(source: str = "digits", *, seed: int = 0, target: str | None = None, task: str | None = None) -> Data:
+    """The data of "digits", "mnist" or a file, with the split that `seed` gives.  Raises DataError if they cannot be used.
+
+    `task`: "classification" or "regression"; None: as the target suggests.
+    """
+    return prepare(read(source, target), seed, task)
 
 
-def prepare(samples: Samples, seed: int) -> Data:
-    """Checks, splits and standardises; if the source has no test part, a quarter of each class is kept for it.
+def prepare(samples: Samples, seed: int, task: str | None = None) -> Data:
+    """Checks, splits and standardises; if the source has no test part, a quarter (of each class) is kept for it.
 
-    Raises DataError if the samples are no classification problem that can be split twice.
+    Raises DataError if the samples cannot be split twice or learned from.
     """
     name = samples.name
     inputs = check_inputs(samples, samples.inputs, "inputs")
     labels = check_labels(name, samples.labels, len(inputs))
-    classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     fewest = FEWEST if samples.test_inputs is None else FEWEST // 2
-    check_classes(name, classes, counts, fewest)
+    chosen = suggested(labels, fewest) if task is None else TASKS[task]
+    classes: Array = np.array([])
+    if chosen is REGRESSION:
+        codes = check_amounts(name, labels, FEWEST_AMOUNTS if samples.test_inputs is None else FEWEST_AMOUNTS // 2)
+    else:
+        classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        check_classes(name, classes, counts, fewest)
     if samples.test_inputs is None or samples.test_labels is None:
-        train, test, train_labels, test_labels = split(inputs, codes, seed)
+        train, test, train_labels, test_labels = split(inputs, codes, seed, chosen)
     else:
         train, train_labels = inputs, codes
         test = check_inputs(samples, samples.test_inputs, "test inputs")
         if test.shape[1] != train.shape[1]:
             raise DataError(f"{name}: the test part has {test.shape[1]} features, expected {train.shape[1]} as for training")
         found = check_labels(name, samples.test_labels, len(test))
-        if found.dtype.kind != labels.dtype.kind:
-            found, labels_as = found.astype(np.str_), classes.astype(np.str_)
-        else:
-            labels_as = classes
-        unknown = np.setdiff1d(found, labels_as)
-        if len(unknown):
-            raise DataError(f"{name}: the test part has the class {word(unknown[0])!r}, which no training sample has")
-        order = np.argsort(labels_as)
-        test_labels = order[np.searchsorted(labels_as, found, sorter=order)]
+        test_labels = check_amounts(name, found, 2) if chosen is REGRESSION else codes_of(name, found, classes)
     train, test = standardise(samples, train, test)
+    if chosen is REGRESSION:
+        both = np.concatenate((train_labels, test_labels))
+        train_labels, test_labels, unit = standardise_amounts(name, train_labels, test_labels)
+        span = float(both.min()), float(both.max())
+        return Data(name, train, train_labels, test, test_labels, (), samples.target, chosen, unit, span)
     shown = tuple(word(value) for value in classes)
     return Data(name, train, train_labels.astype(np.int64), test, test_labels.astype(np.int64), shown, samples.target)
 
 
 def hold_out(data: Data, seed: int) -> Data:
     """The training samples of `data` alone, with a quarter of them in place of the test part, for choices made before the test."""
-    train, validation, train_labels, validation_labels = split(data.train_inputs, data.train_labels, seed)
-    return Data(data.name, train, train_labels, validation, validation_labels, data.classes, data.target)
+    train, validation, train_labels, validation_labels = split(data.train_inputs, data.train_labels, seed, data.task)
+    return replace(data, train_inputs=train, train_labels=train_labels, test_inputs=validation, test_labels=validation_labels)
 
 
-def split(inputs: Array, labels: Array, seed: int) -> list[Array]:
-    """Three quarters of each class, the other quarter, and the labels of both."""
+def split(inputs: Array, labels: Array, seed: int, task: Task) -> list[Array]:
+    """Three quarters, of each class if there are classes, the other quarter, and the labels of both."""
     from sklearn.model_selection import train_test_split
 
-    parts: list[Array] = train_test_split(inputs, labels, test_size=0.25, random_state=seed, stratify=labels)
+    classes = labels if task is CLASSIFICATION else None
+    parts: list[Array] = train_test_split(inputs, labels, test_size=0.25, random_state=seed, stratify=classes)
     return parts
 
 
@@ -102,46 +128,6 @@ def check_inputs(samples: Samples, inputs: Array, what: str) -> Array:
             which = feature(samples, int(np.argmin(finite)))
             raise DataError(f"{name}: {what}: feature {which} has values that are NaN or infinite")
     return flat
-
-
-def check_labels(name: str, labels: Array, samples: int) -> Array:
-    """One label a sample; whole numbers in floating point become integers."""
-    if labels.ndim not in (1, 2) or labels.shape not in ((samples,), (samples, 1)):
-        raise DataError(f"{name}: labels: got shape {labels.shape} for {samples} samples, expected ({samples},)")
-    labels = labels.reshape(-1)
-    if labels.dtype.kind == "S":
-        return np.char.decode(labels, "utf-8", "replace")
-    if labels.dtype.kind == "f":
-        if not np.isfinite(labels).all():
-            raise DataError(f"{name}: labels: some are NaN or infinite")
-        broken = labels != np.rint(labels)
-        if broken.any():
-            raise DataError(
-                f"{name}: labels: got real values such as {word(labels[broken][0])}; only classification is supported"
-            )
-        return labels.astype(np.int64) if np.abs(labels).max() < 2**53 else labels
-    if labels.dtype.kind not in "biuU":
-        raise DataError(f"{name}: labels: got dtype {labels.dtype}, expected whole numbers, truth values or texts")
-    return labels
-
-
-def check_classes(name: str, classes: Array, counts: Array, fewest: int) -> None:
-    if len(classes) < 2:
-        raise DataError(f"{name}: labels: all samples are of the class {word(classes[0])!r}, expected two classes or more")
-    if classes.dtype.kind in "iuf" and len(classes) > AMOUNTS:
-        raise DataError(
-            f"{name}: labels: got {len(classes)} different numbers, expected {AMOUNTS} classes at most; "
-            "only classification is supported"
-        )
-    rarest = int(np.argmin(counts))
-    if counts[rarest] < fewest:
-        if classes.dtype.kind in "iuf" and len(classes) > MANY:
-            raise DataError(f"{name}: labels: got {len(classes)} different numbers, some rare; only classification is supported")
-        samples = "sample" if counts[rarest] == 1 else "samples"
-        raise DataError(
-            f"{name}: labels: the class {word(classes[rarest])!r} has {counts[rarest]} {samples}, "
-            f"expected {fewest} or more of each class"
-        )
 
 
 @np.errstate(all="ignore")  # what overflows is told below
@@ -184,8 +170,3 @@ def standardise(samples: Samples, train: Array, test: Array) -> tuple[Array, Arr
 def feature(samples: Samples, which: int) -> str:
     """The feature's name, or else its number, for an error."""
     return str(which) if samples.features is None else repr(samples.features[which])
-
-
-def word(value: Any) -> str:
-    """A class, as reports show it."""
-    return str(value.item()) if isinstance(value, np.generic) else str(value)

@@ -12,10 +12,12 @@ from typing import Any
 
 from .. import words
 from ..palette import look
-from ..words import duration, epochs, plural
+from ..words import duration, epochs, plural, sentence
 from . import charts
+from .charts import task_of
 from .svg import Chart
 from .targets import CAP
+from .tasks import REGRESSION, Task
 from .terminal import often
 from .training import WATCHED
 
@@ -26,32 +28,25 @@ Report = dict[str, Any]
 CLASSES = 20
 """Names of classes that are listed, at most."""
 
-CHARTS = (
-    Chart("loss-steps", "Training loss by steps", "Mean loss of each rule, on a logarithmic scale.", charts.loss, "loss"),
-    Chart(
-        "loss-seconds",
-        "Training loss by seconds",
-        "Mean loss of each rule, on a logarithmic scale.",
-        partial(charts.loss, by="seconds"),
-        "loss",
-    ),
-    Chart("accuracy", "Test accuracy", "Test accuracy of each rule by epochs.", charts.accuracy, "accuracy"),
-    Chart(
-        "search",
-        "Search of the learning rate",
-        "Validation loss after training at each learning rate that was tried, for each rule, both on logarithmic scales.",
-        charts.search,
-        "validation loss",
-    ),
-    Chart(
-        "dots", "Test accuracy of each run", "A dot for each run of each rule, and a bar at their mean.", charts.spread, rows=True
-    ),
-)
+
+def charts_of(report: Report) -> tuple[Chart, ...]:
+    """The page's charts, in the words of the report's task."""
+    title = task_of(report).title
+    loss = "Mean loss of each rule, on a logarithmic scale."
+    tried = "Validation loss after training at each learning rate that was tried, for each rule, both on logarithmic scales."
+    dots = "A dot for each run of each rule, and a bar at their mean."
+    return (
+        Chart("loss-steps", "Training loss by steps", loss, charts.loss, "loss"),
+        Chart("loss-seconds", "Training loss by seconds", loss, partial(charts.loss, by="seconds"), "loss"),
+        Chart("score", f"Test {title}", f"Test {title} of each rule by epochs.", charts.score, title),
+        Chart("search", "Search of the learning rate", tried, charts.search, "validation loss"),
+        Chart("dots", f"Test {title} of each run", dots, charts.spread, rows=True),
+    )
 
 
 def page(report: Report) -> str:
     """The HTML document of a report of `fastopt compare`; whatever the user's data called anything is escaped."""
-    markup = {each.name.replace("-", "_"): each.svg(report) for each in CHARTS}
+    markup = {each.name.replace("-", "_"): each.svg(report) for each in charts_of(report)}
     markup |= {"tiles": tiles(report), "chips": chips(report), "heads": heads(report), "rows": table_rows(report)}
     markup |= {"style": read("page.css"), "script": read("page.js")}
     return Template(read("page.html")).substitute({name: escape(text) for name, text in texts(report).items()} | markup)
@@ -64,27 +59,38 @@ def read(name: str) -> str:
 def texts(report: Report) -> dict[str, str]:
     """What page.html has as text, by its names."""
     data, config, rows, target = report["data"], report["config"], report["rows"], report["target_loss"]
+    task = task_of(report)
     several = len(report["seeds"]) > 1
     rules = rows[0]["rule"] if len(rows) == 1 else f"{len(rows)} rules"
-    classes = ", ".join(data["classes"][:CLASSES]) + (", ..." if len(data["classes"]) > CLASSES else "")
-    share = f"a twentieth of the loss of a guess by frequency, {target['guess']:.3g}"
+    of = "" if data["target"] is None else f" of {data['target']}"
+    listed = data.get("classes", [])
+    classes = f": {', '.join(listed[:CLASSES])}{', ...' if len(listed) > CLASSES else ''}" if listed else ""
+    share = f"a twentieth of the loss of {task.guess}, {target['guess']:.3g}"
     chosen = {
         "given": "named on the command line",
         "share": share,
         "reached": f"what three quarters of the rules, or all but one, reach in every run, as fewer reach {share}",
-        "cap": f"{CAP:g} of the loss of a guess by frequency, {target['guess']:.3g}, since most rules do not learn more",
+        "cap": f"{CAP:g} of the loss of {task.guess}, {target['guess']:.3g}, since most rules do not learn more",
     }[target["chosen"]]
     return {
         "title": f"{rules} on {data['name']}",
         "epochs": epochs(report["epochs"]),
         "batch_size": f"{report['batch_size']:,}",
         "seeds": words.seeds(report["seeds"]),
-        "majority": f"{100 * data['most_frequent']['test_share']:.1f}%",
+        "guessed": sentence(f"{task.guessed(data)} in the test"),
+        "score_name": task.title,
+        "score_words": task.about,
+        "loss_words": sentence(task.loss),
+        "layers": task.layers,
+        "predicted": task.predicted,
         "bands": "Lines: means; bands: all runs. " if several else "",
-        "means": "accuracies: mean ± sample standard deviation, steps and times: median; " if several else "",
+        "means": "scores: mean ± sample standard deviation, steps and times: median; " if several else "",
         "trials": str(report["trials"]),
         "runs_of_a_trial": str(report["runs_of_a_trial"]),
         "target": f"{target['loss']:.3g} ({chosen})",
+        "target_loss": f"{target['loss']:.3g}",
+        "guess": task.guess,
+        "guess_loss": f"{target['guess']:.3g}",
         "watched": f"{WATCHED:,}",
         "looks": often(report["looks"]),
         "command": report["command"],
@@ -93,7 +99,7 @@ def texts(report: Report) -> dict[str, str]:
         "others": plural(data["test"], "other"),
         "test": plural(data["test"], "test sample"),
         "features": plural(data["features"], "feature"),
-        "classes": f"{len(data['classes'])}{'' if data['target'] is None else ' of ' + data['target']}: {classes}",
+        "classes": f"{task.predicts(data)}{of}{classes}",
         "network": " - ".join(map(str, report["network"])),
         "parameters": f"{report['parameters']:,}",
         "machine": f"{config['machine']['processor']}, {config['machine']['system']}",
@@ -108,13 +114,14 @@ def texts(report: Report) -> dict[str, str]:
 
 def tiles(report: Report) -> str:
     """The first rule by accuracy, by steps and by the time to the target, each with those that are as good."""
-    rows, target = report["rows"], f"{report['target_loss']['loss']:.3g}"
-    best = [row for row in rows if math.isfinite(row["mean"]["test_accuracy"])]
+    rows, target, task = report["rows"], f"{report['target_loss']['loss']:.3g}", task_of(report)
+    name = f"test_{task.score}"
+    best = [row for row in rows if math.isfinite(row["mean"][name])]
     shown = []
     if best:
-        row = max(best, key=lambda row: row["mean"]["test_accuracy"])
-        accuracies = [(row["rule"], -row["mean"]["test_accuracy"], row["spread"]["test_accuracy"]) for row in best]
-        shown.append(("Highest test accuracy", percent(row, "test_accuracy"), tied(accuracies)))
+        row = max(best, key=lambda row: row["mean"][name])
+        scores = [(row["rule"], -row["mean"][name], row["spread"][name]) for row in best]
+        shown.append((f"Highest test {task.title}", task.shown(row, name), tied(scores)))
     there = [(row["rule"], row["to_target"]) for row in rows if row["to_target"]["reached"] == len(row["runs"])]
     if there:
         steps = [(rule, float(round(timed["steps"])), 0.0) for rule, timed in there]
@@ -154,13 +161,14 @@ def chips(report: Report) -> str:
 
 def heads(report: Report) -> str:
     """The headings of the table, each with the direction in which a first click sorts."""
-    target = f"{report['target_loss']['loss']:.3g}"
+    target, task = f"{report['target_loss']['loss']:.3g}", task_of(report)
+    title = task.title
     names = (
         ("Rule", "ascending"),
         ("Learning\nrate", "ascending"),
-        ("Training\naccuracy", "descending"),
-        ("Test\naccuracy", "descending"),
-        ("Test\nloss", "ascending"),
+        (f"Training\n{title}", "descending"),
+        (f"Test\n{title}", "descending"),
+        ("Test\nRMSE" if task is REGRESSION else "Test\nloss", "ascending"),
         (f"Steps to a\nloss of {target}", "ascending"),
         (f"Time to a\nloss of {target}", "ascending"),
         ("Runs that\nreached it", "descending"),
@@ -173,20 +181,19 @@ def heads(report: Report) -> str:
 
 
 def table_rows(report: Report) -> str:
-    return "".join(table_row(i, row) for i, row in enumerate(report["rows"]))
+    return "".join(table_row(i, row, task_of(report)) for i, row in enumerate(report["rows"]))
 
 
-def table_row(i: int, row: dict[str, Any]) -> str:
+def table_row(i: int, row: dict[str, Any], task: Task) -> str:
     """A rule's row; `data-v` has what a click on a heading sorts by."""
     there, runs, spread = row["to_target"], len(row["runs"]), row["to_target"]["spread"]
     arguments = ", ".join(f"{name}={value!r}" for name, value in row["arguments"].items() if name != "lr")
-    lr, loss = row["arguments"]["lr"], row["mean"]["test_loss"]
+    lr, loss = row["arguments"]["lr"], row["mean"]["test_rmse" if task is REGRESSION else "test_loss"]
     steps = "-" if there["steps"] is None else f"{there['steps']:,.0f}"
     seconds = "-" if there["seconds"] is None else duration(there["seconds"])
     cells = (
         (lr, f"{lr:.2g}", "end of the search" if row["lr_at_an_end"] else ""),
-        (row["mean"]["train_accuracy"], percent(row, "train_accuracy"), ""),
-        (row["mean"]["test_accuracy"], percent(row, "test_accuracy"), ""),
+        *((row["mean"][name], task.shown(row, name), "") for name in (f"train_{task.score}", f"test_{task.score}")),
         (loss, f"{loss:.3g}", ""),
         (there["steps"], steps, "" if spread["steps"] is None else f"± {spread['steps']:,.0f}"),
         (there["seconds"], seconds, "" if spread["seconds"] is None else f"± {duration(spread['seconds'])}"),
@@ -208,9 +215,3 @@ def small(text: str) -> str:
 def sort_key(value: float | None) -> str:
     """Nothing for what is missing or diverged, which is sorted last."""
     return "" if value is None or not math.isfinite(value) else repr(float(value))
-
-
-def percent(row: dict[str, Any], name: str) -> str:
-    """Mean and spread of an accuracy: 97.6 ± 0.3%."""
-    mean, spread = row["mean"][name], row["spread"][name]
-    return f"{100 * mean:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}") + "%"

@@ -7,33 +7,30 @@ from typing import Any
 
 from ..palette import COLOURS, INK, style
 from ..words import seeds
-from .charts import accuracy, loss
+from .charts import loss, score, task_of
 
 __all__ = ["curves"]
 
 
 def curves(report: dict[str, Any], path: Path) -> None:
-    """Draws training loss by steps and test accuracy by epochs; marks on the target show where each rule got there."""
+    """Draws training loss by steps and the test score by epochs; dots on the target show where each rule got there."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 6.4), layout="constrained", dpi=150)
+    figure = Figure(figsize=(12, 6.6), layout="constrained", dpi=150)
     left, right = figure.subplots(1, 2)
-    style(left, "Training loss (mean cross-entropy, nats)")
-    style(right, "Test accuracy")
+    task, target = task_of(report), report["target_loss"]["loss"]
+    style(left, "Training loss")
+    style(right, f"Test {task.title}")
     loss(left, report)
-    accuracy(right, report)
-    target = report["target_loss"]["loss"]
+    score(right, report)
     for i, row in enumerate(report["rows"]):
         if row["to_target"]["steps"] is not None:
             look: dict[str, Any] = {"s": 26, "zorder": 6, "edgecolors": "white", "linewidths": 0.7}
             left.scatter([row["to_target"]["steps"]], [target], color=COLOURS[i % len(COLOURS)], **look)
     many = "; lines: means, bands: all runs" if len(report["seeds"]) > 1 else ""
-    figure.suptitle(
-        f"The same network on {report['data']['name']}, batches of {report['batch_size']}, {seeds(report['seeds'])}{many}",
-        fontsize=12,
-        color=INK,
-        parse_math=False,
-    )
+    trained = f"The same network on {report['data']['name']}, batches of {report['batch_size']}, {seeds(report['seeds'])}{many}"
+    explained = f"Loss: {task.loss}. Dotted line: {target:.3g}, by which rules are timed; dots: where a rule reaches it."
+    figure.suptitle(f"{trained}\n{explained}", fontsize=11, color=INK, parse_math=False)
     lines, names = left.get_legend_handles_labels()
     figure.legend(lines, names, loc="outside lower center", ncols=min(7, max(1, len(names))), frameon=False, handlelength=3.5)
     figure.savefig(path)

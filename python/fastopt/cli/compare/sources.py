@@ -1,4 +1,4 @@
-"""The sources of `fastopt compare`: scikit-learn's digits, MNIST from OpenML, and the user's .npz or CSV files."""
+"""The sources of `fastopt compare`: scikit-learn's digits, MNIST from OpenML, and the user's .npz files or tables."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
-from .csv_files import read_csv
+from ..arguments import is_table
 from .samples import Array, DataError, Samples, listed
+from .tables import read_table
 
 __all__ = ["read"]
 
@@ -23,18 +24,18 @@ UNREADABLE = (ValueError, OSError, EOFError, BadZipFile, zlib.error, MemoryError
 
 
 def read(source: str, target: str | None = None) -> Samples:
-    """The samples of "digits", of "mnist", or of a file; `target` names the column of a CSV file that holds the labels.
+    """The samples of "digits", of "mnist", or of a file; `target` names the column of a table that holds the labels.
 
     Raises DataError if they cannot be read.
     """
     path = Path(source)
-    if target is not None and path.suffix.lower() != ".csv":
-        raise DataError(f"--target: got {target!r} for {source}, expected it with a CSV file alone")
+    if target is not None and not is_table(source):
+        raise DataError(f"--target: got {target!r} for {source}, expected it with a table alone, such as a .csv file")
     if source == "digits":
         return read_digits()
     if source == "mnist":
         return read_mnist()
-    return read_csv(path, target) if path.suffix.lower() == ".csv" else read_npz(path)
+    return read_table(path, target) if is_table(source) else read_npz(path)
 
 
 def read_digits() -> Samples:

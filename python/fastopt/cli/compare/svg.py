@@ -129,9 +129,8 @@ def inline(text: str, names: Sequence[str]) -> ET.Element:
             element.set("style", themed(element.attrib["style"]))
         if element.tag == "g":
             kind, _, number = element.attrib.pop("id", "").partition("-")
-            if number or kind == "level":
-                element.set("class", kind)
             if number:
+                element.set("class", kind)
                 element.set("data-s", number)
             if kind == "series":
                 element.set("data-name", names[int(number)])

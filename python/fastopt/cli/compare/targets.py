@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CAP", "SHARE", "choose_target", "entropy", "lowest", "reached", "time_to_target"]
+__all__ = ["CAP", "SHARE", "choose_target", "lowest", "reached", "time_to_target"]
 
 Array = np.ndarray[Any, Any]
 
 SHARE = 0.05
-"""A part of the loss of a guess by frequency: at a twentieth of it, nearly all training samples are told apart."""
+"""A part of the loss of a guess, by the frequency of classes or of the mean: at a twentieth of it, nearly all is learned."""
 
 CAP = 0.9
 """A part of the same loss.  A rule above it has learned nothing yet, and the time to get there would say nothing about learning."""
@@ -57,18 +57,11 @@ def choose_target(runs: Sequence[Sequence[Sequence[float]]], guess: float) -> tu
     return (CAP * guess, "cap") if target > CAP * guess else (target, "reached")
 
 
-def entropy(labels: Array) -> float:
-    """The loss, in nats, of a guess that knows only how frequent each class is: -sum(p log p)."""
-    counts = np.bincount(labels)
-    share = counts[counts > 0] / len(labels)
-    return float(-(share * np.log(share)).sum())
-
-
 def time_to_target(report: dict[str, Any], wanted: float | None, guess: float) -> None:
     """Adds the loss by which the rules are timed to the report, and to each row and run when it was reached.
 
     A run's time is its steps times the median time of its iterations.  A row has the medians over the runs that reached the loss,
-    their sample standard deviation, and their number.  `guess`: the loss of a guess by frequency.
+    their sample standard deviation, and their number.  `guess`: the loss of the guess.
     """
     rows = report["rows"]
     losses = [[run["curves"]["loss"]["train_loss"] for run in row["runs"]] for row in rows]

@@ -36,8 +36,8 @@ class Settings:
     """Units of each hidden layer."""
 
     def sizes(self, data: Data) -> tuple[int, ...]:
-        """Features, hidden layers, classes."""
-        return (data.train_inputs.shape[1], *self.hidden, len(data.classes))
+        """Features, hidden layers, classes or the one output of amounts."""
+        return (data.train_inputs.shape[1], *self.hidden, data.outputs)
 
     def looks(self, data: Data) -> int:
         """Looks at the training loss in an epoch: one after each step, if the epoch has few."""
@@ -52,7 +52,7 @@ def train(
 
     `tick` is called after each epoch.  With `looks` 0 nothing is evaluated before the end.
     """
-    network = Network(settings.sizes(data), seed=seed)
+    network = Network(settings.sizes(data), output=data.task.output, seed=seed)
     optimizer = row.optimizer(network.params, lr=lr)
     rng = np.random.default_rng(seed)
     samples, size = len(data.train_labels), settings.batch_size
@@ -68,7 +68,7 @@ def train(
     for _ in range(settings.epochs):
         order = rng.permutation(samples)
         np.take(data.train_inputs, order, axis=0, out=inputs)
-        np.take(data.train_labels, order, out=labels)
+        np.take(data.train_labels, order, axis=0, out=labels)
         for i in range(batches):
             begin = perf_counter()
             batch = slice(i * size, (i + 1) * size)
@@ -86,24 +86,21 @@ def train(
     # The median: whatever else the machine does lengthens some iterations.
     iteration = float(np.median(iteration_seconds))
     curves.loss["seconds"] = [step * iteration for step in curves.loss["step"]]
-    train_loss, train_accuracy = network.evaluate(data.train_inputs, data.train_labels)
-    test_loss, test_accuracy = network.evaluate(data.test_inputs, data.test_labels)
+    parts = {"train": (data.train_inputs, data.train_labels), "test": (data.test_inputs, data.test_labels)}
+    found = {f"{part}_{name}": value for part, given in parts.items() for name, value in data.evaluate(network, *given).items()}
     return {
         "seed": seed,
         "steps": steps,
         "seconds": float(iteration_seconds.sum()),
         "step_seconds": float(np.median(step_seconds)),
         "iteration_seconds": iteration,
-        "train_loss": train_loss,
-        "test_loss": test_loss,
-        "train_accuracy": train_accuracy,
-        "test_accuracy": test_accuracy,
+        **{name: found[name] for name in data.task.measured},
         "curves": {"loss": curves.loss, "test": curves.tested},
     }
 
 
 class Curves:
-    """The course of a run: losses in nats, accuracies from 0 to 1."""
+    """The course of a run: the loss over the watched training samples, loss and score over the test samples."""
 
     def __init__(self, network: Network, data: Data) -> None:
         self.network, self.data = network, data
@@ -111,14 +108,13 @@ class Curves:
         chosen = np.arange(min(samples, WATCHED)) * samples // min(samples, WATCHED)  # a file may be in the order of its classes
         self.watched = data.train_inputs[chosen], data.train_labels[chosen]
         self.loss: dict[str, list[float]] = {"step": [], "seconds": [], "train_loss": []}
-        self.tested: dict[str, list[float]] = {"step": [], "test_loss": [], "test_accuracy": []}
+        self.tested: dict[str, list[float]] = {"step": [], "test_loss": [], f"test_{data.task.score}": []}
 
     def look(self, step: int) -> None:
-        loss, _ = self.network.evaluate(*self.watched)
         self.loss["step"].append(step)
-        self.loss["train_loss"].append(loss)
+        self.loss["train_loss"].append(self.data.evaluate(self.network, *self.watched)["loss"])
 
     def test(self, step: int) -> None:
-        loss, accuracy = self.network.evaluate(self.data.test_inputs, self.data.test_labels)
-        for values, value in zip(self.tested.values(), (step, loss, accuracy), strict=True):
+        found = self.data.evaluate(self.network, self.data.test_inputs, self.data.test_labels)
+        for values, value in zip(self.tested.values(), (step, found["loss"], found[self.data.task.score]), strict=True):
             values.append(value)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._arrays.memory import LINE
+from .._arrays.memory import LINE
 
 __all__ = ["STEPS", "Step", "aligned"]
 

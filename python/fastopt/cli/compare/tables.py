@@ -1,12 +1,15 @@
-"""CSV files as samples: pandas reads them; here are what is refused, with the cure, and the features that columns make."""
+"""Tables as samples: pandas reads them; here are what is refused, with the cure, and the features that columns make."""
 
 from __future__ import annotations
 
+import lzma
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -15,7 +18,7 @@ from .samples import DataError, Samples, listed
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["CATEGORIES", "read_csv"]
+__all__ = ["CATEGORIES", "read_table"]
 
 CATEGORIES = 100
 """Different texts of a column, at most, that are read as categories; more of them are names, dates or free text."""
@@ -23,13 +26,18 @@ CATEGORIES = 100
 NUMBER = r"(?i:[-+]?[$€£]?\s*(?:\d[\d,. ]*|\.\d+)(?:e[-+]?\d+)?\s*%?)"
 """What was meant as a number, though pandas may not read it as one: 17%, 1,100, $5."""
 
+SEPARATORS = (",", ";", "\t", "|")
+
+DECIMAL_COMMA = r"[-+]?\d+,\d+"
+
 DATE = r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})(?:[T ].*)?"
 
 
-def read_csv(path: Path, target: str | None) -> Samples:
-    """The samples of a CSV file with a line of names: one column of labels, the others features.
+def read_table(path: Path, target: str | None) -> Samples:
+    """The samples of a table with a line of names: one column of labels, the others features.
 
-    Numbers stay as they are, truth values become 0 and 1, each of a column's different texts becomes a feature that is 0 or 1.
+    Numbers stay as they are, truth values become 0 and 1, each of a column's different texts becomes a feature that is 0 or 1.  In a
+    column of texts, words such as "None" and "NA" are texts, and only what is empty is missing.
     """
     import pandas as pd
 
@@ -43,11 +51,14 @@ def read_csv(path: Path, target: str | None) -> Samples:
             what = "value" if count == 1 else "values"
             raise DataError(f"{path}: column {name!r} has {count} missing {what} (empty, NA, ...): fill or remove them first")
     labels = frame.pop(target)
+    numeric = pd.api.types.is_numeric_dtype(labels)
+    if not numeric and labels.nunique() > CATEGORIES:  # amounts in other words
+        check_texts(path, target, labels.astype(str).str.strip())
     features = pd.concat([numbers(path, str(name), column) for name, column in frame.items()], axis=1)
     return Samples(
         path.name,
         features.to_numpy(np.float64),
-        labels.to_numpy() if pd.api.types.is_numeric_dtype(labels) else np.array([str(label) for label in labels], dtype=np.str_),
+        labels.to_numpy() if numeric else np.array([str(label) for label in labels], dtype=np.str_),
         features=list(features.columns),
         target=target,
     )
@@ -57,41 +68,75 @@ def read_frame(path: Path) -> pandas.DataFrame:
     """The table as pandas reads it, with a name of its own for each column; DataError if it is none."""
     import pandas as pd
 
-    names: list[str] = []
     try:
         with warnings.catch_warnings():
             # Lines longer than the first one would lose their ends, or their beginnings to an index.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            # The names as they stand in the file: pandas adds ".1" to a repeated one.
-            first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8")
-            names = [str(name) for name in first.iloc[0]]
-            frame = pd.read_csv(path, index_col=False, low_memory=False, encoding="utf-8")
+            names, separator = first_line(path)
+            frame = read_values(path, separator)
     except UnicodeError as error:
-        raise DataError(f"{path}: cannot be read as CSV: expected text in UTF-8") from error
+        raise DataError(f"{path}: cannot be read as a table: expected text in UTF-8") from error
     except pd.errors.ParserWarning as error:
         problem = "its lines have more values than the first line has names"
-        raise DataError(f"{path}: cannot be read as CSV: {problem}{separator(names)}") from error
-    except (ValueError, OSError, OverflowError, MemoryError) as error:  # pandas' other errors are ValueErrors
-        raise DataError(f"{path}: cannot be read as CSV: {error or type(error).__name__}{separator(names)}") from error
+        raise DataError(f"{path}: cannot be read as a table: {problem}") from error
+    # pandas' other errors are ValueErrors; the last ones come from damaged archives.
+    except (ValueError, OSError, OverflowError, MemoryError, EOFError, zlib.error, lzma.LZMAError, BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read as a table: {error or type(error).__name__}") from error
     check_names(path, names, [str(name) for name in frame.columns])
     if not len(frame):
         raise DataError(f"{path}: got the line of names alone, expected samples below it")
     return frame
 
 
-def separator(names: Sequence[str]) -> str:
-    """What an error adds if something else than commas separates the names."""
-    text = ",".join(names)
-    found = next((other for other in (";", "\t", "|") if text.count(other) > text.count(",")), None)
-    return "" if found is None else f"; the first line has values separated by {found!r}, expected commas"
+def first_line(path: Path) -> tuple[list[str], str]:
+    """The names as they stand in the file, since pandas adds ".1" to a repeated one, and what separates them: whatever gives most."""
+    import pandas as pd
+
+    options: dict[str, Any] = {"header": None, "nrows": 1, "dtype": str, "keep_default_na": False, "encoding": "utf-8"}
+    lines = {}
+    usual = "\t" if ".tsv" in path.name.lower() else ","
+    for separator in (usual, *(each for each in SEPARATORS if each != usual)):
+        lines[separator] = pd.read_csv(path, sep=separator, skipinitialspace=True, **options).iloc[0]
+    separator = max(lines, key=lambda separator: len(lines[separator]))  # the first of equals
+    return [str(name).strip() for name in lines[separator]], separator
+
+
+def read_values(path: Path, separator: str) -> pandas.DataFrame:
+    """The table with numbers as numbers, texts without the spaces around them, and what is missing as NaN."""
+    import pandas as pd
+
+    options: dict[str, Any] = {"sep": separator, "skipinitialspace": True, "low_memory": False, "encoding": "utf-8"}
+    frame = pd.read_csv(path, index_col=False, keep_default_na=False, na_values=[""], **options)
+    if separator == ";" and any(decimal_commas(frame[name]) for name in texts_of(frame)):
+        options["decimal"] = ","
+        frame = pd.read_csv(path, index_col=False, keep_default_na=False, na_values=[""], **options)
+    texts = texts_of(frame)
+    if texts:
+        # A column that is of numbers but for "NA", "null" and the like has missing values.
+        places = [frame.columns.get_loc(name) for name in texts]
+        read = pd.read_csv(path, index_col=False, usecols=places, **options)
+        for name, (_, column) in zip(texts, read.items(), strict=True):
+            if pd.api.types.is_numeric_dtype(column) and not column.isna().all():
+                frame[name] = column
+    return frame.rename(columns=lambda name: str(name).strip())
+
+
+def texts_of(frame: pandas.DataFrame) -> list[str]:
+    """The columns that are neither numbers nor truth values."""
+    import pandas as pd
+
+    return [name for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])]
+
+
+def decimal_commas(column: pandas.Series[Any]) -> bool:
+    """Whether most values of a column of texts are numbers such as 1,5."""
+    return bool(2 * column.astype(str).str.strip().str.fullmatch(DECIMAL_COMMA).sum() > len(column))
 
 
 def check_names(path: Path, names: Sequence[str], columns: Sequence[str]) -> None:
     """Refuses a first line that holds data, and columns without a name or with another's; `columns`: pandas' names."""
     if len(columns) < 2:
-        raise DataError(
-            f"{path}: got {len(columns)} column, expected features and a target, separated by commas{separator(names)}"
-        )
+        raise DataError(f"{path}: got {len(columns)} column, expected features and a target, separated by one of , ; | or tabs")
     for i, name in enumerate(columns):
         if name.startswith("Unnamed: "):
             raise DataError(f"{path}: column {i + 1} has no name: name it, or remove it where it only counts the lines")
