@@ -64,7 +64,8 @@ struct Region {
 
 template <class Function> void find(void* library, const char* name, Function*& function) {
   function = reinterpret_cast<Function*>(dlsym(library, name));
-  if (!function) throw std::runtime_error(std::string("the library has no function ") + name + ", nor has what it was linked with");
+  if (!function)
+    throw std::runtime_error(std::string("the library has no function ") + name + ", nor has what it was linked with");
 }
 
 }  // namespace
@@ -119,7 +120,9 @@ int32_t OpenMp::run(int32_t threads, void (*work)(void*), void* argument) const 
 
 namespace fastopt::guests {
 
-OpenMp::OpenMp(const char*, const char*) { throw std::runtime_error("other libraries' threads can be lent on Linux alone"); }
+OpenMp::OpenMp(const char*, const char*) {
+  throw std::runtime_error("other libraries' threads can be lent on Linux alone");
+}
 OpenMp::~OpenMp() = default;
 
 }  // namespace fastopt::guests

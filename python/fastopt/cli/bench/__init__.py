@@ -67,11 +67,9 @@ def run_in_loop(args: argparse.Namespace, place: Place, console: Console) -> int
 
     assert isinstance(place, Host)
     report = describe() | place.report() | {"rows": loop.measure_all(args, place, console)}
+    written = outputs.write(report, ((args.json, outputs.write_json),))
     loop.show(console, report)
-    if args.json is not None:
-        args.json.write_text(to_json(report))
-    say_files(console, args.json, None)
-    return 0
+    return outputs.say(console, written)
 
 
 def place_of(args: argparse.Namespace) -> Place:
@@ -80,8 +78,6 @@ def place_of(args: argparse.Namespace) -> Place:
         for name, given in (("--device cuda", args.device != "cpu"), ("--plot", args.plot), ("--compare", args.compare)):
             if given:
                 raise ArgumentTypeError(f"argument {name}: not allowed with --in-loop")
-        if args.dtype != "float32":
-            raise ArgumentTypeError("argument --dtype: --in-loop steps float32 alone")
     if args.device == "cpu":
         return Host(args.threads)
     if args.threads is not None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ...numpy_steps import STEPS, aligned
 from ...rows import Row
-from ..numpy_steps import STEPS, aligned
 from ..optax_steps import Optax
 from ..place import IMPLEMENTATIONS, LR, Step
 
