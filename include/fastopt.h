@@ -175,9 +175,11 @@ typedef struct {
 typedef struct {
   uint64_t size;                     /* sizeof(fastopt_team) */
   int32_t (*threads)(void* context); /* how many a step may use, its own included; below 1 counts as 1 */
-  /* Calls work(argument) on up to `threads` threads at once, this one among them, and returns 1 when all calls have
-   * returned.  Or calls nothing and returns 0: then the library's own threads do the work, no more of them. */
-  int32_t (*run)(void* context, int32_t threads, void (*work)(void* argument), void* argument);
+  /* Calls work(argument, i) for different i from 0 to `threads` - 1, or fewer of these, each on a thread of its own,
+   * and returns 1 when all calls have returned.  Thread i has the same memory to work on in each step, so on machines
+   * with several memory nodes it should be the same thread.  Or calls nothing and returns 0: then the library's own
+   * threads do the work, no more of them. */
+  int32_t (*run)(void* context, int32_t threads, void (*work)(void* argument, int32_t thread), void* argument);
   void* context; /* the functions' first argument */
 } fastopt_team;
 

@@ -48,17 +48,17 @@ Seen look_at(const std::vector<pid_t>& threads) {
 }
 
 struct Region {
-  void (*work)(void*);
+  void (*work)(void*, int32_t);
   void* argument;
-  unsigned wanted;
-  pid_t* threads;  // where to note them, or nullptr
-  std::atomic<unsigned> entered{0};
+  int32_t wanted;
+  int (*thread_number)();
+  std::vector<pid_t>* threads;  // where to note them by their numbers, or nullptr
 
   static void enter(void* self) {
-    Region& region = *static_cast<Region*>(self);
-    const unsigned i = region.entered.fetch_add(1);
-    if (region.threads) region.threads[i] = static_cast<pid_t>(syscall(SYS_gettid));
-    if (i < region.wanted) region.work(region.argument);
+    const Region& region = *static_cast<Region*>(self);
+    const int number = region.thread_number();
+    if (region.threads) (*region.threads)[number] = static_cast<pid_t>(syscall(SYS_gettid));
+    if (number < region.wanted) region.work(region.argument, number);
   }
 };
 
@@ -75,13 +75,14 @@ OpenMp::OpenMp(const char* library, const char* threads) : library_(dlopen(libra
   try {
     find(library_, threads, thread_count_);
     find(library_, "omp_in_parallel", in_parallel_);
+    find(library_, "omp_get_thread_num", thread_number_);
     find(library_, "GOMP_parallel", parallel_);
   } catch (...) {
     dlclose(library_);
     throw;
   }
   team_ = {sizeof team_, [](void* self) -> int32_t { return static_cast<OpenMp*>(self)->thread_count_(); },
-           [](void* self, int32_t threads, void (*work)(void*), void* argument) {
+           [](void* self, int32_t threads, void (*work)(void*, int32_t), void* argument) {
              return static_cast<OpenMp*>(self)->run(threads, work, argument);
            },
            this};
@@ -90,26 +91,20 @@ OpenMp::OpenMp(const char* library, const char* threads) : library_(dlopen(libra
 OpenMp::~OpenMp() { dlclose(library_); }
 
 // The region has as many threads as the runtime's others have, since for fewer it would end some.
-int32_t OpenMp::run(int32_t threads, void (*work)(void*), void* argument) const {
+int32_t OpenMp::run(int32_t threads, void (*work)(void*, int32_t), void* argument) const {
   const auto count = static_cast<unsigned>(thread_count_());
   if (forked.load(std::memory_order_relaxed) || count < 2 || in_parallel_()) return 0;
   const bool known = helpers.of == this && helpers.asked == count;
   const Seen seen = known ? look_at(helpers.threads) : Seen::kGone;
   if (seen == Seen::kAsleep) return 0;
-  Region region{work, argument, static_cast<unsigned>(threads), nullptr, {}};
+  std::vector<pid_t> found(seen == Seen::kAwake ? 0 : count);
+  Region region{work, argument, threads, thread_number_, seen == Seen::kAwake ? nullptr : &found};
   regions_.fetch_add(1, std::memory_order_relaxed);
-  if (seen == Seen::kAwake) {
-    parallel_(&Region::enter, &region, count, 0);
-    return 1;
-  }
-  std::vector<pid_t> entered(count);
-  region.threads = entered.data();
   parallel_(&Region::enter, &region, count, 0);
-  entered.resize(region.entered.load());  // the runtime may have given fewer
-  const auto own = static_cast<pid_t>(syscall(SYS_gettid));
+  if (seen == Seen::kAwake) return 1;
   helpers = {this, count, {}};
-  for (const pid_t thread : entered) {
-    if (thread != own) helpers.threads.push_back(thread);
+  for (size_t i = 1; i < found.size(); ++i) {
+    if (found[i] != 0) helpers.threads.push_back(found[i]);  // the runtime may have given fewer
   }
   return 1;
 }

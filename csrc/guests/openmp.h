@@ -27,11 +27,12 @@ class OpenMp {
   int64_t regions() const { return regions_.load(std::memory_order_relaxed); }  // that it ran for steps
 
  private:
-  int32_t run(int32_t threads, void (*work)(void*), void* argument) const;
+  int32_t run(int32_t threads, void (*work)(void*, int32_t), void* argument) const;
 
   void* library_;
   int (*thread_count_)();
   int (*in_parallel_)();
+  int (*thread_number_)();
   void (*parallel_)(void (*)(void*), void*, unsigned, unsigned);
   mutable std::atomic<int64_t> regions_{0};
   fastopt_team team_;

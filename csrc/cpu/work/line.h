@@ -34,21 +34,21 @@ class Line {
 
   enum class Order { kForwards, kBackwards };
 
-  // Calls run(chunk) for every chunk, on all threads, under default floating-point control.
+  // Calls run(chunk) for every chunk, on all threads, under default floating-point control.  The order is that of each
+  // thread's own chunks.
   template <class Run> void for_each_chunk(const Run& run, Order order = Order::kForwards) const {
     if (tiles_ == 0) return;
     const int64_t size = chunk_size(), count = (tiles_ + size - 1) / size;
     struct Job {
       const Run& run;
-      int64_t size, last;
-    } job{run, size, order == Order::kBackwards ? count - 1 : -1};
+      int64_t size;
+    } job{run, size};
     const auto call = [](void* context, int64_t index) {
       const FloatControl control;
       const Job& job = *static_cast<const Job*>(context);
-      const int64_t at = job.last < 0 ? index : job.last - index;
-      job.run({at * job.size, (at + 1) * job.size});
+      job.run({index * job.size, (index + 1) * job.size});
     };
-    parallel(count, call, &job, is_long(), team_);
+    parallel({count, call, &job, is_long(), order == Order::kBackwards, team_});
   }
 
   struct Chunk {

@@ -96,8 +96,8 @@ void check_plans() {
   refuses(FASTOPT_BAD_OPTION, "ema_decay 1", [](Scene& s) { s.options.ema_decay = 1; });
   for (const double bad : {-1.0, -5e-324, double{INFINITY}, double{NAN}})
     refuses(FASTOPT_BAD_OPTION, "a bad norm_eps", [bad](Scene& s) { s.options.norm_eps = bad; });
-  fastopt_team team{sizeof team, [](void*) { return 1; }, [](void*, int32_t, void (*)(void*), void*) { return 0; },
-                    nullptr};
+  fastopt_team team{sizeof team, [](void*) { return 1; },
+                    [](void*, int32_t, void (*)(void*, int32_t), void*) { return 0; }, nullptr};
   const auto with_team = [&team](Scene& s) { s.options.team = &team; };
   team.size = sizeof team - 1;
   refuses(FASTOPT_BAD_SIZE, "a team of no size", with_team);

@@ -178,17 +178,17 @@ void alternate(int rounds) {
 struct Lender {
   std::atomic<int> calls{0};
   fastopt_team team{sizeof team, [](void*) { return 5; },
-                    [](void* self, int32_t threads, void (*work)(void*), void* argument) {
+                    [](void* self, int32_t threads, void (*work)(void*, int32_t), void* argument) {
                       return static_cast<Lender*>(self)->run(threads, work, argument);
                     },
                     this};
 
-  int32_t run(int32_t threads, void (*work)(void*), void* argument) {
+  int32_t run(int32_t threads, void (*work)(void*, int32_t), void* argument) {
     const int kind = calls.fetch_add(1) % 4;
     if (kind == 3) return 0;
     std::vector<std::thread> helpers;
-    for (int i = 1; i < (kind == 0 ? threads : kind == 1 ? 2 : 1); ++i) helpers.emplace_back(work, argument);
-    work(argument);
+    for (int i = 1; i < (kind == 0 ? threads : kind == 1 ? 2 : 1); ++i) helpers.emplace_back(work, argument, i);
+    work(argument, 0);
     for (std::thread& helper : helpers) helper.join();
     return 1;
   }
