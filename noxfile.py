@@ -26,7 +26,7 @@ LINTERS = (
     ("python", "tools/tidy.py"),
     ("pre-commit", "run", "--all-files", "--show-diff-on-failure"),
 )
-LINT_PACKAGES = ("clang-tidy==23.1.4", "cmake", "import-linter==2.17", "mypy==2.4.1", "nox", "pre-commit", "pybind11>=3,<4")
+LINT_PACKAGES = ("clang-tidy==23.1.4", "cmake", "import-linter==2.17", "nox", "pre-commit", "pybind11>=3,<4")
 
 # ---- How long each part takes ----------------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ def pairs(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Checks formatting, static types, the stub of the extension, the floors, headers and sources of C++; the compiler warned of nothing."""
-    install(session, "cli,checkpoints", *LINT_PACKAGES)
+    install(session, "cli,checkpoints,types", *LINT_PACKAGES)
     for command in LINTERS:
         session.run(*command)
     if warnings := [line for line in (folder() / "log").read_text().splitlines() if "warning:" in line]:

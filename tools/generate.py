@@ -1,4 +1,4 @@
-"""Writes what follows from the table of rules: type stubs, the README's table, docs/rules.md and docs/forms.md.
+"""Writes what follows from the tables of rules and of names: type stubs, the README's table, docs/rules.md, forms.md, names.md.
 
 `python tools/generate.py` writes the files; with `--check` it fails if a file differs from what it would write.
 """
@@ -15,6 +15,10 @@ import numpy as np
 
 from fastopt import AdamW
 from fastopt._arrays.buffers import BFLOAT16
+from fastopt._names.modules import CLASSES, ESTIMATOR_CLASSES, SCHEDULE_CLASSES
+from fastopt._names.name import Table
+from fastopt._names.optimizers import ATTRIBUTES, OPTIMIZERS, STEP
+from fastopt._names.others import ESTIMATORS, MINIMIZE, PLATEAU, SCHEDULES
 from fastopt._storage.formats import FORMAT_ARGUMENTS
 from fastopt.faces import class_signature, function_signature, meaning
 from fastopt.rules import OPTIONS, RULES, Hyperparameter, Rule
@@ -38,15 +42,36 @@ Keras' `weight_decay` is decoupled on every optimizer: `weight_decay=wd, decoupl
 `1 - b^t` in float32 (at b = 0.999 a relative error of 1.3e-5), Keras on TensorFlow even for float64; fastopt derives it in float64.
 The stages around the rule and their order are at the end of [rules.md](rules.md).
 """
+NAMES_HEAD = """# What other frameworks call it
+
+fastopt's names are torch's.  This page has the names of Keras, optax, scikit-learn, SciPy and textbooks that an argument may have
+there, and what to write instead.  The errors know the table too:
+
+```python
+import numpy as np
+import fastopt
+
+p = np.ones(3, np.float32)
+try:
+    fastopt.AdamW(p, learning_rate=1e-3)
+except TypeError as error:
+    print(error)  # AdamW: got an unexpected keyword argument 'learning_rate'; ...; did you mean lr?
+```
+
+A rule in the last column says for which rule alone the row is.  Where defaults and formulas differ, [forms.md](forms.md) has the
+call that computes the same; [rules.md](rules.md) has every argument.  [wrong_turns.py](../examples/wrong_turns.py) makes the
+mistakes of newcomers and prints what fastopt answers.
+"""
 
 
 def annotation(name: str, rule: Rule) -> str:
     """The type of an argument, as a type checker should see it."""
-    fixed = {"params": "_Params", "grads": "Any", "copy_to": "Any", "param": "Any", "grad": "Any", "step": "int", "seed": "int"}
+    fixed = {"params": "Params", "param": "AnyArray", "grad": "AnyArray", "step": "int", "seed": "int"}
+    fixed |= dict.fromkeys(("grads", "copy_to"), "Grads | None")
     if name in fixed:
         return fixed[name]
     if name in {*(slot.name for slot in rule.slots), *rule.carried}:
-        return "Any | None"
+        return "AnyArray | None"
     h = next(h for h in rule.arguments + OPTIONS + FORMAT_ARGUMENTS if h.name == name)
     if h.choices:
         kinds = ["bool"] if True in h.choices else []
@@ -91,9 +116,9 @@ def class_stub() -> str:
             f'class {rule.name}(Optimizer):\n    """{rule.summary}"""\n\n    def __init__(\n{inside},\n    ) -> None: ...\n'
         )
     imports = (
-        "from collections.abc import Callable, Mapping, Sequence\nfrom typing import Any, Literal, TypeAlias\n\n"
-        "from .optimizer import Optimizer\n\n_Schedule: TypeAlias = Callable[[int], float]\n"
-        "_Params: TypeAlias = Any | Sequence[Any] | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
+        "from collections.abc import Callable\nfrom typing import Literal, TypeAlias\n\n"
+        "from ._arrays.typed import Grads, Params\nfrom .optimizer import Optimizer\n\n"
+        "_Schedule: TypeAlias = Callable[[int], float]"
     )
     return stub("The optimizer classes, one for each row of the table of rules.", imports, list(RULES), bodies)
 
@@ -106,7 +131,7 @@ def function_stub() -> str:
     return (
         stub(
             "The bare kernels as functions, one for each rule.",
-            "from typing import Any, Literal",
+            "from typing import Literal\n\nfrom ._arrays.typed import AnyArray",
             [name.lower() for name in RULES],
             bodies,
         )
@@ -207,6 +232,42 @@ def forms_page() -> str:
     return "\n".join(out) + "\n"
 
 
+NAMES: tuple[tuple[str, str, Table], ...] = (
+    (
+        "Optimizers",
+        "Arguments of the classes, of `fastopt.functional` and of `fastopt.torch`, keys of groups, options.",
+        OPTIMIZERS,
+    ),
+    ("`opt.step`", "Besides, as further arguments of a step:", STEP),
+    ("Attributes of an optimizer", "`opt.name` and `opt.name = value`:", ATTRIBUTES),
+    ("Schedules", "Arguments of `fastopt.schedules`.", SCHEDULES),
+    ("`ReduceOnPlateau`", "Arguments of `fastopt.schedules.ReduceOnPlateau`.", PLATEAU),
+    ("`fastopt.minimize`", "Arguments, and options of `fastopt.scipy`, besides those of optimizers.", MINIMIZE),
+    ("Estimators", "Arguments of the estimators of `fastopt.sklearn`.", ESTIMATORS),
+    ("Names in `fastopt`", "Names that the package itself lacks.", CLASSES),
+    (
+        "Names in `fastopt.schedules`",
+        "Classes and functions; [schedules.md](schedules.md) has what each computes.",
+        SCHEDULE_CLASSES,
+    ),
+    ("Names in `fastopt.sklearn`", "Estimators; [sklearn.md](sklearn.md) says how they differ.", ESTIMATOR_CLASSES),
+)
+
+
+def names_page() -> str:
+    """docs/names.md: what other frameworks call an argument."""
+    out = [NAMES_HEAD, MARK]
+    for title, text, table in NAMES:
+        out += [f"\n## {title}\n", f"{text}\n", "| there | framework | in fastopt | note |", "|---|---|---|---|"]
+        for row in table:
+            names = ", ".join(f"`{name}`" for name in row.names)
+            write = f"`{row.code(row.names[0])}`" if row.write else "-"
+            note = row.note.replace("{name}", row.names[0])
+            only = f"{', '.join(row.rules)} only" if row.rules else ""
+            out.append(f"| {names} | {row.where} | {write} | {': '.join(filter(None, (only, note)))} |")
+    return "\n".join(out) + "\n"
+
+
 COMBINATIONS: tuple[tuple[str, str, str | None, str | None], ...] = (
     ("float32", "float32", None, None),
     ("float32", "float32", "bfloat16", None),
@@ -253,6 +314,7 @@ def main() -> int:
         "python/fastopt/torch/classes.pyi": torch_stub(),
         "docs/rules.md": rules_page(),
         "docs/forms.md": forms_page(),
+        "docs/names.md": names_page(),
         "docs/formats.md": filled("docs/formats.md", BYTES_MARK, bytes_table()),
         "README.md": filled("README.md", MARK, short_table()),
     }

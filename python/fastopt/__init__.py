@@ -26,8 +26,20 @@ __all__ += ["get_num_threads", "global_norm", "minimize", "set_num_threads", "sh
 __all__ += optimizers.__all__
 
 
+_FACES = ("scipy", "sklearn", "torch")
+
+
 def __getattr__(name: str) -> _ModuleType:
     """The adapters, imported when they are first asked for, since each needs a package that fastopt does not."""
-    if name in ("scipy", "sklearn", "torch"):
+    if name in _FACES:
         return _importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._names.modules import CLASSES, no_member
+
+    raise no_member(__name__, name, [*__all__, *_FACES], CLASSES)
+
+
+def __dir__() -> list[str]:
+    """The public names, and the adapters whose packages are installed."""
+    from importlib.util import find_spec
+
+    return sorted([*__all__, "__version__", *(name for name in _FACES if find_spec(name))])

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import _core
 from ._arrays import buffers
+from ._engine.arguments import bind_arguments
 from ._engine.plans import make_plan, write_group
 from ._engine.ranges import check_group, check_single
 from ._engine.tensors import Tensor
@@ -60,13 +61,21 @@ def example(rule: Rule) -> list[str]:
     ]
 
 
+IN_PLACE = (
+    "    Steps write into these very arrays.  Do not rebind them: w = w - g and params = params.astype(...) make other arrays, which",
+    "    no step reaches; write w -= g or w[...] = values.  Do not pass copies, which would train alone: w[[0, 2]], w.flatten(),",
+    "    Keras' model.get_weights()",
+)
+
+
 def docstring(rule: Rule) -> str:
     """The class's documentation, from its row."""
     lines = [rule.summary, "", f"    {rule.formula}", "", f"Source: {rule.paper}.", "", "Arguments:"]
     lines.append("  params: the array to update in place, or a list, a {name: array} dict, or a list of group dicts")
     lines.append(
-        '    {"params": arrays, "lr": ...}; float32, float64, bfloat16 or float16, any shape, C-contiguous, writable, not overlapping'
+        '    {"params": arrays, "lr": ...}; float32, float64, bfloat16 or float16, any shape, C-contiguous, writable, not overlapping.'
     )
+    lines += IN_PLACE
     lines += [described(h, meaning(h)) for h in (*rule.arguments, *OPTIONS, *FORMAT_ARGUMENTS)]
     lines.append(
         "  copy_to: arrays, in the form of the parameters, that take a copy of each new parameter, rounded to nearest even:"
@@ -139,10 +148,7 @@ def make_function(rule: Rule) -> Callable[..., None]:
             or given["step"] is arguments.empty
             or given["grad"] is arguments.empty
         ):
-            try:
-                arguments.bind(*args, **kwargs)
-            except TypeError as error:
-                raise TypeError(f"{name}: {error}") from None
+            bind_arguments(name, arguments, args, kwargs, rule.name)
         if not kwargs.keys().isdisjoint(positional[: len(args)]):
             twice = next(n for n in positional[: len(args)] if n in kwargs)
             raise TypeError(f"{name}: got {twice} twice, by position and by name")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from ._arrays import buffers
 from ._arrays.buffers import Array
 from ._arrays.memory import BLOCK, allocate
 from ._engine.arguments import named
+from .rules.words import counted, cured
+
+if TYPE_CHECKING:
+    from ._arrays.typed import AnyArray, Arrays
 
 __all__ = ["BLOCK", "FlatBuffer", "flatten"]
 
@@ -62,7 +66,7 @@ class FlatBuffer:
         """
         return self._views.copy()
 
-    def split(self, array: Any) -> Any:
+    def split(self, array: AnyArray) -> Any:
         """Views of another array, with the tensors' places in `data`: a list, or a dict if they have names.
 
         `array`: 1-D, as long as `data`, in any dtype; for instance a state array of an optimizer over `data` (`np.asarray` of
@@ -81,7 +85,7 @@ class FlatBuffer:
         """A new buffer of zeros with the same shapes, names and dtype: for gradients, averages or your own state."""
         return FlatBuffer(self.shapes, self.names, self._data.dtype)
 
-    def copy_from(self, arrays: Any) -> None:
+    def copy_from(self, arrays: Arrays) -> None:
         """Copies the values of `arrays` into the tensors; the padding stays as it is.
 
         `arrays`: a list or tuple in the tensors' order, or a dict with their names.  Each array has its tensor's shape and dtype,
@@ -103,7 +107,7 @@ class FlatBuffer:
         sources = []
         own = buffers.as_array(self._data, "data")
         for (value, label, _), shape in zip(entries, self.shapes, strict=True):
-            source = buffers.as_host_array(value, label)
+            source = source_of(value, label)
             if buffers.dtype_name(source) != buffers.dtype_name(own):
                 raise TypeError(f"{label}: got dtype {source.dtype}, expected {self._data.dtype} as the buffer has")
             if source.shape != shape:
@@ -141,10 +145,10 @@ class FlatBuffer:
 
     def __repr__(self) -> str:
         padding = self._data.size - sum(map(math.prod, self.shapes))
-        return f"FlatBuffer({len(self.shapes)} tensors, {self._data.size} elements of {self._data.dtype}, {padding} padding)"
+        return f"FlatBuffer({counted(len(self.shapes), 'tensor')}, {self._data.size} elements of {self._data.dtype}, {padding} padding)"
 
 
-def flatten(arrays: Any) -> FlatBuffer:
+def flatten(arrays: Arrays) -> FlatBuffer:
     """Copies arrays into one aligned buffer: `flat.views` are the tensors, `flat.data` is the whole.
 
     `arrays`: a list, a tuple or a {name: array} dict of arrays with any shapes and strides, all in one dtype: float32, float64,
@@ -165,7 +169,7 @@ def flatten(arrays: Any) -> FlatBuffer:
            [0.5, 0.5, 0.5]], dtype=float32)
     """
     entries = named(arrays, "arrays")
-    sources = [buffers.as_host_array(value, label) for value, label, _ in entries]
+    sources = [source_of(value, label) for value, label, _ in entries]
     first = sources[0].dtype
     for source, (_, label, _) in zip(sources, entries, strict=True):
         buffers.check_dtype(source, label)
@@ -181,12 +185,24 @@ def flatten(arrays: Any) -> FlatBuffer:
     return flat
 
 
+def source_of(value: Any, name: str) -> Array:
+    """An array on the CPU whose values are copied."""
+    try:
+        return buffers.as_host_array(value, name)
+    except TypeError as error:
+        from ._arrays.gradient_cures import of_itself
+
+        raise cured(error, lambda: of_itself(value, name)) from error.__cause__
+
+
 def named_bfloat16(name: str) -> np.dtype[Any]:
     """The bfloat16 dtype of ml_dtypes, which NumPy can show."""
     try:
         import ml_dtypes
     except ImportError:
-        raise TypeError(f"{name}: got bfloat16, for a buffer of which NumPy needs the package ml_dtypes") from None
+        raise TypeError(
+            f"{name}: got bfloat16, for a buffer of which NumPy needs the package ml_dtypes: pip install ml_dtypes"
+        ) from None
     named: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return named
 

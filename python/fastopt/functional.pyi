@@ -1,6 +1,8 @@
 """The bare kernels as functions, one for each rule.  Made by tools/generate.py."""
 
-from typing import Any, Literal
+from typing import Literal
+
+from ._arrays.typed import AnyArray
 
 __all__ = [
     "adadelta",
@@ -16,9 +18,9 @@ __all__ = [
 ]
 
 def sgd(
-    param: Any,
-    grad: Any,
-    momentum_buffer: Any | None = None,
+    param: AnyArray,
+    grad: AnyArray,
+    momentum_buffer: AnyArray | None = None,
     *,
     step: int,
     lr: float = 0.001,
@@ -34,11 +36,11 @@ def sgd(
     grad_scale: float = 1.0,
 ) -> None: ...
 def adam(
-    param: Any,
-    grad: Any,
-    exp_avg: Any | None = None,
-    exp_avg_sq: Any | None = None,
-    max_exp_avg_sq: Any | None = None,
+    param: AnyArray,
+    grad: AnyArray,
+    exp_avg: AnyArray | None = None,
+    exp_avg_sq: AnyArray | None = None,
+    max_exp_avg_sq: AnyArray | None = None,
     *,
     step: int,
     lr: float = 0.001,
@@ -54,11 +56,11 @@ def adam(
     grad_scale: float = 1.0,
 ) -> None: ...
 def adamw(
-    param: Any,
-    grad: Any,
-    exp_avg: Any | None = None,
-    exp_avg_sq: Any | None = None,
-    max_exp_avg_sq: Any | None = None,
+    param: AnyArray,
+    grad: AnyArray,
+    exp_avg: AnyArray | None = None,
+    exp_avg_sq: AnyArray | None = None,
+    max_exp_avg_sq: AnyArray | None = None,
     *,
     step: int,
     lr: float = 0.001,
@@ -74,10 +76,10 @@ def adamw(
     grad_scale: float = 1.0,
 ) -> None: ...
 def adamax(
-    param: Any,
-    grad: Any,
-    exp_avg: Any | None = None,
-    exp_inf: Any | None = None,
+    param: AnyArray,
+    grad: AnyArray,
+    exp_avg: AnyArray | None = None,
+    exp_inf: AnyArray | None = None,
     *,
     step: int,
     lr: float = 0.002,
@@ -91,11 +93,11 @@ def adamax(
     grad_scale: float = 1.0,
 ) -> None: ...
 def nadam(
-    param: Any,
-    grad: Any,
-    exp_avg: Any | None = None,
-    exp_avg_sq: Any | None = None,
-    mu_product: Any | None = None,
+    param: AnyArray,
+    grad: AnyArray,
+    exp_avg: AnyArray | None = None,
+    exp_avg_sq: AnyArray | None = None,
+    mu_product: AnyArray | None = None,
     *,
     step: int,
     lr: float = 0.002,
@@ -111,10 +113,10 @@ def nadam(
     grad_scale: float = 1.0,
 ) -> None: ...
 def radam(
-    param: Any,
-    grad: Any,
-    exp_avg: Any | None = None,
-    exp_avg_sq: Any | None = None,
+    param: AnyArray,
+    grad: AnyArray,
+    exp_avg: AnyArray | None = None,
+    exp_avg_sq: AnyArray | None = None,
     *,
     step: int,
     lr: float = 0.001,
@@ -130,11 +132,11 @@ def radam(
     grad_scale: float = 1.0,
 ) -> None: ...
 def rmsprop(
-    param: Any,
-    grad: Any,
-    square_avg: Any | None = None,
-    grad_avg: Any | None = None,
-    momentum_buffer: Any | None = None,
+    param: AnyArray,
+    grad: AnyArray,
+    square_avg: AnyArray | None = None,
+    grad_avg: AnyArray | None = None,
+    momentum_buffer: AnyArray | None = None,
     *,
     step: int,
     lr: float = 0.01,
@@ -152,9 +154,9 @@ def rmsprop(
     grad_scale: float = 1.0,
 ) -> None: ...
 def adagrad(
-    param: Any,
-    grad: Any,
-    sum: Any | None = None,
+    param: AnyArray,
+    grad: AnyArray,
+    sum: AnyArray | None = None,
     *,
     step: int,
     lr: float = 0.01,
@@ -169,10 +171,10 @@ def adagrad(
     grad_scale: float = 1.0,
 ) -> None: ...
 def adadelta(
-    param: Any,
-    grad: Any,
-    square_avg: Any | None = None,
-    acc_delta: Any | None = None,
+    param: AnyArray,
+    grad: AnyArray,
+    square_avg: AnyArray | None = None,
+    acc_delta: AnyArray | None = None,
     *,
     step: int,
     lr: float = 1.0,
@@ -185,9 +187,9 @@ def adadelta(
     grad_scale: float = 1.0,
 ) -> None: ...
 def lion(
-    param: Any,
-    grad: Any,
-    exp_avg: Any | None = None,
+    param: AnyArray,
+    grad: AnyArray,
+    exp_avg: AnyArray | None = None,
     *,
     step: int,
     lr: float = 0.0001,

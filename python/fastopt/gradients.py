@@ -8,7 +8,7 @@ For arrays on a GPU the results are float64 or bool arrays without dimensions th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._arrays import buffers
@@ -16,10 +16,13 @@ from ._engine.arguments import named
 from ._engine.ranges import check_single
 from .rules import OPTIONS
 
+if TYPE_CHECKING:
+    from ._arrays.typed import Grads
+
 __all__ = ["all_finite", "clip_grad_norm", "clip_grad_value", "global_norm"]
 
 
-def global_norm(grads: Any) -> Any:
+def global_norm(grads: Grads) -> Any:
     """The Euclidean norm of all elements of `grads` together, in float64.
 
     `grads`: an array, or a list, a tuple or a dict of arrays; float32, float64, bfloat16 or float16, C-contiguous.  Entries may
@@ -35,7 +38,7 @@ def global_norm(grads: Any) -> Any:
     return run("measure", read(grads), _core.Options(1.0, 0.0, 0.0, 0.0, False, False))[0]
 
 
-def all_finite(grads: Any) -> Any:
+def all_finite(grads: Grads) -> Any:
     """Whether no element of `grads` is Inf or NaN; `grads` as for `global_norm`.
 
     >>> fastopt.all_finite(np.ones(3)), fastopt.all_finite({"w": np.ones(3), "b": np.array([np.nan])})
@@ -44,7 +47,7 @@ def all_finite(grads: Any) -> Any:
     return run("measure", read(grads), _core.Options(1.0, 0.0, 0.0, 0.0, False, False))[1]
 
 
-def clip_grad_norm(grads: Any, max_norm: float, norm_eps: float = 0.0) -> Any:
+def clip_grad_norm(grads: Grads, max_norm: float, norm_eps: float = 0.0) -> Any:
     """Scales `grads` in place by max_norm/norm if their norm is above `max_norm`; returns the norm before.
 
     `grads` as for `global_norm`, writable and not overlapping.  A norm that is not finite leaves the gradients as they are.  With
@@ -63,7 +66,7 @@ def clip_grad_norm(grads: Any, max_norm: float, norm_eps: float = 0.0) -> Any:
     return run("clip", arrays, _core.Options(1.0, 0.0, limit, 0.0, False, False, eps))[0]
 
 
-def clip_grad_value(grads: Any, clip_value: float) -> None:
+def clip_grad_value(grads: Grads, clip_value: float) -> None:
     """Holds each element of `grads` within [-clip_value, clip_value], in place; NaN stays NaN.
 
     `grads` as for `clip_grad_norm`.  Raises TypeError or ValueError, and writes nothing, if an argument is anything else.
@@ -110,13 +113,9 @@ def read(grads: Any, *, written: bool = False) -> list[buffers.Array]:
     for value, name, _ in named(grads, "grads"):
         if value is None:
             continue
-        array = buffers.as_array(value, name)
-        buffers.check_dtype(array, name)
-        buffers.check_layout(array, name)
+        array = buffers.check_parameter(value, name, "") if written else buffers.check_readable(value, name)
         if arrays:
             buffers.check_place(array, name, arrays[0][1], arrays[0][0])
-        if written:
-            buffers.check_writable(array, name)
         arrays.append((name, array))
     if written:
         buffers.check_disjoint(arrays)

@@ -10,7 +10,7 @@ import copy
 import inspect
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from numpy import ndarray
 
@@ -27,9 +27,12 @@ from ._engine.traffic import traffic
 from ._storage.formats import Formats, check_seed
 from .flat import FlatBuffer
 from .rules import OPTIONS, Rule
+from .rules.words import counted
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from ._arrays.typed import AnyArray, Grads
 
 __all__ = ["Optimizer", "engine_of"]
 
@@ -42,7 +45,7 @@ class Optimizer:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if type(self) is Optimizer:
             raise TypeError("Optimizer: expected one of the rules' classes, such as AdamW")
-        given = bind_arguments(type(self).__name__, inspect.signature(type(self)), args, kwargs)
+        given = bind_arguments(type(self).__name__, inspect.signature(type(self)), args, kwargs, self.rule.name)
         self._call = call_of(given)
         params, grads, copy_to = (given.pop(name) for name in ("params", "grads", "copy_to"))
         seed = check_seed(given.pop("seed"))
@@ -63,7 +66,7 @@ class Optimizer:
             self._engine.bind(grads)
         self._engine.settle()
 
-    def step(self, grads: Any = None, **options: Unpack[StepOptions]) -> None:
+    def step(self, grads: Grads | None = None, **options: Unpack[StepOptions]) -> None:
         """Updates the parameters in place, in one pass over memory.
 
         `max_norm` and `skip_nonfinite` read the gradients once before.
@@ -93,7 +96,7 @@ class Optimizer:
     def step_part(
         self,
         tensor: int | str,
-        grad: Any,
+        grad: AnyArray,
         begin: int = 0,
         end: int | None = None,
         **options: Unpack[PartOptions],
@@ -249,7 +252,7 @@ class Optimizer:
         load(self._engine, state_dict, override)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `state_dict()` to a safetensors file, whole or not at all; needs `pip install "fastopt[checkpoints]"`.
+        """Writes `state_dict()` to a safetensors file, whole or not at all; needs the extra `checkpoints`.
 
         Save the parameters yourself.  An existing file is replaced when the new one is on the disk.  Raises OSError if that
         fails, and leaves the old file as it was; raises TypeError if `path` is no path.
@@ -274,10 +277,18 @@ class Optimizer:
         with reading(path) as state_dict:
             self.load_state_dict(state_dict, override=given)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and not hasattr(type(self), name):
-            raise AttributeError(f"{name}: {type(self).__name__} has no such attribute; hyperparameters are in opt.groups[i]")
-        super().__setattr__(name, value)
+    if not TYPE_CHECKING:  # to type checkers these two would say that any name may be set and read
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if not name.startswith("_") and not hasattr(type(self), name):
+                self.__getattr__(name)  # which says what to write
+            super().__setattr__(name, value)
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Called only for names that the optimizer lacks."""
+            from ._engine.attributes import no_attribute
+
+            raise no_attribute(type(self), name)
 
     def __copy__(self) -> Any:
         name = type(self).__name__
@@ -306,7 +317,8 @@ class Optimizer:
         formats = self._engine.formats
         words = "".join(f", {name}={value!r}" for name, value in vars(formats).items() if value is not None)
         return (
-            f"{type(self).__name__}({len(self._engine.tensors)} tensors, {elements} elements, {self.steps} steps{words}){groups}"
+            f"{type(self).__name__}({counted(len(self._engine.tensors), 'tensor')}, {counted(elements, 'element')}, "
+            f"{counted(self.steps, 'step')}{words}){groups}"
         )
 
 

@@ -1,12 +1,12 @@
 """The optimizer classes, one for each row of the table of rules.  Made by tools/generate.py."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable
+from typing import Literal, TypeAlias
 
+from ._arrays.typed import Grads, Params
 from .optimizer import Optimizer
 
 _Schedule: TypeAlias = Callable[[int], float]
-_Params: TypeAlias = Any | Sequence[Any] | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 __all__ = [
     "Adadelta",
@@ -26,7 +26,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        params: _Params,
+        params: Params,
         lr: float | _Schedule = 0.001,
         momentum: float = 0.0,
         dampening: float = 0.0,
@@ -48,8 +48,8 @@ class SGD(Optimizer):
         state_dtype: Literal["float32", "float64", "bfloat16", "8bit"] | None = None,
         master: Literal["24bit", "32bit", "float32", "stochastic"] | None = None,
         seed: int = 0,
-        copy_to: Any = None,
-        grads: Any = None,
+        copy_to: Grads | None = None,
+        grads: Grads | None = None,
     ) -> None: ...
 
 class Adam(Optimizer):
@@ -57,7 +57,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        params: _Params,
+        params: Params,
         lr: float | _Schedule = 0.001,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-08,
@@ -79,8 +79,8 @@ class Adam(Optimizer):
         state_dtype: Literal["float32", "float64", "bfloat16", "8bit"] | None = None,
         master: Literal["24bit", "32bit", "float32", "stochastic"] | None = None,
         seed: int = 0,
-        copy_to: Any = None,
-        grads: Any = None,
+        copy_to: Grads | None = None,
+        grads: Grads | None = None,
     ) -> None: ...
 
 class AdamW(Optimizer):
@@ -88,7 +88,7 @@ class AdamW(Optimizer):
 
     def __init__(
         self,
-        params: _Params,
+        params: Params,
         lr: float | _Schedule = 0.001,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-08,
@@ -110,8 +110,8 @@ class AdamW(Optimizer):
         state_dtype: Literal["float32", "float64", "bfloat16", "8bit"] | None = None,
         master: Literal["24bit", "32bit", "float32", "stochastic"] | None = None,
         seed: int = 0,
-        copy_to: Any = None,
-        grads: Any = None,
+        copy_to: Grads | None = None,
+        grads: Grads | None = None,
     ) -> None: ...
 
 class Adamax(Optimizer):
@@ -119,7 +119,7 @@ class Adamax(Optimizer):
 
     def __init__(
         self,
-        params: _Params,
+        params: Params,
         lr: float | _Schedule = 0.002,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-08,
@@ -139,8 +139,8 @@ class Adamax(Optimizer):
         state_dtype: Literal["float32", "float64", "bfloat16", "8bit"] | None = None,
         master: Literal["24bit", "32bit", "float32", "stochastic"] | None = None,
         seed: int = 0,
-        copy_to: Any = None,
-        grads: Any = None,
+        copy_to: Grads | None = None,
+        grads: Grads | None = None,
     ) -> None: ...
 
 class NAdam(Optimizer):
@@ -148,7 +148,7 @@ class NAdam(Optimizer):
 
     def __init__(
         self,
-        params: _Params,
+        params: Params,
         lr: float | _Schedule = 0.002,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-08,
@@ -170,8 +170,8 @@ class NAdam(Optimizer):
         state_dtype: Literal["float32", "float64", "bfloat16", "8bit"] | None = None,
         master: Literal["24bit", "32bit", "float32", "stochastic"] | None = None,
         seed: int = 0,
-        copy_to: Any = None,
-        grads: Any = None,
+        copy_to: Grads | None = None,
+        grads: Grads | None = None,
     ) -> None: ...
 
 class RAdam(Optimizer):
@@ -179,7 +179,7 @@ class RAdam(Optimizer):
 
     def __init__(
         self,
-        params: _Params,
+        params: Params,
         lr: float | _Schedule = 0.001,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-08,
@@ -201,8 +201,8 @@ class RAdam(Optimizer):
         state_dtype: Literal["float32", "float64", "bfloat16", "8bit"] | None = None,
         master: Literal["24bit", "32bit", "float32", "stochastic"] | None = None,
         seed: int = 0,
-        copy_to: Any = None,
-        grads: Any = None,
+        copy_to: Grads | None = None,
+        grads: Grads | None = None,
     ) -> None: ...
 
 class RMSprop(Optimizer):
@@ -210,7 +210,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        params: _Params,
+        params: Params,
         lr: float | _Schedule = 0.01,
         alpha: float = 0.99,
         eps: float = 1e-08,
@@ -234,8 +234,8 @@ class RMSprop(Optimizer):
         state_dtype: Literal["float32", "float64", "bfloat16", "8bit"] | None = None,
         master: Literal["24bit", "32bit", "float32", "stochastic"] | None = None,
         seed: int = 0,
-        copy_to: Any = None,
-        grads: Any = None,
+        copy_to: Grads | None = None,
+        grads: Grads | None = None,
     ) -> None: ...
 
 class Adagrad(Optimizer):
@@ -243,7 +243,7 @@ class Adagrad(Optimizer):
 
     def __init__(
         self,
-        params: _Params,
+        params: Params,
         lr: float | _Schedule = 0.01,
         lr_decay: float = 0.0,
         weight_decay: float = 0.0,
@@ -264,8 +264,8 @@ class Adagrad(Optimizer):
         state_dtype: Literal["float32", "float64", "bfloat16", "8bit"] | None = None,
         master: Literal["24bit", "32bit", "float32", "stochastic"] | None = None,
         seed: int = 0,
-        copy_to: Any = None,
-        grads: Any = None,
+        copy_to: Grads | None = None,
+        grads: Grads | None = None,
     ) -> None: ...
 
 class Adadelta(Optimizer):
@@ -273,7 +273,7 @@ class Adadelta(Optimizer):
 
     def __init__(
         self,
-        params: _Params,
+        params: Params,
         lr: float | _Schedule = 1.0,
         rho: float = 0.9,
         eps: float = 1e-06,
@@ -292,8 +292,8 @@ class Adadelta(Optimizer):
         state_dtype: Literal["float32", "float64", "bfloat16", "8bit"] | None = None,
         master: Literal["24bit", "32bit", "float32", "stochastic"] | None = None,
         seed: int = 0,
-        copy_to: Any = None,
-        grads: Any = None,
+        copy_to: Grads | None = None,
+        grads: Grads | None = None,
     ) -> None: ...
 
 class Lion(Optimizer):
@@ -301,7 +301,7 @@ class Lion(Optimizer):
 
     def __init__(
         self,
-        params: _Params,
+        params: Params,
         lr: float | _Schedule = 0.0001,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
@@ -319,6 +319,6 @@ class Lion(Optimizer):
         state_dtype: Literal["float32", "float64", "bfloat16", "8bit"] | None = None,
         master: Literal["24bit", "32bit", "float32", "stochastic"] | None = None,
         seed: int = 0,
-        copy_to: Any = None,
-        grads: Any = None,
+        copy_to: Grads | None = None,
+        grads: Grads | None = None,
     ) -> None: ...

@@ -132,3 +132,7 @@ globals().update({rule.name.lower(): of_rule(rule) for rule in RULES.values()})
 def __getattr__(name: str) -> Method:
     """Called only for names that the module lacks."""
     raise AttributeError(f"fastopt.scipy has no method {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -87,7 +87,7 @@ class TestPasses:
         monkeypatch.setattr(check, "installed", lambda: info.installed() | {"torch": None})
         code, out, _ = status(["check"], capsys)
         assert code == 0
-        assert parts(out)["torch"] == 'not here: torch is not installed: pip install "fastopt[torch]"'
+        assert parts(out)["torch"] == 'not here: torch is not installed: pip install ".[torch]" in the folder of fastopt\'s clone'
 
     def test_needs_numpy_alone_and_runs_as_a_module(self) -> None:
         code = """

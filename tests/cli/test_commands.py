@@ -99,7 +99,7 @@ class TestArguments:
         assert (code, out) == (2, "")
         assert err.count("\n") == 1
         assert package in err
-        assert 'pip install "fastopt[cli]"' in err
+        assert 'pip install ".[cli]"' in err
 
     def test_another_missing_module_is_not_blamed_on_the_extras(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(args: Any) -> int:

@@ -102,7 +102,7 @@ class TestPackages:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         name = {"sklearn": "scikit-learn"}.get(package, package)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == f'fastopt: {name} is not installed: pip install "fastopt[cli]"\n'
+        assert done.stderr == f'fastopt: {name} is not installed: pip install ".[cli]" in the folder of fastopt\'s clone\n'
 
     def test_an_old_one_is_named(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         def run(args: Any) -> int:

@@ -49,7 +49,7 @@ class TestTable:
         monkeypatch.setitem(sys.modules, "pandas", None)  # importing it now fails
         code, out, err = status(["compare", str(csv(tmp_path / "a.csv", "a,b\n1,x\n")), *TINY], capsys)
         assert (code, out) == (2, "")
-        assert err == 'fastopt: pandas is not installed: pip install "fastopt[cli]"\n'
+        assert err == 'fastopt: pandas is not installed: pip install ".[cli]" in the folder of fastopt\'s clone\n'
 
     def test_target(self, tmp_path: Path) -> None:
         rows = [f"{i % 2},{i},{i % 3}" for i in range(60)]

@@ -115,7 +115,7 @@ class TestErrors:
     def test_without_cupy(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         for name in [name for name in sys.modules if name.partition(".")[0] == "cupy"] + ["cupy"]:
             monkeypatch.setitem(sys.modules, name, None)
-        self.one_line(["warmup", "--arch", "sm_90"], ['pip install "fastopt[cuda13]"'], capsys)
+        self.one_line(["warmup", "--arch", "sm_90"], ['pip install ".[cuda13]"'], capsys)
 
     @pytest.mark.usefixtures("nvrtc")
     def test_without_a_gpu_an_architecture_must_be_named(

@@ -344,4 +344,4 @@ except ImportError as error:
         assert done.returncode == 0, done.stderr
         assert "  cupy: not installed\n" in done.stdout
         assert f"kernels for CUDA: 0, 0 bytes in {cache}\n" in done.stdout
-        assert 'pip install "fastopt[cuda13]"' in done.stdout.splitlines()[-1]
+        assert 'pip install ".[cuda13]"' in done.stdout.splitlines()[-1]

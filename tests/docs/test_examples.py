@@ -28,6 +28,7 @@ def searched(iris: float, digits: float) -> dict[str, tuple[float, float]]:
 
 # The least and the most that each outcome may be.  The accuracies leave 2 to 4% for another split or another BLAS.
 BOUNDS = {
+    "wrong_turns": {"unexpected": (0, 0)},
     "sgd_line": {
         "difference": ROUNDING,
         "intercept": (4 - 0.6, 4 + 0.6),  # three standard errors of a fit to 100 points

@@ -175,7 +175,7 @@ def test_a_group_is_a_mapping() -> None:
     assert set(group) == {"params", *RULES["Adagrad"].defaults}
     assert len(group) == len(set(group))
     assert dict(group)["lr"] == 1e-2
-    assert repr(group).startswith("Group(1 params, lr=0.01")
+    assert repr(group).startswith("Group(1 array, lr=0.01")
     with pytest.raises(KeyError):
         _ = group["momentum"]
     with pytest.raises(TypeError, match=r"^lr: "):
@@ -295,7 +295,7 @@ def test_loading_keeps_a_schedule() -> None:
 def test_repr(rule: str) -> None:
     optimizer = CLASSES[rule]([np.zeros(3), np.zeros(4)])
     optimizer.step([np.ones(3), np.ones(4)])
-    assert repr(optimizer).startswith(f"{rule}(2 tensors, 7 elements, 1 steps)")
+    assert repr(optimizer).startswith(f"{rule}(2 tensors, 7 elements, 1 step)")
     assert "lr=" in repr(optimizer)
 
 

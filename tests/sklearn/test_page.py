@@ -44,7 +44,7 @@ def test_scikit_learn_is_named_where_it_is_missing(missing: str) -> None:
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1] == (
-        'ImportError: fastopt.sklearn needs scikit-learn 1.6 or later: pip install "fastopt[sklearn]"'
+        'ImportError: fastopt.sklearn needs scikit-learn 1.6 or later: pip install ".[sklearn]" in the folder of fastopt\'s clone'
     )
 
 

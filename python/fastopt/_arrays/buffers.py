@@ -6,7 +6,6 @@ cannot be viewed in place is refused.
 
 from __future__ import annotations
 
-import functools
 import operator
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,9 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import _core
-from ..rules.words import describe
+from ..rules.words import cured, describe
 from . import device as cuda
 from .device import DeviceArray
+from .dtypes import DTYPES, GRADIENTS, SIZES, arithmetic, dtype_name
 from .memory import BFLOAT16, LINE, Array, allocate
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "DeviceArray",
     "Views",
     "address",
+    "arithmetic",
     "as_array",
     "as_host_array",
     "blocks_like",
@@ -37,6 +38,7 @@ __all__ = [
     "check_gradient",
     "check_parameter",
     "check_place",
+    "check_readable",
     "check_running",
     "check_state",
     "check_unmoved",
@@ -51,17 +53,6 @@ __all__ = [
     "to_host",
     "widened",
 ]
-
-DTYPES = ("float32", "float64", "bfloat16", "float16")
-"""The dtypes of parameters, in the order of C's fastopt_dtype."""
-
-SIZES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
-"""Bytes of an element."""
-
-GRADIENTS = {"float32": ("float32", "bfloat16", "float16"), "float64": ("float64", "float32", "bfloat16", "float16")}
-"""The dtypes of gradients that an arithmetic holds without loss."""
-
-SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 Named: TypeAlias = tuple[str, Array]
 """A name and an array.  Arrays on a GPU have the same annotation, since the code uses only what both kinds share."""
@@ -127,15 +118,6 @@ def look_of(array: Array) -> tuple[Any, ...]:
 @describe.register(DeviceArray)
 def describe_array(array: Any) -> str:
     return f"an array of {dtype_name(array)}, shape {array.shape}"
-
-
-def dtype_name(array: Any) -> str:
-    return name_of_dtype(array.dtype)
-
-
-@functools.cache
-def name_of_dtype(dtype: np.dtype[Any]) -> str:
-    return "bfloat16" if dtype == BFLOAT16 else dtype.newbyteorder("=").name
 
 
 def as_array(value: Any, name: str) -> Array:
@@ -238,11 +220,28 @@ def check_layout(array: Array, name: str) -> None:
         raise ValueError(f"{name}: got elements that are not aligned to {array.dtype.itemsize} bytes, expected aligned ones")
 
 
-def check_parameter(value: Any, name: str) -> Array:
-    """An array that a step can write in place: in one of DTYPES, contiguous, native, writable."""
-    array = check_dtype(as_array(value, name), name)
-    check_layout(array, name)
-    check_writable(array, name)
+def check_parameter(value: Any, name: str, rule: str = "AdamW") -> Array:
+    """An array that a step can write in place: in one of DTYPES, contiguous, native, writable.  `rule`: the class that was called."""
+    try:
+        array = check_dtype(as_array(value, name), name)
+        check_layout(array, name)
+        check_writable(array, name)
+    except (TypeError, ValueError) as error:
+        from .parameter_cures import of_parameter
+
+        raise cured(error, lambda: of_parameter(value, name, rule)) from error.__cause__
+    return array
+
+
+def check_readable(value: Any, name: str) -> Array:
+    """An array that a kernel can read: in one of DTYPES, contiguous, native."""
+    try:
+        array = check_dtype(as_array(value, name), name)
+        check_layout(array, name)
+    except (TypeError, ValueError) as error:
+        from .gradient_cures import of_itself
+
+        raise cured(error, lambda: of_itself(value, name)) from error.__cause__
     return array
 
 
@@ -271,8 +270,23 @@ def check_copy(value: Any, name: str, param: Array, param_name: str) -> tuple[Ar
     return array, DTYPES.index(dtype_name(array))
 
 
-def check_gradient(value: Any, name: str, param: Array, param_name: str, *, written: bool = False) -> Array:
-    """A gradient for `param`, in a dtype that its arithmetic holds.  It may be read-only unless `written`."""
+def check_gradient(
+    value: Any, name: str, param: Array, param_name: str, *, written: bool = False, cure: str = "pass {}"
+) -> Array:
+    """A gradient for `param`, in a dtype that its arithmetic holds.  It may be read-only unless `written`.
+
+    `cure`: what to do with the expression that makes such a gradient of `value`.
+    """
+    try:
+        return fitting_gradient(value, name, param, param_name, written=written)
+    except (TypeError, ValueError) as error:
+        from .gradient_cures import of_gradient
+
+        raise cured(error, lambda: of_gradient(value, name, param, cure, written=written)) from error.__cause__
+
+
+def fitting_gradient(value: Any, name: str, param: Array, param_name: str, *, written: bool) -> Array:
+    """`check_gradient` without cures."""
     array = as_array(value, name)
     possible = GRADIENTS[arithmetic(param).name]
     if dtype_name(array) not in possible:
@@ -282,11 +296,6 @@ def check_gradient(value: Any, name: str, param: Array, param_name: str, *, writ
     if written:
         check_writable(array, name)
     return array
-
-
-def arithmetic(param: Array) -> np.dtype[Any]:
-    """The dtype in which a rule computes."""
-    return DOUBLE if param.dtype == DOUBLE else SINGLE
 
 
 def widened(param: Array) -> Array:

@@ -34,15 +34,17 @@ class Driver:
         try:
             import cupy
         except ImportError as error:
-            raise CudaError(
-                f'a CUDA array needs CuPy: pip install "fastopt[cuda13]", or "fastopt[cuda12]" for a CUDA 12 driver ({error})'
-            ) from error
+            from .._extras import install_cuda
+
+            raise CudaError(f"a CUDA array needs CuPy: {install_cuda()} ({error})") from error
         try:
             cupy.cuda.runtime.getDeviceCount()
         except cupy.cuda.runtime.CUDARuntimeError as error:
+            from .._extras import install
+
             raise CudaError(
-                f"a CUDA array needs a GPU and a driver that CuPy {cupy.__version__} can use: update the driver, or install "
-                f'"fastopt[cuda12]" in place of "fastopt[cuda13]" ({error})'
+                f"a CUDA array needs a GPU and a driver that CuPy {cupy.__version__} can use: update the driver, or "
+                f"put CuPy for CUDA 12 in the place of that for CUDA 13: {install('cuda12')} ({error})"
             ) from error
         self._cupy = cupy
         self._kernels: dict[tuple[int, str], Any] = {}

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from .._arrays.device import refuse_allocation
 from .._arrays.driver import driver
+from .._extras import install_cuda
 from .kernels import headers
 
 __all__ = [
@@ -86,13 +87,11 @@ def nvrtc() -> Any:
     try:
         from cupy.cuda import nvrtc as binding
     except ImportError as error:
-        raise ImportError(
-            f'a CUDA array needs CuPy: pip install "fastopt[cuda13]", or [cuda12] for older drivers ({error})'
-        ) from error
+        raise ImportError(f"a CUDA array needs CuPy: {install_cuda()} ({error})") from error
     try:
         binding.getVersion()
     except Exception as error:  # the library is missing, which each version of CuPy says in its own way
-        raise ImportError(f'NVRTC is missing: pip install "fastopt[cuda13]", or [cuda12] for older drivers ({error})') from error
+        raise ImportError(f"NVRTC is missing: {install_cuda()} ({error})") from error
     return binding
 
 

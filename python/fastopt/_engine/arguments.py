@@ -9,7 +9,7 @@ from typing import Any
 from .._arrays import buffers
 from .._storage.formats import Formats
 from ..rules import Rule
-from ..rules.words import describe
+from ..rules.words import cured, describe
 from .copies import is_grouped
 from .group_formats import FORMAT_KEYS, take_formats
 from .groups import Group
@@ -30,12 +30,18 @@ Entry = tuple[Any, str, "str | None"]
 """An array, its name in messages and, if it came in a dict, the caller's name for it."""
 
 
-def bind_arguments(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The class's arguments by name, defaults filled in; TypeError in the manner of a function call."""
+def bind_arguments(
+    name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any], rule: str = ""
+) -> dict[str, Any]:
+    """The arguments of a class or function by name, defaults filled in; TypeError in the manner of a function call."""
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise TypeError(f"{name}: {error}; its arguments are {', '.join(signature.parameters)}") from None
+        from .._names.suggestions import suggestion
+
+        names = signature.parameters
+        cure = suggestion(next((key for key in kwargs if key not in names), None), names, rule=rule or name)
+        raise TypeError(f"{name}: {error}; its arguments are {', '.join(names)}{cure}") from None
     bound.apply_defaults()
     return dict(bound.arguments)
 
@@ -47,17 +53,20 @@ def read_groups(params: Any, rule: Rule) -> Iterator[tuple[str, list[Entry], dic
             name = f"params[{i}]"
             for key in entry:
                 if key not in ("params", *FORMAT_KEYS, *rule.defaults):
-                    expected = ", ".join([*rule.defaults, *FORMAT_KEYS])
-                    raise TypeError(f"{name}: got the key {key!r}, expected 'params' or one of {expected}")
+                    from .._names.suggestions import suggestion
+
+                    keys = ["params", *rule.defaults, *FORMAT_KEYS]
+                    cure = suggestion(key, keys, rule=rule.name)
+                    raise TypeError(f"{name}: got the key {key!r}, expected 'params' or one of {', '.join(keys[1:])}{cure}")
             if "params" not in entry:
                 raise ValueError(f"{name}: got a group without 'params', expected its arrays under that key")
             yield (
                 name,
-                named(entry["params"], f"{name}['params']", empty=True),
+                named(entry["params"], f"{name}['params']", rule.name, empty=True),
                 {key: value for key, value in entry.items() if key != "params"},
             )
         return
-    yield "", named(params, "params"), {}
+    yield "", named(params, "params", rule.name), {}
 
 
 def read_tensors(params: Any, rule: Rule, values: Mapping[str, Any], formats: Formats) -> tuple[list[Tensor], list[Group]]:
@@ -68,7 +77,7 @@ def read_tensors(params: Any, rule: Rule, values: Mapping[str, Any], formats: Fo
     for index, (name, entries, overrides) in enumerate(read_groups(params, rule)):
         begin = len(tensors)
         for array, label, key in entries:
-            tensors.append(Tensor(buffers.check_parameter(array, label), label, key, index, offset, array))
+            tensors.append(Tensor(buffers.check_parameter(array, label, rule.name), label, key, index, offset, array))
             offset += tensors[-1].padded
         own = take_formats(overrides, formats, name)
         arrays, single = [array for array, _, _ in entries], computed_in_single(tensors[begin:])
@@ -103,8 +112,11 @@ def check_memory(tensors: list[Tensor]) -> None:
     buffers.check_disjoint([entry for tensor in tensors for entry in tensor.arrays()])
 
 
-def named(arrays: Any, name: str, *, empty: bool = False) -> list[Entry]:
-    """Each array with its name in messages and, in a dict, the caller's name for it; `empty`: whether there may be none."""
+def named(arrays: Any, name: str, rule: str = "", *, empty: bool = False) -> list[Entry]:
+    """Each array with its name in messages and, in a dict, the caller's name for it.
+
+    `rule`: the class that was called, "" for a function; `empty`: whether there may be no array.
+    """
     if isinstance(arrays, Mapping):
         for key in arrays:
             if not isinstance(key, str):
@@ -113,14 +125,32 @@ def named(arrays: Any, name: str, *, empty: bool = False) -> list[Entry]:
     elif isinstance(arrays, (list, tuple)):
         entries = [(array, f"{name}[{i}]", None) for i, array in enumerate(arrays)]
     elif arrays is None or isinstance(arrays, (str, bytes)) or not (buffers.is_array(arrays) or isinstance(arrays, Iterable)):
-        raise TypeError(f"{name}: got {describe(arrays)}, expected an array, a list or a dict of arrays")
+        raise no_arrays(arrays, name, rule, describe(arrays))
     elif not buffers.is_array(arrays):
-        raise TypeError(f"{name}: got {type(arrays).__name__}, expected an array, a list or a dict of arrays")
+        raise no_arrays(arrays, name, rule, type(arrays).__name__)
     else:
         entries = [(arrays, name, None)]
     if not entries and not empty:
         raise ValueError(f"{name}: got no arrays, expected at least one")
+    if entries and isinstance(entries[0][0], NESTED):
+        from .._arrays.parameter_cures import of_nest
+
+        value, label, _ = entries[0]
+        refused = TypeError(f"{label}: got {describe(value)}, expected an array")
+        raise cured(refused, lambda: of_nest(arrays, name, rule))
     return entries
+
+
+NESTED = (list, tuple, Mapping, int, float)
+"""What stands in the place of an array if lists or dicts are nested, or hold numbers."""
+
+
+def no_arrays(value: Any, name: str, rule: str, came: str) -> Exception:
+    """The error for what is neither an array nor a list nor a dict of arrays."""
+    from .._arrays.parameter_cures import of_container
+
+    refused = TypeError(f"{name}: got {came}, expected an array, a list or a dict of arrays")
+    return cured(refused, lambda: of_container(value, name, rule))
 
 
 def for_each(values: Any, name: str, tensors: Sequence[Tensor], without: str) -> list[tuple[Any, str]]:
@@ -129,32 +159,65 @@ def for_each(values: Any, name: str, tensors: Sequence[Tensor], without: str) ->
     if isinstance(values, Mapping):
         keys = [tensor.key for tensor in tensors]
         if None in keys:
-            raise TypeError(f"{name}: got a dict, expected a list, since the parameters have no names")
+            raise TypeError(
+                f"{name}: got a dict, expected a list, since the parameters have no names; pass list({name}.values())"
+            )
         known = set(keys)
         for key in values:
             if key not in known:
-                raise ValueError(f"{name}: got the name {key!r}, which no parameter has")
+                from .._arrays.parameter_cures import of_nest
+                from .._names.suggestions import similar
+
+                words = f"{name}: got the name {key!r}, which no parameter has"
+                if isinstance(values[key], NESTED):
+                    raise cured(ValueError(words), lambda: of_nest(values, name, ""))
+                raise ValueError(f"{words}{similar(key, map(str, known))}")
         for key in keys:
             if key not in values:
                 raise ValueError(f"{name}: got none for {key!r}, expected an array, or None {without}")
         return [(values[key], label) for key, label in zip(keys, names, strict=True)]
     if buffers.is_array(values):
         if len(tensors) != 1:
-            raise ValueError(f"{name}: got one array, expected a list of {len(tensors)}")
+            raise ValueError(f"{name}: got one array, expected a list of {len(tensors)}, one array for each parameter")
         return [(values, name)]
     if isinstance(values, (list, tuple)):
         if len(values) != len(tensors):
-            raise ValueError(f"{name}: got {len(values)}, expected {len(tensors)}, one for each parameter")
+            miscounted = ValueError(f"{name}: got {len(values)}, expected {len(tensors)}, one for each parameter")
+            raise cured(miscounted, lambda: of_count(values, name, tensors, without))
         return list(zip(values, names, strict=True))
-    raise TypeError(f"{name}: got {describe(values)}, expected an array, a list or a dict of arrays")
+    from .._arrays.parameter_cures import of_container
+
+    refused = TypeError(f"{name}: got {describe(values)}, expected an array, a list or a dict of arrays")
+    raise cured(refused, lambda: of_single(values, name, tensors) or of_container(values, name, ""))
 
 
-def read_gradients(grads: Any, tensors: Sequence[Tensor], *, written: bool) -> list[buffers.Array | None]:
-    """`grads` as a list of ndarrays for the plan; raises if something about them is wrong."""
+def of_count(values: Any, name: str, tensors: Sequence[Tensor], without: str) -> str:
+    """The cure for a list that is too short or too long; for one of numbers the array that they are."""
+    from .._arrays.families import is_numbers
+    from .._arrays.parameter_cures import of_nest
+
+    if is_numbers(values):
+        return of_single(values, name, tensors)
+    if values and isinstance(values[0], NESTED):
+        return of_nest(values, name, "")
+    return f"pass None {without}" if len(values) < len(tensors) else "leave out those that no parameter has"
+
+
+def of_single(value: Any, name: str, tensors: Sequence[Tensor]) -> str:
+    """The cure for what can be made the gradient of the one parameter that there is."""
+    from .._arrays.gradient_cures import expression
+
+    made = expression(value, name, tensors[0].param) if len(tensors) == 1 and name == "grads" else ""
+    return made and f"pass {made}"
+
+
+def read_gradients(grads: Any, tensors: Sequence[Tensor], *, written: bool, bound: bool = False) -> list[buffers.Array | None]:
+    """`grads` as a list of ndarrays for the plan, for one step or `bound`; raises if something about them is wrong."""
+    cure = "bind {} and write each gradient into it" if bound else "pass {}"
     named_values = for_each(grads, "grads", tensors, "to leave the parameter alone")
     names = [name for _, name in named_values]
     arrays = [
-        None if value is None else buffers.check_gradient(value, name, tensor.param, tensor.name, written=written)
+        None if value is None else buffers.check_gradient(value, name, tensor.param, tensor.name, written=written, cure=cure)
         for (value, name), tensor in zip(named_values, tensors, strict=True)
     ]
     known = [entry for tensor in tensors for entry in tensor.arrays()]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays.buffers import Array, dtype_name
+from .._extras import install
 from ..rules.words import describe, shown
 from .files import DTYPES, checksum, write
 
@@ -70,7 +71,7 @@ def require_safetensors() -> None:
     try:
         importlib.import_module("safetensors.numpy")
     except ImportError as error:
-        raise ImportError('checkpoints need safetensors: pip install "fastopt[checkpoints]"') from error
+        raise ImportError(f"checkpoints need safetensors: {install('checkpoints')}") from error
 
 
 def named(path: Any) -> str:

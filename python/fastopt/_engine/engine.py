@@ -70,7 +70,7 @@ class Engine:
 
     def bind(self, grads: Any) -> None:
         """Takes gradients for all steps without any; TypeError or ValueError, naming what is wrong."""
-        self.bound = read_gradients(grads, self.tensors, written=self.options["zero_grad"])
+        self.bound = read_gradients(grads, self.tensors, written=self.options["zero_grad"], bound=True)
         self._bound_owners = for_each(grads, "grads", self.tensors, "to leave the parameter alone")
         if not self.plan.bind(self.bound, [owner for owner, _ in self._bound_owners]):
             raise RuntimeError("grads: the extension refuses what buffers.py accepts; please report this")

@@ -14,7 +14,7 @@ from .._storage.formats import Formats, with_variance_floor
 from ..rules import Rule
 from ..rules.checks import one_number
 from ..rules.expressions import evaluate, names_in
-from ..rules.words import describe, naming
+from ..rules.words import counted, describe, naming
 from ..schedules.schedule import has_state
 from .locks import fork_safe_lock
 from .ranges import check_group
@@ -116,7 +116,7 @@ class Group(MutableMapping[str, Any]):
         steps, by default those completed."""
         for key in values:
             if key not in self._values:
-                raise TypeError(f"{key}: {self.rule.name} has no such hyperparameter; it has {', '.join(self._values)}")
+                raise TypeError(self._unknown(key))
         # Only a schedule asks for the steps: on a GPU the answer may take a wait.
         if steps is None:
             steps = self._steps() if callable(values.get("lr")) else 0
@@ -162,7 +162,21 @@ class Group(MutableMapping[str, Any]):
         self.update({key: value})
 
     def __getitem__(self, key: str) -> Any:
-        return self.params if key == "params" else self._values[key]
+        if key in self._values:
+            return self._values[key]
+        if key == "params":
+            return self.params
+        raise KeyError(self._unknown(key))
+
+    def __contains__(self, key: object) -> bool:
+        return key == "params" or key in self._values
+
+    def _unknown(self, key: object) -> str:
+        """The words for a key that is no hyperparameter."""
+        from .._names.suggestions import suggestion
+
+        cure = suggestion(key, self._values, rule=self.rule.name)
+        return f"{key}: {self.rule.name} has no such hyperparameter; it has {', '.join(self._values)}{cure}"
 
     def __delitem__(self, key: str) -> None:
         raise TypeError(f"{key}: a group's hyperparameters cannot be deleted")
@@ -179,7 +193,8 @@ class Group(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         values = ", ".join(f"{key}={value!r}" for key, value in self._values.items())
-        return f"Group({len(self.params)} params, {values})"
+        schedule = f", schedule={self.schedule!r}" if self.schedule is not None else ""
+        return f"Group({counted(len(self.params), 'array')}, {values}{schedule})"
 
 
 def checked(

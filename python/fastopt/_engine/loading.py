@@ -59,7 +59,10 @@ def check_override(engine: Engine, override: Any) -> dict[str, Any]:
     names = [*engine.rule.defaults, *BY_NAME]
     for key, value in override.items():
         if key not in names:
-            raise TypeError(f"override: got the key {key!r}, expected one of {', '.join(names)}")
+            from .._names.suggestions import suggestion
+
+            cure = suggestion(key, names, rule=engine.rule.name)
+            raise TypeError(f"override: got the key {key!r}, expected one of {', '.join(names)}{cure}")
         if key in engine.rule.frozen:
             raise ValueError(f"override: {key}: it acts when the optimizer is built and cannot be changed afterwards")
         with naming("override"):
@@ -153,7 +156,8 @@ def check_head(engine: Engine, state_dict: Any) -> None:
         raise TypeError(f"state_dict: got {describe(state_dict)}, expected a dict from state_dict()")
     for key in KEYS:
         if key not in state_dict:
-            raise ValueError(f"state_dict: got none of {key!r}, expected a dict from state_dict()")
+            torchs = f"; fastopt.torch.{engine.rule.name} loads torch's" if "param_groups" in state_dict else ""
+            raise ValueError(f"state_dict: got none of {key!r}, expected a dict from state_dict(){torchs}")
     if not isinstance(state_dict["rule"], str):
         raise TypeError(f"state_dict['rule']: got {describe(state_dict['rule'])}, expected {engine.rule.name!r}")
     if state_dict["rule"] != engine.rule.name:

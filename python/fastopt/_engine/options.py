@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, TypedDict
 
 from .. import _core
@@ -53,7 +53,7 @@ class Options(MutableMapping[str, Any]):
         """`values` checked; nothing is changed yet."""
         for key in values:
             if key not in BY_NAME:
-                raise TypeError(f"{key}: there is no such option; there are {', '.join(BY_NAME)}")
+                raise TypeError(no_option(key, "", BY_NAME))
         checked = {key: BY_NAME[key].check(value) for key, value in values.items()}
         if checked.get("ema_decay") is not None and not self._averages:
             raise ValueError("ema_decay: got a number, expected None, since the optimizer was built without averages")
@@ -76,7 +76,7 @@ class Options(MutableMapping[str, Any]):
         """For one call: these values, unless they are None, over the present ones; TypeError for a name it does not take."""
         for key in values:
             if key not in call.__annotations__:
-                raise TypeError(f"{key}: there is no such option here; there are {', '.join(call.__annotations__)}")
+                raise TypeError(no_option(key, " here", call.__annotations__))
         given = (*values.items(), *map(type, values.values()))  # 1 and True are equal, and are not the same
         try:
             known = self._overridden.get(given)
@@ -95,7 +95,12 @@ class Options(MutableMapping[str, Any]):
         self.update({key: value})
 
     def __getitem__(self, key: str) -> Any:
-        return self._values[key]
+        if key in self._values:
+            return self._values[key]
+        raise KeyError(no_option(key, "", self._values))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
 
     def __delitem__(self, key: str) -> None:
         raise TypeError(f"{key}: an option cannot be deleted")
@@ -111,6 +116,15 @@ class Options(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Options({', '.join(f'{key}={value!r}' for key, value in self._values.items())})"
+
+
+def no_option(key: object, where: str, possible: Iterable[str]) -> str:
+    """The words for a name that is none of the `possible` options."""
+    from .._names.optimizers import OPTIMIZERS, STEP
+    from .._names.suggestions import suggestion
+
+    cure = suggestion(key, possible, STEP, OPTIMIZERS)
+    return f"{key}: there is no such option{where}; there are {', '.join(possible)}{cure}"
 
 
 def present(values: Mapping[str, Any]) -> dict[str, Any]:

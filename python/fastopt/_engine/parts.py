@@ -12,7 +12,7 @@ import numpy as np
 from .. import _core
 from .._arrays import buffers
 from .._arrays.memory import BLOCK
-from ..rules.words import describe, shown
+from ..rules.words import cured, describe, shown
 from .locks import fork_safe_lock
 from .plans import Plan, check_unmoved, refuse_waiting
 from .tensors import Tensor
@@ -136,22 +136,31 @@ class Parts:
     def _converted(self, grad: Any, part: Part, options: _core.Options) -> buffers.Array:
         """`grad` as an ndarray for the plan; raises if something about it is wrong."""
         target = self._tensors[part.index]
-        array = buffers.as_array(grad, "grad")
-        like = target.param
-        if array.shape != like.shape:
-            like = buffers.part_of(like, part.begin, part.end)
-            if array.shape != like.shape:
-                raise ValueError(
-                    f"grad: got shape {array.shape}, expected {target.param.shape} as {target.name} has, or {like.shape} of the part"
-                )
-        buffers.check_gradient(array, "grad", like, target.name, written=options.zero_grad)
+        whole = target.param
+        own = buffers.part_of(whole, part.begin, part.end)
+        try:
+            shape = buffers.as_array(grad, "grad").shape
+        except TypeError:  # which the check words
+            shape = whole.shape
+        if shape not in (whole.shape, own.shape):
+            from .._arrays.gradient_cures import expression
+
+            refused = ValueError(
+                f"grad: got shape {shape}, expected {whole.shape} as {target.name} has, or {own.shape} of the part"
+            )
+            made = expression(grad, "grad", whole) or expression(grad, "grad", own)
+            raise cured(refused, lambda: made and f"pass {made}")
+        like = whole if shape == whole.shape else own
+        array = buffers.check_gradient(grad, "grad", like, target.name, written=options.zero_grad)
         buffers.check_disjoint([("grad", array)], [entry for each in self._tensors for entry in each.arrays()])
         return array
 
     def _index(self, tensor: Any) -> int:
         if isinstance(tensor, str):
             if tensor not in self._positions:
-                raise ValueError(f"tensor: got the name {tensor!r}, which no parameter has")
+                from .._names.suggestions import similar
+
+                raise ValueError(f"tensor: got the name {tensor!r}, which no parameter has{similar(tensor, self._positions)}")
             return self._positions[tensor]
         if isinstance(tensor, bool) or not isinstance(tensor, (int, np.integer)):
             raise TypeError(f"tensor: got {describe(tensor)}, expected a position or a name")

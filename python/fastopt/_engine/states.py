@@ -9,6 +9,7 @@ import numpy as np
 
 from .._storage.shown import Shown
 from ..rules import Rule
+from ..rules.words import counted
 from .plans import Plan
 from .tensors import Tensor
 
@@ -42,6 +43,10 @@ class States(Sequence[Mapping[str, Any]]):
 
     def __len__(self) -> int:
         return len(self._tensors)
+
+    def __repr__(self) -> str:
+        keys = dict.fromkeys(key for tensor in self._tensors for key in ("step", *self._rule.carried, *tensor.entries()))
+        return f"States({self._rule.name}, {counted(len(self), 'tensor')}, each with {', '.join(keys)})"
 
     def __reduce__(self) -> Any:
         entries = [self[i].copy() for i in range(len(self))]

@@ -46,7 +46,7 @@ def minimize(
     history: bool | Literal["x"] = True,
     **hyperparameters: Any,
 ) -> OptimizeResult:
-    """Minimises `fun` from `x0` with steps of a rule and returns SciPy's `OptimizeResult`.  Needs `pip install "fastopt[scipy]"`.
+    """Minimises `fun` from `x0` with steps of a rule and returns SciPy's `OptimizeResult`.  Needs the extra `scipy`.
 
         rosen, rosen_der = scipy.optimize.rosen, scipy.optimize.rosen_der
         result = fastopt.minimize(rosen, [-1.2, 1.0], jac=rosen_der, lr=1e-2, steps=5000)

@@ -15,7 +15,9 @@ def optimize_result() -> type[Any]:
     try:
         from scipy.optimize import OptimizeResult
     except ImportError as error:
-        raise ImportError(f'minimize needs SciPy, for its OptimizeResult: pip install "fastopt[scipy]" ({error})') from error
+        from .._extras import install
+
+        raise ImportError(f"minimize needs SciPy, for its OptimizeResult: {install('scipy')} ({error})") from error
     result: type[Any] = OptimizeResult
     return result
 
@@ -32,4 +34,6 @@ def check_progress(value: Any) -> None:
     if not isinstance(value, bool):
         raise TypeError(f"progress: got {describe(value)}, expected True, False or a callable of step, steps and value")
     if value and importlib.util.find_spec("rich") is None:
-        raise ImportError('progress: got True, which needs rich: pip install "fastopt[cli]"')
+        from .._extras import install
+
+        raise ImportError(f"progress: got True, which needs rich: {install('cli')}")

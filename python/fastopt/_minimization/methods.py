@@ -32,9 +32,10 @@ OUR_OWN = {
 def named_class(name: str) -> type[Optimizer]:
     """The class of a rule, by its name in upper or lower case."""
     if name.lower() not in BY_NAME:
-        raise ValueError(
-            f"method: got {shown(name)}, expected a class, a callable that makes an optimizer, or {', '.join(BY_NAME)}"
-        )
+        from .._names.suggestions import similar
+
+        expected = f"a class, a callable that makes an optimizer, or {', '.join(BY_NAME)}"
+        raise ValueError(f"method: got {shown(name)}, expected {expected}{similar(name, BY_NAME)}")
     cls: type[Optimizer] = getattr(optimizers, BY_NAME[name.lower()])
     return cls
 
@@ -90,7 +91,18 @@ def check_names(given: Mapping[str, Any], make: Callable[..., Any]) -> None:
             name = getattr(unwrapped(make), "__name__", type(make).__name__)
             has = ", ".join(possible) or "none by name"
             lacks = f"{name} does not take it" if key in ("lr", "seed") else f"neither minimize nor {name} has such an argument"
-            raise TypeError(f"{key}: {lacks}; {name} has {has}")
+            raise TypeError(f"{key}: {lacks}; {name} has {has}{cure_of(key, possible, name)}")
+
+
+def cure_of(key: str, possible: list[str], name: str) -> str:
+    """What to write instead of an argument that neither `minimize` nor the method, of that name, has."""
+    from .. import minimize
+    from .._names.optimizers import OPTIMIZERS
+    from .._names.others import MINIMIZE
+    from .._names.suggestions import suggestion
+
+    own = [name for name in inspect.signature(minimize).parameters if name != "hyperparameters"]
+    return suggestion(key, [*own, *possible], MINIMIZE, OPTIMIZERS, rule=name)
 
 
 def accepted(make: Callable[..., Any], key: str) -> list[str]:

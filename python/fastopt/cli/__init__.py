@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from .. import _core
+from .._extras import install
 from . import arguments as given
 from .words import sentence
 
@@ -200,7 +201,7 @@ def missing(error: ImportError) -> str | None:
             if not isinstance(cause, ModuleNotFoundError):
                 return str(error)
             name = "scikit-learn" if package == "sklearn" else package
-            return f'{name} is not installed: pip install "fastopt[cli]"'
+            return f"{name} is not installed: {install('cli')}"
         cause = cause.__cause__
     return None
 

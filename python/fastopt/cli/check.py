@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import _core
 from .._arrays.driver import CudaError, driver
+from .._extras import install
 from ..config import available, config, get_num_threads, set_num_threads
 from .info import installed
 from .numpy_steps import STEPS, aligned
@@ -91,7 +92,7 @@ def on_instructions(name: str, comparison: Comparison) -> str:
 def on_torch(comparison: Comparison) -> str:
     """Takes the steps of `fastopt.torch` over torch's tensors on the CPU."""
     if installed()["torch"] is None:
-        raise Absent('torch is not installed: pip install "fastopt[torch]"')
+        raise Absent(f"torch is not installed: {install('torch')}")
     torch: Any = importlib.import_module("torch")
     classes = importlib.import_module("fastopt.torch")
     for row in ROWS:

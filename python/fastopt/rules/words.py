@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["describe", "naming", "shown"]
+__all__ = ["counted", "cured", "describe", "naming", "shown"]
 
 
 def shown(value: Any) -> str:
@@ -18,6 +18,7 @@ def shown(value: Any) -> str:
         text = repr(value)
     except Exception:  # a foreign class may raise anything, and so may a nest that is too deep
         text = f"<{type(value).__name__}>"
+    text = " ".join(text.split()) if "\n" in text else text  # an array of several rows
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -25,6 +26,20 @@ def shown(value: Any) -> str:
 def describe(value: Any) -> str:
     """What came, with its type.  A room that knows more about a type registers words of its own (`_arrays/buffers.py`)."""
     return f"{type(value).__name__} {shown(value)}"
+
+
+def counted(count: int, what: str) -> str:
+    """1 tensor, 2 tensors."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def cured(error: Exception, find: Callable[[], str]) -> Exception:
+    """The error with what to type instead at its end, if `find` knows it."""
+    try:
+        cure = find()
+    except Exception:  # a foreign class may raise anything
+        cure = ""
+    return type(error)(f"{error}; {cure}") if cure else error
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from ..schedules import ReduceOnPlateau
 from .losses import Loss
 from .network import Network
 from .parameters import Loop, Settings, read_loop
+from .suggesting import Suggesting
 from .training import Trainer
 from .weighting import Spread, checked_weight, normalised
 
@@ -49,7 +50,7 @@ class Data:
     held_out: tuple[Any, Array, Array | None] | None = None
 
 
-class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class Estimator(ABC, Suggesting, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Trains a `Network` with any rule of fastopt.  Use its subclasses, such as `LinearClassifier`."""
 
     _rates: Mapping[str, float]

@@ -6,14 +6,16 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
+from .._names.suggestions import translation
 from .._storage.formats import FORMAT_ARGUMENTS
 from ..faces import parameter
 from ..rules import OPTIONS, Rule
 from ..rules.words import describe, shown
 
-__all__ = ["FLAGS", "check_flags", "check_keys", "check_tensors", "class_signature", "flags_of", "number"]
+__all__ = ["FLAGS", "check_flags", "check_keys", "check_params", "check_tensors", "class_signature", "flags_of", "number"]
 
 FLAGS = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
 """What torch's classes take beside a rule's hyperparameters, and its defaults."""
@@ -58,6 +60,15 @@ def class_signature(rule: Rule) -> inspect.Signature:
     )
 
 
+def check_params(params: Any, rule: Rule) -> None:
+    """TypeError for what comes in the place of a model's parameters: the model, or arrays of NumPy."""
+    if isinstance(params, torch.nn.Module):
+        raise TypeError(f"params: got the model {type(params).__name__}, expected its parameters; pass model.parameters()")
+    first = params[0] if isinstance(params, (list, tuple)) and params else params
+    if isinstance(first, np.ndarray):
+        raise TypeError(f"params: got {describe(first)}, expected tensors; fastopt.{rule.name} steps arrays of NumPy")
+
+
 def check_flags(values: dict[str, Any]) -> None:
     """RuntimeError, as torch's, for what the kernels cannot do; TypeError for what is no flag."""
     for name in FLAGS:
@@ -69,8 +80,14 @@ def check_flags(values: dict[str, Any]) -> None:
         raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
 
 
-def check_keys(group: Mapping[str, Any]) -> None:
-    """TypeError for an argument in a group that holds for all of them."""
+def check_keys(group: Mapping[str, Any], rule: Rule) -> None:
+    """TypeError for an argument in a group that holds for all of them, or that another framework calls so.
+
+    Other unknown keys are the program's own: torch keeps them too.
+    """
+    for name in group:
+        if name not in rule.defaults and (cure := translation(name, rule.defaults, rule=rule.name)):
+            raise TypeError(f"{name}: {rule.name} has no such hyperparameter{cure}")
     for name in (*(option.name for option in OPTIONS), "seed", "copy_to"):
         if name in group:
             raise TypeError(

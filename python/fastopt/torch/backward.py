@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from ..rules.words import counted
 from .optimizer import Optimizer
 
 __all__ = ["fused_in_backward"]
@@ -23,6 +24,9 @@ class Hooks:
 
     def __len__(self) -> int:
         return len(self._handles)
+
+    def __repr__(self) -> str:
+        return f"Hooks(of fused_in_backward on {counted(len(self), 'parameter')})"
 
     def remove(self) -> None:
         """From the next backward pass on gradients stay, for `optimizer.step()`."""

@@ -83,7 +83,7 @@ def check_gradient(param: torch.Tensor, grad: torch.Tensor, rule: Rule, name: st
     """RuntimeError, as torch's, for a gradient of a kind that no step takes."""
     check_memory(grad, f"{name}: the gradient")
     if grad.layout != torch.strided:
-        raise RuntimeError(f"{name}: {rule.name} does not support sparse gradients")
+        raise RuntimeError(f"{name}: {rule.name} does not support sparse gradients; p.grad = p.grad.to_dense() makes a dense one")
     if grad.shape != param.shape or grad.device != param.device:
         raise RuntimeError(
             f"{name}: got a gradient of shape {tuple(grad.shape)} on {grad.device}, expected {tuple(param.shape)} on {param.device}"

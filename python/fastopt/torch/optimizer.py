@@ -18,7 +18,7 @@ from .._storage.formats import check_seed
 from ..rules import OPTIONS, Rule
 from ..rules.words import describe, naming
 from . import checkpoints
-from .arguments import check_flags, check_keys, check_tensors
+from .arguments import check_flags, check_keys, check_params, check_tensors
 from .book import Book
 from .members import check_copy
 from .state import EMA
@@ -43,8 +43,9 @@ class Optimizer(torch.optim.Optimizer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if type(self) is Optimizer:
             raise TypeError("Optimizer: expected one of the rules' classes, such as AdamW")
-        given = bind_arguments(type(self).__name__, self._signature, args, kwargs)
+        given = bind_arguments(type(self).__name__, self._signature, args, kwargs, self.rule.name)
         params, copies = given.pop("params"), given.pop("copy_to")
+        check_params(params, self.rule)
         seed = check_seed(given.pop("seed"))
         options = Options({option.name: given.pop(option.name) for option in OPTIONS})
         self._book = Book(self.rule, given, options, seed)
@@ -54,6 +55,14 @@ class Optimizer(torch.optim.Optimizer):
         super().__init__(params, given)
         self._book.seen = False
         self._book.copies.update(self._checked_copies(copies))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.rule.defaults or name == "learning_rate":
+            target = "lr" if name == "learning_rate" else name
+            raise AttributeError(
+                f'{name}: hyperparameters are in the groups; did you mean optimizer.param_groups[0]["{target}"]?'
+            )
+        super().__setattr__(name, value)
 
     # State and groups.  They are torch's, and live in the book.
 
@@ -91,7 +100,7 @@ class Optimizer(torch.optim.Optimizer):
             super().add_param_group(param_group)  # which says what is wrong
         merged = {**self.defaults, **param_group}
         with naming(f"param_groups[{len(book.groups)}]" if book.groups else ""):
-            check_keys(param_group)
+            check_keys(param_group, self.rule)
             values = book.check_group(merged)
         super().add_param_group(param_group)
         try:
@@ -282,6 +291,9 @@ class Optimizer(torch.optim.Optimizer):
         self._book.seen = False  # all of it is new
         for post_hook in self._optimizer_load_state_dict_post_hooks.values():
             post_hook(self)
+
+    def __repr__(self) -> str:
+        return f"fastopt.torch.{super().__repr__()}"
 
     def __getstate__(self) -> dict[str, Any]:
         own = checkpoints.own(self._book, self.skipped_steps)
