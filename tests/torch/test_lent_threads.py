@@ -143,6 +143,7 @@ def test_refused_gradients_leave_the_team_whole() -> None:
 def test_interrupts_leave_the_team_whole() -> None:
     """A signal during steps raises between them; each step is whole, and later ones have the pool's bits."""
     param, optimizer = made()
+    optimizer.step()
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -150,7 +151,7 @@ def test_interrupts_leave_the_team_whole() -> None:
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         for _ in range(5):
-            signal.setitimer(signal.ITIMER_REAL, 2e-3)
+            signal.setitimer(signal.ITIMER_REAL, 2e-2)
             try:
                 for _ in range(200):
                     torch.ones(1 << 18).add_(1)
