@@ -23,6 +23,10 @@ using Run = void (*)(int64_t chunks, fastopt::ChunkFunction, void*, bool);
 
 double microseconds(Clock::duration time) { return std::chrono::duration<double, std::micro>(time).count(); }
 
+void pool(int64_t chunks, fastopt::ChunkFunction run, void* context, bool long_job) {
+  fastopt::parallel({chunks, run, context, long_job});
+}
+
 void openmp(int64_t chunks, fastopt::ChunkFunction run, void* context, bool) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(2)
   for (int64_t c = 0; c < chunks; ++c) run(context, c);
@@ -112,7 +116,7 @@ int main(int argc, char** argv) {
   const bool is_pool = argc > 1 && std::strcmp(argv[1], "pool") == 0;
   if (!is_pool && (argc < 2 || std::strcmp(argv[1], "openmp") != 0))
     return std::fprintf(stderr, "threads pool|openmp\n"), 2;
-  const Run run = is_pool ? fastopt::parallel : openmp;
+  const Run run = is_pool ? pool : openmp;
   fastopt_set_num_threads(2);
   std::printf("%-55s %10s %10s\n", argv[1], "median", "90 %");
   print("back to back, two empty chunks", measure(run, nothing, 0, 20'000));

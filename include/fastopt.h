@@ -48,7 +48,7 @@ typedef enum {
   FASTOPT_BAD_LENGTH,   /* a negative length, offset, or count of steps */
   FASTOPT_NULL_POINTER, /* a parameter, state array or running scalar that the rule's variant needs is missing */
   FASTOPT_BAD_RANGE,    /* a part does not lie within its tensor, or an offset or part cuts a block */
-  FASTOPT_BAD_OPTION,   /* one of fastopt_options is out of its range */
+  FASTOPT_BAD_OPTION,   /* one of fastopt_options is out of its range, or a team lacks a function */
   FASTOPT_NEEDS_ALL,    /* a part of a step that needs all gradients: max_norm, skip_nonfinite, a rule with a factor */
   FASTOPT_NO_MEMORY,    /* too little memory for the step's bookkeeping */
   FASTOPT_BAD_ISA,      /* this machine cannot run that instruction set */
@@ -171,6 +171,18 @@ typedef struct {
   uint64_t seed;       /* for stochastic rounding */
 } fastopt_plan;
 
+/* Threads that a caller lends.  A step has the same bits on any threads. */
+typedef struct {
+  uint64_t size;                     /* sizeof(fastopt_team) */
+  int32_t (*threads)(void* context); /* how many a step may use, its own included; below 1 counts as 1 */
+  /* Calls work(argument, i) for different i from 0 to `threads` - 1, or fewer of these, each on a thread of its own,
+   * and returns 1 when all calls have returned.  Thread i has the same memory to work on in each step, so on machines
+   * with several memory nodes it should be the same thread.  Or calls nothing and returns 0: then the library's own
+   * threads do the work, no more of them. */
+  int32_t (*run)(void* context, int32_t threads, void (*work)(void* argument, int32_t thread), void* argument);
+  void* context; /* the functions' first argument */
+} fastopt_team;
+
 /* The options of one step, which hold for all tensors.  The norm is that of all gradients together. */
 typedef struct {
   uint64_t size;     /* sizeof(fastopt_options) */
@@ -183,6 +195,7 @@ typedef struct {
   int32_t zero_grad;      /* gradients end as zeros */
   double norm_eps; /* above 0, max_norm's factor is torch's: max_norm/(norm + norm_eps) but at most 1, for norms that
                       are not finite too */
+  const fastopt_team* team; /* NULL: the library's own threads */
 } fastopt_options;
 
 /* The findings of a step or a sweep. */

@@ -6,6 +6,7 @@
 #include "python/introspection.h"
 #include "python/options.h"
 #include "python/plan.h"
+#include "python/teams.h"
 #include "python/tensors.h"
 
 PYBIND11_MODULE(_core, module) {
@@ -13,6 +14,7 @@ PYBIND11_MODULE(_core, module) {
   module.attr("__version__") = FASTOPT_VERSION;
   module.attr("compiler") = __VERSION__;
   fastopt::python::register_options(module);
+  fastopt::python::register_teams(module);
   fastopt::python::register_plan(module);
   fastopt::python::register_formats(module);
   fastopt::python::register_gradients(module);

@@ -11,7 +11,7 @@ void register_options(py::module_& module) {
       .def(py::init([](double grad_scale, double clip_value, double max_norm, double ema_decay, bool skip_nonfinite,
                        bool zero_grad, double norm_eps) {
              return fastopt_options{sizeof(fastopt_options), grad_scale, clip_value, max_norm, ema_decay,
-                                    skip_nonfinite,          zero_grad,  norm_eps};
+                                    skip_nonfinite,          zero_grad,  norm_eps,   nullptr};
            }),
            py::arg("grad_scale"), py::arg("clip_value"), py::arg("max_norm"), py::arg("ema_decay"),
            py::arg("skip_nonfinite"), py::arg("zero_grad"), py::arg("norm_eps") = 0.0)

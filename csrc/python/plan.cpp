@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "guests/openmp.h"
 #include "python/fast_method.h"
 #include "python/gil.h"
 #include "python/grad_format.h"
@@ -188,6 +189,18 @@ bool Plan::bound_are_writable() const {
 
 fastopt_plan Plan::plan() { return plan_of(tensors_.data(), tensors_.size(), groups_.data(), groups_.size(), seed_); }
 
+void Plan::lend(py::object team) {
+  const auto guard = access_.lock();
+  team_ = py::cast<const guests::OpenMp&>(team).team();
+  lender_ = Kept(std::move(team));
+}
+
+fastopt_options Plan::on_team(const fastopt_options& options) const {
+  fastopt_options own = options;
+  own.team = team_;
+  return own;
+}
+
 bool Plan::step(py::handle grads, const fastopt_options& options) {
   std::vector<Kept> held;  // as in bind()
   auto guard = access_.lock();
@@ -206,12 +219,13 @@ bool Plan::step(py::handle grads, const fastopt_options& options) {
   // Last, since gradients may have run Python code.
   if (!owners_hold() || !load_progress()) return false;
   const fastopt_plan all = plan();
+  const fastopt_options own = on_team(options);
   fastopt_status status;
   {
     const ReleasedGil release;
     {
       const auto writing = access_.writing();  // under the lock to its end
-      status = fastopt_step(&all, &options, &report_);
+      status = fastopt_step(&all, &own, &report_);
       if (status == FASTOPT_OK) count_up(report_.skipped ? skipped_ : completed_);
       store_progress();
     }
@@ -242,11 +256,12 @@ bool Plan::step_part(const py::object& grad, size_t index, int64_t begin, int64_
   if (begin == end) return true;
   if (shared_ && !shared_->load(index, tensor)) return false;
   const fastopt_plan all = plan();
+  const fastopt_options own = on_team(options);
   fastopt_status status;
   {
     const ReleasedGil release;
     const auto writing = access_.writing();
-    status = fastopt_step_part(&all, &options, static_cast<int64_t>(index), begin, end);
+    status = fastopt_step_part(&all, &own, static_cast<int64_t>(index), begin, end);
     if (status == FASTOPT_OK) report_.grad_norm = -1;
   }
   raise_on(status);
@@ -376,6 +391,7 @@ void register_plan(py::module_& module) {
       .def("bind", &Plan::bind, py::arg("grads"), py::arg("owners"))
       .def("unmoved", &Plan::unmoved)
       .def("bound_unmoved", &Plan::bound_unmoved)
+      .def("lend", &Plan::lend, py::arg("team"))
       .def("step_part", &Plan::step_part, py::arg("grad"), py::arg("index"), py::arg("begin"), py::arg("end"),
            py::arg("options"))
       .def("count", &Plan::count, py::arg("index"))

@@ -51,6 +51,9 @@ class Plan {
   // Gradients that require grad are taken for their values from now on, as torch's optimizers do.
   void ignore_history() { strict_ = false; }
 
+  // Steps on these threads from now on, while they are to be had.
+  void lend(py::object team);
+
   // Takes one step.  False if `grads` are not what the plan expects: nothing was done then, and Python says why.
   bool step(py::handle grads, const fastopt_options& options);
 
@@ -92,6 +95,7 @@ class Plan {
   // Counts one more, up to the most that a checkpoint can bring back.
   static void count_up(int64_t& count) { count += count != INT64_MAX; }
   fastopt_plan plan();
+  fastopt_options on_team(const fastopt_options& options) const;
   bool bound_are_writable() const;
 
   Access access_;  // to everything below
@@ -99,6 +103,8 @@ class Plan {
   int64_t completed_ = 0, skipped_ = 0;
   uint64_t seed_;
   bool strict_ = true;
+  Kept lender_;  // of the team
+  const fastopt_team* team_ = nullptr;
   static constexpr fastopt_report kUnseen{sizeof(fastopt_report), -1, 1, 0};
   fastopt_report report_ = kUnseen;
   std::vector<fastopt_group> groups_;

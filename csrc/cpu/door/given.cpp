@@ -71,6 +71,10 @@ fastopt_status Given::take(const fastopt_plan& given, const fastopt_options& giv
     memcpy(&widened().options, &given_options, given_options.size);
     options_ = &widened_->options;
   }
+  const fastopt_team* team = options_->team;
+  if (team) {
+    if (const fastopt_status status = check(team->size, sizeof *team, sizeof *team)) return status;
+  }
   return take(given);
 }
 

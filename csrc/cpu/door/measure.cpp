@@ -45,7 +45,7 @@ Measurement measure(const Line& line, const fastopt_options& options) {
 bool are_valid(const fastopt_options& options) {
   return isfinite(options.grad_scale) && options.clip_value >= 0 && isfinite(options.clip_value) &&
          options.max_norm >= 0 && isfinite(options.max_norm) && options.ema_decay < 1 && options.norm_eps >= 0 &&
-         isfinite(options.norm_eps);
+         isfinite(options.norm_eps) && (!options.team || (options.team->threads && options.team->run));
 }
 
 namespace {
@@ -53,7 +53,7 @@ namespace {
 fastopt_status sweep(const fastopt_plan& plan, const fastopt_options& options, bool apply, fastopt_report& report) {
   if (!are_valid(options)) return FASTOPT_BAD_OPTION;
   static thread_local Line line;  // keeps its memory from call to call
-  line.clear();
+  line.begin(options.team);
   for (int64_t i = 0; i < plan.tensor_count; ++i) {
     fastopt_tensor& tensor = plan.tensors[i];
     if (tensor.dtype != FASTOPT_FLOAT32 && tensor.dtype != FASTOPT_FLOAT64) return FASTOPT_BAD_DTYPE;

@@ -49,9 +49,9 @@ struct Step {
     return has_factors ? factored[&range - line.ranges().data()].data() : rows[range.row].scalars;
   }
 
-  void clear() {
+  void begin(const fastopt_team* team) {
     rows.clear();
-    line.clear();
+    line.begin(team);
     factored.clear();
     has_factors = false;
   }

@@ -20,7 +20,7 @@ extern "C" const char* fastopt_status_message(fastopt_status status) {
     case FASTOPT_BAD_RANGE:
       return "a part lies outside its tensor, cuts a block of 8-bit state, or its tensor has no gradient";
     case FASTOPT_BAD_OPTION:
-      return "an option is out of its range";
+      return "an option is out of its range, or a team lacks a function";
     case FASTOPT_NEEDS_ALL:
       return "max_norm and skip_nonfinite need all gradients at once";
     case FASTOPT_NO_MEMORY:

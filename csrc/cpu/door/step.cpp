@@ -86,16 +86,16 @@ void count(fastopt_tensor& tensor, const Row& row) {
 
 bool needs_all(const fastopt_options& options) { return options.max_norm > 0 || options.skip_nonfinite; }
 
-Step& scratch() {
+Step& scratch(const fastopt_options& options) {
   static thread_local Step step;
-  step.clear();
+  step.begin(options.team);
   return step;
 }
 
 fastopt_status step_all(const fastopt_plan& plan, const fastopt_options& options, fastopt_report& seen) {
   if (!are_valid(options)) return FASTOPT_BAD_OPTION;
   const FloatControl control;  // the scalars are derived on this thread
-  Step& step = scratch();
+  Step& step = scratch(options);
   for (int64_t i = 0; i < plan.tensor_count; ++i) {
     fastopt_tensor& tensor = plan.tensors[i];
     if (const fastopt_status status = check(plan, tensor)) return status;
@@ -131,7 +131,7 @@ fastopt_status step_part(const fastopt_plan& plan, const fastopt_options& option
   if (const fastopt_status status = check(plan, whole)) return status;
   if (begin < 0 || begin > end || end > whole.length || !whole.grad) return FASTOPT_BAD_RANGE;
   const FloatControl control;  // the scalars are derived on this thread
-  Step& step = scratch();
+  Step& step = scratch(options);
   add(step, plan, options, whole, begin, end);
   if (step.has_factors) return FASTOPT_NEEDS_ALL;
   const bool cuts = begin % FASTOPT_BLOCK != 0 || (end % FASTOPT_BLOCK != 0 && end != whole.length);

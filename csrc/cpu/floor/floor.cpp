@@ -107,7 +107,7 @@ void floor_in_formats(const fastopt_tensor& tensor, int32_t slot_count) {
   for (int32_t k = 0; k < slot_count; ++k) add(tensor.state[k], tensor.state_extra[k], tensor.state_format[k], true);
   const int64_t part = share_of(tensor.length, kTile);
   FloorInFormats job{spans, count, tensor.length, part};
-  parallel((tensor.length + part - 1) / part, run_part_in_formats, &job, true);
+  parallel({(tensor.length + part - 1) / part, run_part_in_formats, &job, true});
 }
 
 void floor_of(const fastopt_tensor& tensor, int32_t slot_count, const fastopt_options& options) {
@@ -122,9 +122,9 @@ void floor_of(const fastopt_tensor& tensor, int32_t slot_count, const fastopt_op
                averages,
                share_of(tensor.length, kLine)};
   const int64_t parts = (tensor.length + job.part - 1) / job.part;
-  if (options.max_norm > 0 || options.skip_nonfinite) parallel(parts, run_part, &job, true);
+  if (options.max_norm > 0 || options.skip_nonfinite) parallel({parts, run_part, &job, true});
   job.reads = false;
-  parallel(parts, run_part, &job, true);
+  parallel({parts, run_part, &job, true});
 }
 
 fastopt_status check_format(int32_t index, const void* extra) {

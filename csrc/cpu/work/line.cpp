@@ -18,7 +18,8 @@ int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
-void Line::clear() {
+void Line::begin(const fastopt_team* team) {
+  team_ = team;
   ranges_.clear();
   tiles_ = work_ = 0;
 }
@@ -32,7 +33,7 @@ void Line::add(fastopt_tensor& tensor, int64_t begin, int64_t end, int32_t row) 
 // Gives each thread the same number of chunks.
 int64_t Line::chunk_size() const {
   if (work_ < kParallel) return tiles_;
-  const int64_t share = divide_up(tiles_, fastopt_num_threads());
+  const int64_t share = divide_up(tiles_, thread_count(team_));
   const int64_t few = std::clamp<int64_t>(share / kSmallestChunk, 1, kChunksPerThread);
   return divide_up(share, std::max(few, divide_up(share, kLargestChunk)));
 }

@@ -26,28 +26,29 @@ class Line {
   static constexpr int64_t kTile = 1024;        // elements; whole blocks
   static constexpr int64_t kLargestChunk = 64;  // tiles
 
-  void clear();
+  // Empties the line; its chunks are for this team, or for the library's own threads.
+  void begin(const fastopt_team* team);
   void add(fastopt_tensor& tensor, int64_t begin, int64_t end, int32_t row);
   const std::vector<Range>& ranges() const { return ranges_; }
   int64_t work() const { return work_; }  // elements, and some for each range
 
   enum class Order { kForwards, kBackwards };
 
-  // Calls run(chunk) for every chunk, on all threads, under default floating-point control.
+  // Calls run(chunk) for every chunk, on all threads, under default floating-point control.  The order is that of each
+  // thread's own chunks.
   template <class Run> void for_each_chunk(const Run& run, Order order = Order::kForwards) const {
     if (tiles_ == 0) return;
     const int64_t size = chunk_size(), count = (tiles_ + size - 1) / size;
     struct Job {
       const Run& run;
-      int64_t size, last;
-    } job{run, size, order == Order::kBackwards ? count - 1 : -1};
+      int64_t size;
+    } job{run, size};
     const auto call = [](void* context, int64_t index) {
       const FloatControl control;
       const Job& job = *static_cast<const Job*>(context);
-      const int64_t at = job.last < 0 ? index : job.last - index;
-      job.run({at * job.size, (at + 1) * job.size});
+      job.run({index * job.size, (index + 1) * job.size});
     };
-    parallel(count, call, &job, is_long());
+    parallel({count, call, &job, is_long(), order == Order::kBackwards, team_});
   }
 
   struct Chunk {
@@ -74,6 +75,7 @@ class Line {
   bool is_long() const;                 // worth waking sleeping threads
   size_t range_at(int64_t tile) const;  // the last one that begins there or before
 
+  const fastopt_team* team_ = nullptr;
   std::vector<Range> ranges_;
   int64_t tiles_ = 0;
   int64_t work_ = 0;  // elements, and kTensor for each range

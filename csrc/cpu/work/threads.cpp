@@ -49,18 +49,65 @@ template <class Ready> bool watch(Clock::duration time, Ready ready) {
   return ready();
 }
 
-struct Job {
-  ChunkFunction run;
-  void* context;
-  int64_t chunks;
-  alignas(kLine) std::atomic<int64_t> next{0};
+// A thread's share of the chunks.
+struct alignas(kLine) Share {
+  int64_t begin, end;
+  std::atomic<int64_t> taken;
+};
 
-  // Takes chunks until none is left; returns how many it took.
-  int64_t work() {
+// Memory for the shares of a job, which a thread keeps for its next one.
+Share* shares(int count) {
+  static thread_local std::unique_ptr<Share[]> memory;
+  static thread_local int kept = 0;
+  if (kept < count) {
+    kept = 0;
+    memory = std::make_unique<Share[]>(count);
+    kept = count;
+  }
+  return memory.get();
+}
+
+// Chunks in shares that lie side by side, so that a thread has the same memory in every step: on machines with several
+// memory nodes it stays near the thread that touched it first.
+class Job {
+ public:
+  Job(const Work& work, int threads) : work_(work), threads_(threads), shares_(shares(threads)), open_(threads) {
+    for (int i = 0; i < threads; ++i) {
+      shares_[i].begin = work.chunks * i / threads;
+      shares_[i].end = work.chunks * (i + 1) / threads;
+      shares_[i].taken.store(0, std::memory_order_relaxed);
+    }
+  }
+
+  int threads() const { return threads_; }
+
+  // Takes the chunks of the thread's share, then those that are left of the others', beginning with its neighbour's;
+  // returns how many it took.
+  int64_t run(int thread) {
     int64_t done = 0;
-    for (int64_t c; (c = next.fetch_add(1, std::memory_order_relaxed)) < chunks; ++done) run(context, c);
+    for (int i = 0; i < threads_ && open_.load(std::memory_order_relaxed) > 0; ++i)
+      done += run(shares_[(thread + i) % threads_]);
     return done;
   }
+
+ private:
+  int64_t run(Share& share) {
+    const int64_t count = share.end - share.begin;
+    int64_t done = 0;
+    for (int64_t i; (i = share.taken.fetch_add(1, std::memory_order_relaxed)) <= count; ++done) {
+      if (i == count) {  // by the first that finds nothing left
+        open_.fetch_sub(1, std::memory_order_relaxed);
+        break;
+      }
+      work_.run(work_.context, work_.backwards ? share.end - 1 - i : share.begin + i);
+    }
+    return done;
+  }
+
+  const Work& work_;
+  const int threads_;
+  Share* const shares_;
+  std::atomic<int> open_;  // shares that nobody has found empty
 };
 
 struct alignas(kLine) Helper {
@@ -86,7 +133,7 @@ class Pool {
     job_.store(&job);
     for (int i = 0; i < count; ++i) helpers_[i]->calls.fetch_add(1);
     if (wake) ring(count);
-    const int64_t own = job.work();
+    const int64_t own = job.run(0);
     // Sequentially consistent, with help(): either a helper sees that the job is gone or wait() sees it inside.
     job_.store(nullptr);
     last_ = Clock::now();
@@ -106,7 +153,7 @@ class Pool {
       helpers_.reserve(wanted);  // so that nothing throws once the thread has the helper's address
       while (static_cast<int>(helpers_.size()) < wanted) {
         auto helper = std::make_unique<Helper>();
-        std::thread(&Pool::help, this, helper.get()).detach();
+        std::thread(&Pool::help, this, helper.get(), static_cast<int>(helpers_.size()) + 1).detach();
         helpers_.push_back(std::move(helper));
       }
     } catch (const std::exception&) {
@@ -144,7 +191,7 @@ class Pool {
     waiting_.store(false);
   }
 
-  void help(Helper* self) {
+  void help(Helper* self, int thread) {
     self->placement.begin();
     uint32_t seen = 0;
     const auto called = [&] { return self->calls.load() != seen; };
@@ -159,7 +206,7 @@ class Pool {
       }
       seen = self->calls.load();
       self->inside.store(true);
-      if (Job* job = job_.load()) job->work();
+      if (Job* job = job_.load()) job->run(thread % job->threads());
       self->inside.store(false);
       if (waiting_.load()) {
         {
@@ -194,27 +241,37 @@ const bool has_pool = [] {
   return true;
 }();
 
-int thread_count() {
-  const int set = wanted.load(std::memory_order_relaxed);
-  return set ? set : available_processors();
+// Whether a team did the job.
+bool lent(const fastopt_team& team, int threads, Job& job) {
+  return team.run(
+             team.context, threads, [](void* argument, int32_t thread) { static_cast<Job*>(argument)->run(thread); },
+             &job) != 0;
 }
 
 }  // namespace
 
-void parallel(int64_t chunks, ChunkFunction run, void* context, bool long_job) {
-  Job job{run, context, chunks, {}};
-  const int64_t helpers = chunks < thread_count() ? chunks - 1 : thread_count() - 1;
-  if (helpers > 0) {
-    if (Pool* p = pool.load(); has_pool && p && p->run(job, static_cast<int>(helpers), long_job)) return;
+int thread_count(const fastopt_team* team) {
+  const int set = wanted.load(std::memory_order_relaxed);
+  const int count = set ? set : available_processors();
+  return team ? std::clamp(team->threads(team->context), 1, count) : count;
+}
+
+void parallel(const Work& work) {
+  const int threads = static_cast<int>(std::min<int64_t>(work.chunks, thread_count(work.team)));
+  if (threads < 1) return;
+  Job job(work, threads);
+  const bool shared = threads > 1 && work.team && lent(*work.team, threads, job);
+  if (threads > 1 && !shared) {
+    if (Pool* p = pool.load(); has_pool && p && p->run(job, threads - 1, work.long_job)) return;
   }
-  job.work();
+  job.run(0);  // all of it, or nothing is left
 }
 
 }  // namespace fastopt
 
 extern "C" {
 
-int32_t fastopt_num_threads(void) { return fastopt::thread_count(); }
+int32_t fastopt_num_threads(void) { return fastopt::thread_count(nullptr); }
 
 fastopt_status fastopt_set_num_threads(int32_t count) {
   if (count < 1 || count > 4096) return FASTOPT_BAD_THREADS;

@@ -68,6 +68,13 @@ def build_parser() -> argparse.ArgumentParser:
         share of the combination's own floor, how many times as fast it is as the all-float32 steps of torch and of fastopt,
         and the cycles that a thread takes for an element.  bfloat16 parameters and gradients need ml_dtypes""",
     )
+    arrays.add_argument(
+        "--in-loop",
+        action="store_true",
+        help="""each step after something that a program does between two: nothing, a forward and a backward pass of torch, a
+        product of NumPy, a gradient of JAX, 20 ms of sleep; with the same learning rate and with a new one for each step; against
+        torch, optax (jitted, donated) and NumPy, over single arrays and lists of them (default: the rules that torch fuses)""",
+    )
     bench.add_argument(
         "--rounds", type=given.at_least_one, metavar="N", help="most rounds of a row (default: 25; fewer if time is short)"
     )

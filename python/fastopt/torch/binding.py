@@ -13,6 +13,7 @@ from .._engine.engine import Engine
 from .._engine.groups import Group
 from .._engine.tensors import MASTER, Tensor
 from .book import Book
+from .lent import team
 from .masters import Masters
 from .members import Member, check_copy, check_gradient, check_parameter
 from .memory import check_apart
@@ -86,6 +87,8 @@ class Bound:
             ]
             self.plan.share_progress(arrays)
             self.plan.ignore_history()
+            if (lent := team()) is not None:
+                self.plan.lend(lent)
             self._counts = [count for count, _ in numbers]
             return
         for entry, (count, running) in zip(entries, self.plan.progress_arrays(), strict=True):

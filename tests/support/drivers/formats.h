@@ -241,7 +241,7 @@ void check_sweeps_of(int32_t dtype, int32_t format, int64_t length) {
   tensor.dtype = dtype;
   tensor.grad_format = format;
   const fastopt_plan plan = plan_of(&tensor, 1, nullptr, 0, 0);
-  const fastopt_options options{sizeof options, 0.5, 0, 1e3, 0, 0, 0, 0};
+  const fastopt_options options{sizeof options, 0.5, 0, 1e3, 0, 0, 0, 0, nullptr};
   fastopt_report report{};
   report.size = sizeof report;
   must(fastopt_measure(&plan, &options, &report));
@@ -271,7 +271,7 @@ void check_floor_of(const char* param, const char* grad, const char* state, int6
   tensor.grad_format = take(grad, tensor.grad, none);
   for (int32_t k = 0; k < 2; ++k) tensor.state_format[k] = take(state, tensor.state[k], tensor.state_extra[k]);
   const fastopt_plan plan = plan_of(&tensor, 1, nullptr, 0, 0);
-  const fastopt_options options{sizeof options, 1, 0, 0, -1, 0, 0, 0};
+  const fastopt_options options{sizeof options, 1, 0, 0, -1, 0, 0, 0, nullptr};
   must(fastopt_floor(&plan, 0, 2, &options));
   for (const Guarded& array : kept) array.check_padding();
 }

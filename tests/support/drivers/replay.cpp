@@ -145,8 +145,9 @@ void replay_case(File& cases, File& results, const Mode& mode) {
   tensor.steps = header.before;
   std::copy(std::begin(header.running), std::end(header.running), tensor.running);
   const fastopt_plan plan = plan_of(&tensor, 1, &group, 1, header.seed);
-  const fastopt_options options{sizeof options,   header.grad_scale,     header.clip_value, header.max_norm,
-                                header.ema_decay, header.skip_nonfinite, header.zero_grad,  header.norm_eps};
+  const fastopt_options options{sizeof options,   header.grad_scale, header.clip_value,
+                                header.max_norm,  header.ema_decay,  header.skip_nonfinite,
+                                header.zero_grad, header.norm_eps,   nullptr};
   const bool needs_all = header.max_norm > 0 || header.skip_nonfinite;
   for (int64_t t = 1; t <= header.steps; ++t) {
     const Layout layout(header.grad_format, size_of(header.dtype));

@@ -84,7 +84,7 @@ class Older {
     plan_.size = plan_size;
     plan_.tensor_size = tensor_size;
     plan_.group_size = group_size;
-    options_ = {options_size, 1, 0, 0, 0, 0, 0, 0};
+    options_ = {options_size, 1, 0, 0, 0, 0, 0, 0, nullptr};
   }
 
   fastopt_plan plan_{};

@@ -17,7 +17,7 @@ struct Scene {
   fastopt_group group{};
   fastopt_tensor tensors[2]{};
   fastopt_plan plan = plan_of(tensors, 2, &group, 1, 0);
-  fastopt_options options{sizeof options, 1, 0, 0, 0, 0, 0, 0};
+  fastopt_options options{sizeof options, 1, 0, 0, 0, 0, 0, 0, nullptr};
 
   Scene() {
     group.rule = fastopt_find_rule("adam");
@@ -96,6 +96,18 @@ void check_plans() {
   refuses(FASTOPT_BAD_OPTION, "ema_decay 1", [](Scene& s) { s.options.ema_decay = 1; });
   for (const double bad : {-1.0, -5e-324, double{INFINITY}, double{NAN}})
     refuses(FASTOPT_BAD_OPTION, "a bad norm_eps", [bad](Scene& s) { s.options.norm_eps = bad; });
+  fastopt_team team{sizeof team, [](void*) { return 1; },
+                    [](void*, int32_t, void (*)(void*, int32_t), void*) { return 0; }, nullptr};
+  const auto with_team = [&team](Scene& s) { s.options.team = &team; };
+  team.size = sizeof team - 1;
+  refuses(FASTOPT_BAD_SIZE, "a team of no size", with_team);
+  team.size = sizeof team + 8;
+  refuses(FASTOPT_NEWER, "a longer team", with_team);
+  team.size = sizeof team;
+  team.threads = nullptr;
+  refuses(FASTOPT_BAD_OPTION, "a team that cannot count", with_team);
+  team = {sizeof team, [](void*) { return 1; }, nullptr, nullptr};
+  refuses(FASTOPT_BAD_OPTION, "a team that cannot run", with_team);
   refuses(FASTOPT_BAD_DTYPE, "a copy of dtype 4", [](Scene& s) {
     s.tensors[1].copy = s.tensors[1].grad;
     s.tensors[1].copy_dtype = 4;

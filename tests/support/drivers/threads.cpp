@@ -72,7 +72,7 @@ class Problem {
   Problem(const Problem&) = delete;
   Problem& operator=(const Problem&) = delete;
 
-  void step() {
+  void step(const fastopt_team* team = nullptr) {
     const fastopt_plan plan{sizeof plan,
                             tensors_.data(),
                             static_cast<int64_t>(tensors_.size()),
@@ -86,6 +86,7 @@ class Problem {
     options.grad_scale = 0.5;
     options.max_norm = 1e3;
     options.skip_nonfinite = 1;
+    options.team = team;
     must(fastopt_step(&plan, &options, nullptr));
   }
 
@@ -173,6 +174,36 @@ void alternate(int rounds) {
     fail("steps of two sizes in turn differ from a serial run");
 }
 
+// Lends all threads that are asked for, two, none but the caller's, or refuses, in turn.
+struct Lender {
+  std::atomic<int> calls{0};
+  fastopt_team team{sizeof team, [](void*) { return 5; },
+                    [](void* self, int32_t threads, void (*work)(void*, int32_t), void* argument) {
+                      return static_cast<Lender*>(self)->run(threads, work, argument);
+                    },
+                    this};
+
+  int32_t run(int32_t threads, void (*work)(void*, int32_t), void* argument) {
+    const int kind = calls.fetch_add(1) % 4;
+    if (kind == 3) return 0;
+    std::vector<std::thread> helpers;
+    for (int i = 1; i < (kind == 0 ? threads : kind == 1 ? 2 : 1); ++i) helpers.emplace_back(work, argument, i);
+    work(argument, 0);
+    for (std::thread& helper : helpers) helper.join();
+    return 1;
+  }
+};
+
+void run_on_lent_threads(const Work& work, const Problem& expected, int rounds) {
+  Lender lender;
+  Problem found(work);
+  for (int i = 0; i < rounds; ++i) found.step(&lender.team);
+  if (!(found == expected)) fail("steps on lent threads differ from a serial run");
+  int64_t elements = 0;
+  for (const int64_t length : work.lengths) elements += length;
+  if (elements > kLong && lender.calls.load() == 0) fail("no step took the lent threads");
+}
+
 void change_settings(const std::atomic<bool>& done) {
   const std::vector<const char*> isas = available();
   for (uint32_t i = 0; !done.load(); ++i) {
@@ -217,11 +248,14 @@ int main(int count, char** arguments) {
   }
 
   alternate(rounds);
+  for (size_t i = 0; i < kCount; ++i) run_on_lent_threads(kWork[i], *expected[i], rounds);
 
   std::atomic<bool> done{false};
   std::thread changer(change_settings, std::cref(done));
   std::vector<std::thread> steppers;
   for (Problem* problem : found) steppers.emplace_back(run_awake_and_asleep, std::ref(*problem), rounds);
+  for (size_t i = 0; i < kCount; ++i)
+    steppers.emplace_back(run_on_lent_threads, std::cref(kWork[i]), std::cref(*expected[i]), rounds);
   for (int i = 0; i < forks; ++i) {
     const size_t which = i % kCount;
     fork_and_step(kWork[which], *expected[which], rounds);

@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
 
     place, console = place_of(args), Console()
     with place.current():
+        if args.in_loop:
+            return run_in_loop(args, place, console)
         wanted = args.rules
         rows = choose_formats(wanted or [ADAMW], console, place.missing_for_bfloat16) if args.formats else choose(wanted)
         sizes = args.sizes or (place.sizes[:QUICK] if args.quick else place.sizes)
@@ -59,8 +61,23 @@ def write_plot(report: dict[str, Any], path: Path) -> None:
     roofline(report, path)
 
 
+def run_in_loop(args: argparse.Namespace, place: Place, console: Console) -> int:
+    """Times steps between the passes of a program, shows and writes them; the exit status."""
+    from . import loop
+
+    assert isinstance(place, Host)
+    report = describe() | place.report() | {"rows": loop.measure_all(args, place, console)}
+    written = outputs.write(report, ((args.json, outputs.write_json),))
+    loop.show(console, report)
+    return outputs.say(console, written)
+
+
 def place_of(args: argparse.Namespace) -> Place:
     """The place that `--device` names; ArgumentTypeError if there is none, or it does not take the other arguments."""
+    if args.in_loop:
+        for name, given in (("--device cuda", args.device != "cpu"), ("--plot", args.plot), ("--compare", args.compare)):
+            if given:
+                raise ArgumentTypeError(f"argument {name}: not allowed with --in-loop")
     if args.device == "cpu":
         return Host(args.threads)
     if args.threads is not None:
