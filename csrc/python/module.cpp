@@ -6,6 +6,7 @@
 #include "python/introspection.h"
 #include "python/options.h"
 #include "python/plan.h"
+#include "python/row.h"
 #include "python/tensors.h"
 
 PYBIND11_MODULE(_core, module) {
@@ -14,6 +15,7 @@ PYBIND11_MODULE(_core, module) {
   module.attr("compiler") = __VERSION__;
   fastopt::python::register_options(module);
   fastopt::python::register_plan(module);
+  fastopt::python::register_row(module);
   fastopt::python::register_formats(module);
   fastopt::python::register_gradients(module);
   fastopt::python::register_tensors(module);

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy import ndarray
 
+from . import _core
 from ._engine.arguments import bind_arguments, check_memory, computed_in_single, read_tensors, take_copies
 from ._engine.copies import call_now, call_of
 from ._engine.engine import Engine
@@ -192,10 +193,11 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: Any) -> None:
-        for group in self._engine.groups:
-            group.accept({"lr": value})
-        for group in self._engine.groups:
-            group["lr"] = value
+        if not _core.set_each(self._engine.groups, "lr", value):
+            for group in self._engine.groups:
+                group.accept({"lr": value})
+            for group in self._engine.groups:
+                group["lr"] = value
 
     def traffic(self) -> dict[str, dict[str, int]]:
         """The bytes that a step with all gradients must read and write, for each kind of array and in total.
