@@ -193,11 +193,10 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: Any) -> None:
-        if not _core.set_each(self._engine.groups, "lr", value):
-            for group in self._engine.groups:
-                group.accept({"lr": value})
-            for group in self._engine.groups:
-                group["lr"] = value
+        for group in self._engine.groups:
+            group.accept({"lr": value})
+        for group in self._engine.groups:
+            group["lr"] = value
 
     def traffic(self) -> dict[str, dict[str, int]]:
         """The bytes that a step with all gradients must read and write, for each kind of array and in total.
@@ -277,6 +276,8 @@ class Optimizer:
             self.load_state_dict(state_dict, override=given)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "lr" and _core.set_each(self._engine.groups, "lr", value):  # as most schedules in a loop: without its property
+            return
         if not name.startswith("_") and not hasattr(type(self), name):
             raise AttributeError(f"{name}: {type(self).__name__} has no such attribute; hyperparameters are in opt.groups[i]")
         super().__setattr__(name, value)

@@ -81,7 +81,7 @@ class Engine:
         """Before a step: ValueError if one in parts is open, which `call` would tear apart; then schedules say their lr."""
         if self.parts.done:
             self.parts.refuse_open(call)
-        self.follow_schedules()
+        _core.follow_schedules(self.scheduled)
 
     def follow_schedules(self) -> None:
         """Gives each group with a schedule the learning rate of the next step."""
