@@ -1,4 +1,4 @@
-// Numbers as programs hand them over, read without a call of Python.
+// Hyperparameters of plain numbers as programs hand them over, read without a call of Python.
 #pragma once
 #include <pybind11/pybind11.h>
 
@@ -16,7 +16,7 @@ inline bool number_of(PyObject* value, double& number) {
   }
   if (!PyLong_CheckExact(value)) return false;
   number = PyLong_AsDouble(value);
-  if (!PyErr_Occurred()) return true;
+  if (number != -1 || !PyErr_Occurred()) return true;
   PyErr_Clear();
   return false;
 }
@@ -40,5 +40,40 @@ inline bool is_plain(double number) {
   constexpr double kNormal = 0x1p-126, kLargest = 0x1p127;
   return number == 0 || (fabs(number) >= kNormal && fabs(number) <= kLargest);
 }
+
+constexpr int kMostNumbers = 4;  // in one hyperparameter
+
+// A hyperparameter of one number or several side by side, such as `betas`: a row of `Rule.numbers`.
+struct Number {
+  explicit Number(py::handle row) {
+    const auto fields = py::cast<py::tuple>(row);
+    name = fields[0];
+    place = fields[1].cast<int>();
+    count = fields[2].cast<int>();
+    low = fields[3].cast<double>();
+    high = fields[4].cast<double>();
+    steady = fields[5].cast<bool>();
+    if (count > kMostNumbers) throw py::value_error("too many numbers in a hyperparameter");
+  }
+
+  // Whether Python would take `given` without a word; then its numbers are in `values`.
+  template <class Read> bool read(PyObject* given, double* values, Read number_from) const {
+    if (count == 1) return number_from(given, *values) && in_range(*values);
+    if (!PyTuple_CheckExact(given) && !PyList_CheckExact(given)) return false;
+    if (PySequence_Fast_GET_SIZE(given) != count) return false;
+    for (int i = 0; i < count; ++i) {
+      if (!number_from(PySequence_Fast_GET_ITEM(given, i), values[i]) || !in_range(values[i])) return false;
+    }
+    return true;
+  }
+
+  py::object name;
+  int place, count;  // among a fastopt_group's numbers, from `lr` on
+  double low, high;  // the least and the largest value
+  bool steady;       // the state or other values depend on which of the numbers are 0
+
+ private:
+  bool in_range(double value) const { return low <= value && value <= high && is_plain(value); }
+};
 
 }  // namespace fastopt::python

@@ -3,6 +3,7 @@
 #include <structmember.h>
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "python/fast_method.h"
@@ -12,16 +13,17 @@
 namespace fastopt::python {
 namespace {
 
-constexpr int kMost = 4;  // numbers in one hyperparameter
+// A hyperparameter of the group.
+struct Setting {
+  Number number;
+  double now[kMostNumbers];  // as the plan has it
+  py::object seen;           // what Python took as that, whatever its type, if it cannot change
 
-// A hyperparameter of one number or several side by side, such as `betas`.
-struct Number {
-  py::str name;
-  int place, count;        // in a fastopt_group's numbers, from `lr` on
-  double low, high;        // the least and the largest value
-  bool steady;             // being 0 or not decides on the state or on other values: then it stays as it is
-  double now[kMost] = {};  // as the plan has it
-  py::object seen;         // what Python took as that, whatever its type, if it cannot change
+  // As Number's; but what is 0 and what is not has to stay so, if anything depends on it.
+  template <class Read> bool read(PyObject* given, double* values, Read number_from) const {
+    const auto same = [](double a, double b) { return (a == 0) == (b == 0); };
+    return number.read(given, values, number_from) && (!number.steady || std::equal(values, values + number.count, now, same));
+  }
 };
 
 // What stays the same object from step to step, such as a flag.
@@ -30,7 +32,7 @@ struct Constant {
 };
 
 struct Contents {
-  std::vector<Number> numbers;
+  std::vector<Setting> settings;
   std::vector<Constant> constants;
   TensorReader reader;
 };
@@ -43,7 +45,7 @@ struct Row {
   PyObject* plan;
   Plan* on_cpu;  // the plan, unless it is a GPU's
   int64_t index;
-  Contents* contents;
+  std::shared_ptr<Contents> contents;
   char closed;  // Python is about to change it, and has the group's lock
 };
 
@@ -71,71 +73,60 @@ void destroy(PyObject* self) {
   PyTypeObject* const type = Py_TYPE(self);
   PyObject_GC_UnTrack(self);
   clear(self);
-  delete row_of(self).contents;
+  row_of(self).contents.~shared_ptr();  // memory of 0 is one that points to nothing
   type->tp_free(self);
   Py_DECREF(type);
 }
 
-Number* find(Row& row, PyObject* key) {
+Setting* find(Row& row, PyObject* key) {
   if (!row.contents || !row.plan) return nullptr;
-  for (Number& number : row.contents->numbers) {
-    if (number.name.ptr() == key) return &number;
+  for (Setting& setting : row.contents->settings) {
+    if (setting.number.name.ptr() == key) return &setting;
   }
   if (!PyUnicode_CheckExact(key)) return nullptr;
-  for (Number& number : row.contents->numbers) {
-    if (PyUnicode_Compare(number.name.ptr(), key) == 0) return &number;
+  for (Setting& setting : row.contents->settings) {
+    if (PyUnicode_Compare(setting.number.name.ptr(), key) == 0) return &setting;
   }
   return nullptr;
 }
 
-bool in_range(const Number& number, const double* values) {
-  for (int i = 0; i < number.count; ++i) {
-    if (!(number.low <= values[i] && values[i] <= number.high && is_plain(values[i]))) return false;
-    if (number.steady && (values[i] == 0) != (number.now[i] == 0)) return false;
-  }
-  return true;
-}
-
-// Reads what a program gives for a hyperparameter; false unless Python would take these numbers without a word.
-template <class Read> bool read(const Number& number, PyObject* given, double* values, Read number_from) {
-  if (number.count == 1) return number_from(given, *values) && in_range(number, values);
-  if (!PyTuple_CheckExact(given) && !PyList_CheckExact(given)) return false;
-  if (PySequence_Fast_GET_SIZE(given) != number.count) return false;
-  for (int i = 0; i < number.count; ++i) {
-    if (!number_from(PySequence_Fast_GET_ITEM(given, i), values[i])) return false;
-  }
-  return in_range(number, values);
-}
-
 // What a group has for them: a float, or a tuple of floats.
-py::object kept(const Number& number, const double* values) {
-  if (number.count == 1) return py::float_(values[0]);
-  py::tuple all(number.count);
-  for (int i = 0; i < number.count; ++i) all[i] = py::float_(values[i]);
+py::object kept(int count, const double* values) {
+  if (count == 1) return py::float_(values[0]);
+  py::tuple all(count);
+  for (int i = 0; i < count; ++i) all[i] = py::float_(values[i]);
   return std::move(all);
 }
 
-// Gives them to the plan and to the group's dict at once: false, with nothing done, while Python changes the group.
-bool store(Row& row, Number& number, const double* values) {
-  const py::object value = kept(number, values);
+// Gives numbers to the plan and to the group's dict at once: false, with nothing done, if Python changes the group, or
+// has changed it while this waited for a step of another thread.
+bool write(Row& row, PyObject* name, int place, int count, const double* values) {
+  const py::object value = kept(count, values);
   if (!row.on_cpu) {
-    const py::handle self(reinterpret_cast<PyObject*>(&row));
-    self.attr("_store")(number.name, number.place, value);
-  } else {
-    const auto guard = row.on_cpu->lock();  // after this no other thread runs Python until it returns
-    if (row.closed) return false;
-    if (PyDict_SetItem(row.values, number.name.ptr(), value.ptr()) != 0) throw py::error_already_set();
-    std::copy(values, values + number.count, row.on_cpu->numbers_of(row.index) + number.place);
+    py::handle(reinterpret_cast<PyObject*>(&row)).attr("_store")(py::handle(name), place, value);
+    return true;
   }
-  std::copy(values, values + number.count, number.now);
-  number.seen = {};
+  const std::shared_ptr<Contents> connected = row.contents;
+  const auto guard = row.on_cpu->lock();  // from here on no other thread runs Python until this returns
+  if (row.closed || row.contents != connected) return false;
+  if (PyDict_SetItem(row.values, name, value.ptr()) != 0) throw py::error_already_set();
+  std::copy(values, values + count, row.on_cpu->numbers_of(row.index) + place);
+  return true;
+}
+
+bool write(Row& row, Setting& setting, const double* values) {
+  const Number& number = setting.number;
+  const std::shared_ptr<Contents> kept_alive = row.contents;
+  if (!write(row, number.name.ptr(), number.place, number.count, values)) return false;
+  std::copy(values, values + number.count, setting.now);
+  setting.seen = {};
   return true;
 }
 
 bool assign(Row& row, PyObject* key, PyObject* given) {
-  Number* const number = find(row, key);
-  double values[kMost];
-  return number && read(*number, given, values, number_of) && store(row, *number, values);
+  Setting* const setting = find(row, key);
+  double values[kMostNumbers];
+  return setting && setting->read(given, values, number_of) && write(row, *setting, values);
 }
 
 // Calls `body`, which may throw.
@@ -170,21 +161,17 @@ PyObject* connect(PyObject* self, PyObject* const* arguments, Py_ssize_t count) 
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
     if (count != 3) throw py::type_error("expected plan, index, numbers");
     Row& row = row_of(self);
-    std::vector<Number> numbers;
+    auto contents = std::make_shared<Contents>();
     const py::dict values = py::reinterpret_borrow<py::dict>(row.values);
     for (const py::handle entry : py::reinterpret_borrow<py::tuple>(arguments[2])) {
-      const auto fields = py::cast<py::tuple>(entry);
-      Number number{fields[0],        fields[1].cast<int>(),    fields[2].cast<int>(),
-                    fields[3].cast<double>(), fields[4].cast<double>(), fields[5].cast<bool>()};
-      if (number.count > kMost) throw py::value_error("too many numbers in a hyperparameter");
-      const py::object value = values[number.name];
-      for (int i = 0; i < number.count; ++i) {
-        number.now[i] = (number.count == 1 ? value : py::object(value[py::int_(i)])).cast<double>();
+      Setting setting{Number(entry), {}, {}};
+      const py::object value = values[setting.number.name];
+      for (int i = 0; i < setting.number.count; ++i) {
+        setting.now[i] = (setting.number.count == 1 ? value : py::object(value[py::int_(i)])).cast<double>();
       }
-      numbers.push_back(std::move(number));
+      contents->settings.push_back(std::move(setting));
     }
-    if (!row.contents) row.contents = new Contents;
-    row.contents->numbers.swap(numbers);
+    row.contents = std::move(contents);
     row.index = PyLong_AsLongLong(arguments[1]);
     row.on_cpu = py::isinstance<Plan>(arguments[0]) ? &value_of<Plan>(arguments[0]) : nullptr;
     Py_XSETREF(row.plan, Py_NewRef(arguments[0]));
@@ -200,8 +187,8 @@ PyObject* watch(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
     if (count != 1 || !row.contents) throw py::type_error("expected a dict, after connect()");
     row.contents->constants.clear();
     for (const auto& [name, value] : py::cast<py::dict>(py::handle(arguments[0]))) {
-      if (Number* const number = find(row, name.ptr())) {
-        number->seen = py::reinterpret_borrow<py::object>(value);
+      if (Setting* const setting = find(row, name.ptr())) {
+        setting->seen = py::reinterpret_borrow<py::object>(value);
         continue;
       }
       row.contents->constants.push_back(
@@ -216,7 +203,8 @@ PyObject* follow(PyObject* self, PyObject* mapping) {
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
     Row& row = row_of(self);
     if (!row.contents || !row.plan || !PyDict_Check(mapping)) Py_RETURN_FALSE;
-    Contents& contents = *row.contents;
+    const std::shared_ptr<Contents> kept = row.contents;
+    Contents& contents = *kept;
     for (const Constant& constant : contents.constants) {
       if (PyDict_GetItemWithError(mapping, constant.name.ptr()) != constant.value.ptr()) {
         PyErr_Clear();
@@ -227,24 +215,24 @@ PyObject* follow(PyObject* self, PyObject* mapping) {
       return number_of(value, number) || number_of_tensor(contents.reader, value, number);
     };
     struct Change {
-      Number* number;
-      double values[kMost];
+      Setting* setting;
+      double values[kMostNumbers];
     } changes[FASTOPT_MAX_HYPERPARAMETERS + 3];
     int changed = 0;
-    for (Number& number : contents.numbers) {
+    for (Setting& setting : contents.settings) {
       Change& change = changes[changed];
-      PyObject* const given = PyDict_GetItemWithError(mapping, number.name.ptr());
-      if (given && given == number.seen.ptr()) continue;
-      if (!given || !read(number, given, change.values, number_from)) {
+      PyObject* const given = PyDict_GetItemWithError(mapping, setting.number.name.ptr());
+      if (given && given == setting.seen.ptr()) continue;
+      if (!given || !setting.read(given, change.values, number_from)) {
         PyErr_Clear();
         Py_RETURN_FALSE;
       }
-      if (std::equal(change.values, change.values + number.count, number.now)) continue;
-      change.number = &number;
+      if (std::equal(change.values, change.values + setting.number.count, setting.now)) continue;
+      change.setting = &setting;
       ++changed;
     }
     for (int i = 0; i < changed; ++i) {
-      if (!store(row, *changes[i].number, changes[i].values)) Py_RETURN_FALSE;
+      if (!write(row, *changes[i].setting, changes[i].values)) Py_RETURN_FALSE;
     }
     Py_RETURN_TRUE;
   });
@@ -254,12 +242,12 @@ PyObject* follow(PyObject* self, PyObject* mapping) {
 PyObject* set_each(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
     if (count != 3) throw py::type_error("expected rows, key, value");
-    const py::tuple rows = py::reinterpret_borrow<py::tuple>(arguments[0]);
-    double values[kMost];
+    const auto rows = py::reinterpret_borrow<py::tuple>(arguments[0]);
+    double values[kMostNumbers];
     for (const py::handle each : rows) {
       Row& row = row_of(each.ptr());
-      const Number* const number = find(row, arguments[1]);
-      if (row.closed || !number || !read(*number, arguments[2], values, number_of)) Py_RETURN_FALSE;
+      const Setting* const setting = find(row, arguments[1]);
+      if (row.closed || !setting || !setting->read(arguments[2], values, number_of)) Py_RETURN_FALSE;
     }
     for (const py::handle each : rows) {
       if (set_item(each.ptr(), arguments[1], arguments[2]) != 0) throw py::error_already_set();
@@ -290,8 +278,7 @@ PyObject* follow_schedules(PyObject*, PyObject* given) {
     }
     for (size_t i = 0; i < rates.size(); ++i) {
       Row& row = row_of(rows[i].ptr());
-      Number number{py::reinterpret_borrow<py::str>(lr), 0, 1, 0, HUGE_VAL, false};
-      if (store(row, number, &rates[i])) continue;
+      if (write(row, lr, 0, 1, &rates[i])) continue;
       py::dict one;
       one["lr"] = rates[i];
       rows[i].attr("assign")(one);

@@ -76,6 +76,24 @@ class Plan:
     @seed.setter
     def seed(self, arg1: int) -> None: ...
 
+class Function:
+    """A rule's function: the calls that are plainly right."""
+
+    def __init__(
+        self, rule: str, arguments: dict[str, Any], numbers: list[tuple[Any, ...]], ranges: list[tuple[float, float]]
+    ) -> None: ...
+    def step(self, args: tuple[Any, ...], kwargs: dict[str, Any], /) -> bool: ...
+    def learn(
+        self,
+        arguments: dict[str, Any],
+        lr: float,
+        weight_decay: float,
+        decoupled: bool,
+        l1: float,
+        maximize: bool,
+        hyperparameters: list[float],
+    ) -> None: ...
+
 class Row:
     """A group's row of a plan: numbers that are plainly right reach it by one check and one store."""
 
