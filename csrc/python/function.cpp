@@ -18,7 +18,8 @@ namespace fastopt::python {
 namespace {
 
 // Takes a step of one tensor if each argument is plainly right: arrays of NumPy that fit, numbers in their ranges, and
-// for all else the very objects that Python has taken before.  Any other call is left to Python, which words the errors.
+// for all else the very objects that Python has taken before.  Any other call is left to Python, which words the
+// errors.
 class Function {
  public:
   // `arguments`: the names in order with their defaults, None for those that a call must give.  By position or by name:
@@ -37,7 +38,8 @@ class Function {
     scale_ = names_.size() - 1;
     if (names_.size() > kMost || step_ >= scale_ || ranges_.size() != static_cast<size_t>(row_->running_count))
       throw py::value_error("not the arguments of this rule");
-    for (const py::handle entry : numbers) numbers_.emplace_back(index_of(py::cast<py::tuple>(entry)[0]), Number(entry));
+    for (const py::handle entry : numbers)
+      numbers_.emplace_back(index_of(py::cast<py::tuple>(entry)[0]), Number(entry));
     for (size_t i = step_ + 1; i < scale_; ++i) {
       const auto is_own = [i](const auto& each) { return each.first == i; };
       if (std::none_of(numbers_.begin(), numbers_.end(), is_own)) others_.push_back(i);
@@ -232,8 +234,9 @@ PyObject* step(Function& function, PyObject* const* arguments) {
 
 void register_function(py::module_& module) {
   py::class_<Function> type(module, "Function", "A rule's function: the calls that are plainly right.");
-  define_fast<Function, step, 2>(type, "step", "step($self, args, kwargs, /)\n--\n\n"
-                                               "Takes the step; False, with nothing done, unless all is plainly right.");
+  define_fast<Function, step, 2>(type, "step",
+                                 "step($self, args, kwargs, /)\n--\n\n"
+                                 "Takes the step; False, with nothing done, unless all is plainly right.");
   type.def(py::init<const std::string&, const py::dict&, const py::list&, std::vector<std::pair<double, double>>>(),
            py::arg("rule"), py::arg("arguments"), py::arg("numbers"), py::arg("ranges"))
       .def("learn", &Function::learn, py::arg("arguments"), py::arg("lr"), py::arg("weight_decay"),

@@ -22,7 +22,8 @@ struct Setting {
   // As Number's; but what is 0 and what is not has to stay so, if anything depends on it.
   template <class Read> bool read(PyObject* given, double* values, Read number_from) const {
     const auto same = [](double a, double b) { return (a == 0) == (b == 0); };
-    return number.read(given, values, number_from) && (!number.steady || std::equal(values, values + number.count, now, same));
+    return number.read(given, values, number_from) &&
+           (!number.steady || std::equal(values, values + number.count, now, same));
   }
 };
 
@@ -39,9 +40,8 @@ struct Contents {
 
 // The base class of `Group`.  Python connects it after each change that takes its own checks.
 struct Row {
-  PyObject_HEAD
-  PyObject* values;    // the group's dict
-  PyObject* schedule;  // what says `lr`, or None
+  PyObject_HEAD PyObject* values;  // the group's dict
+  PyObject* schedule;              // what says `lr`, or None
   PyObject* plan;
   Plan* on_cpu;  // the plan, unless it is a GPU's
   int64_t index;
@@ -294,13 +294,15 @@ template <class Function> PyCFunction method(Function function) {
 }  // namespace
 
 void register_row(py::module_& module) {
-  static PyMethodDef methods[] = {
-      {"connect", method(connect), METH_FASTCALL, "connect($self, plan, index, numbers, /)\n--\n\n"
-                                                  "From now on these numbers of the group are set here."},
-      {"watch", method(watch), METH_FASTCALL, "watch($self, values, /)\n--\n\nWhat follow() expects of all that is no number."},
-      {"follow", follow, METH_O, "follow($self, mapping, /)\n--\n\n"
-                                 "Takes on a dict's numbers; False unless all of it is plainly right."},
-      {nullptr, nullptr, 0, nullptr}};
+  static PyMethodDef methods[] = {{"connect", method(connect), METH_FASTCALL,
+                                   "connect($self, plan, index, numbers, /)\n--\n\n"
+                                   "From now on these numbers of the group are set here."},
+                                  {"watch", method(watch), METH_FASTCALL,
+                                   "watch($self, values, /)\n--\n\nWhat follow() expects of all that is no number."},
+                                  {"follow", follow, METH_O,
+                                   "follow($self, mapping, /)\n--\n\n"
+                                   "Takes on a dict's numbers; False unless all of it is plainly right."},
+                                  {nullptr, nullptr, 0, nullptr}};
   static PyMemberDef members[] = {{"_values", T_OBJECT_EX, offsetof(Row, values), 0, nullptr},
                                   {"schedule", T_OBJECT, offsetof(Row, schedule), 0, nullptr},
                                   {"_plan", T_OBJECT, offsetof(Row, plan), READONLY, nullptr},
@@ -319,12 +321,13 @@ void register_row(py::module_& module) {
   static PyType_Spec spec{"fastopt._core.Row", sizeof(Row), 0,
                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
   module.attr("Row") = py::reinterpret_steal<py::object>(PyType_FromSpec(&spec));
-  static PyMethodDef functions[] = {
-      {"set_each", method(set_each), METH_FASTCALL, "set_each(rows, key, value, /)\n--\n\n"
-                                                    "Sets a number in all rows; False, with nothing done, unless all take it."},
-      {"follow_schedules", follow_schedules, METH_O, "follow_schedules(rows, /)\n--\n\n"
-                                                     "Gives each row the lr that its schedule says for the next step."},
-      {nullptr, nullptr, 0, nullptr}};
+  static PyMethodDef functions[] = {{"set_each", method(set_each), METH_FASTCALL,
+                                     "set_each(rows, key, value, /)\n--\n\n"
+                                     "Sets a number in all rows; False, with nothing done, unless all take it."},
+                                    {"follow_schedules", follow_schedules, METH_O,
+                                     "follow_schedules(rows, /)\n--\n\n"
+                                     "Gives each row the lr that its schedule says for the next step."},
+                                    {nullptr, nullptr, 0, nullptr}};
   if (PyModule_AddFunctions(module.ptr(), functions) != 0) throw py::error_already_set();
 }
 

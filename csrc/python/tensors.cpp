@@ -135,8 +135,8 @@ class Watch {
     for (int line = 0; line < 4; ++line) __builtin_prefetch(keys + 64L * line);
   }
 
-  // Fetches what will be read soon, if it is what it was: objects of a big model are not in the cache.  A tensor has its
-  // shape in the middle of what is read of it.
+  // Fetches what will be read soon, if it is what it was: objects of a big model are not in the cache.  A tensor has
+  // its shape in the middle of what is read of it.
   void look_ahead() const {
     if (at_ + kPlacesAhead >= known_.size()) return;
     const Place& place = known_[at_ + kPlacesAhead];
@@ -194,8 +194,8 @@ uintptr_t address(const py::array& array) { return reinterpret_cast<uintptr_t>(a
 void register_tensors(py::module_& module) {
   py::class_<Watch>(module, "Watch",
                     "Whether parameters and their state are still the same tensors over the same memory.")
-      .def(py::init<const py::list&, const py::dict&, const std::vector<py::object>&>(), py::arg("params"), py::arg("state"),
-           py::arg("keys"))
+      .def(py::init<const py::list&, const py::dict&, const std::vector<py::object>&>(), py::arg("params"),
+           py::arg("state"), py::arg("keys"))
       .def("holds", &Watch::holds, py::arg("params"), py::arg("state"));
   module.def("gradients_of", gradients_of, py::arg("params"));
   module.def("address", address, py::arg("array").noconvert());
