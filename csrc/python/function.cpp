@@ -179,7 +179,8 @@ class Function {
       const double* const number = carried(given[running_ + k]);
       if (!number) return false;
       tensor.running[k] = *number;
-      if (tensor.steps > 0 && !(ranges_[k].first <= *number && *number <= ranges_[k].second)) return false;
+      const bool in_range = ranges_[k].first <= *number && *number <= ranges_[k].second;
+      if (tensor.steps > 0 && !in_range) return false;
       take(number, sizeof *number);
     }
     return sort_disjoint(taken);
@@ -196,7 +197,7 @@ class Function {
   bool step_of(PyObject** given) const {
     constexpr double kEnd = 0x1p53;  // as check_count's
     double number, scale;
-    if (!PyLong_CheckExact(given[step_]) || !number_of(given[step_], number) || !(number >= 1 && number < kEnd))
+    if (!PyLong_CheckExact(given[step_]) || !number_of(given[step_], number) || number < 1 || number >= kEnd)
       return false;
     if (!number_of(given[scale_], scale) || !is_plain(scale)) return false;
     fastopt_tensor tensor{};

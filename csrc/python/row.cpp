@@ -162,7 +162,7 @@ PyObject* connect(PyObject* self, PyObject* const* arguments, Py_ssize_t count) 
     if (count != 3) throw py::type_error("expected plan, index, numbers");
     Row& row = row_of(self);
     auto contents = std::make_shared<Contents>();
-    const py::dict values = py::reinterpret_borrow<py::dict>(row.values);
+    const auto values = py::reinterpret_borrow<py::dict>(row.values);
     for (const py::handle entry : py::reinterpret_borrow<py::tuple>(arguments[2])) {
       Setting setting{Number(entry), {}, {}};
       const py::object value = values[setting.number.name];
@@ -198,43 +198,46 @@ PyObject* watch(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
   });
 }
 
-// follow(mapping): takes on the mapping's numbers; False, with nothing done, unless all of it is plainly right.
+bool constants_hold(const Contents& contents, PyObject* mapping) {
+  const auto holds = [mapping](const Constant& constant) {
+    return PyDict_GetItemWithError(mapping, constant.name.ptr()) == constant.value.ptr();
+  };
+  return std::all_of(contents.constants.begin(), contents.constants.end(), holds);
+}
+
+// Takes on a mapping's numbers; false, with nothing done, unless all of them are plainly right.
+bool follow_numbers(Row& row, Contents& contents, PyObject* mapping) {
+  const auto number_from = [&contents](PyObject* value, double& number) {
+    return number_of(value, number) || number_of_tensor(contents.reader, value, number);
+  };
+  struct Change {
+    Setting* setting;
+    double values[kMostNumbers];
+  } changes[FASTOPT_MAX_HYPERPARAMETERS + 3];
+  int changed = 0;
+  for (Setting& setting : contents.settings) {
+    Change& change = changes[changed];
+    PyObject* const given = PyDict_GetItemWithError(mapping, setting.number.name.ptr());
+    if (!given) return false;
+    if (given == setting.seen.ptr()) continue;
+    if (!setting.read(given, change.values, number_from)) return false;
+    if (std::equal(change.values, change.values + setting.number.count, setting.now)) continue;
+    change.setting = &setting;
+    ++changed;
+  }
+  return std::all_of(changes, changes + changed,
+                     [&row](const Change& change) { return write(row, *change.setting, change.values); });
+}
+
+// follow(mapping): False unless the plan has now all that the mapping has.
 PyObject* follow(PyObject* self, PyObject* mapping) {
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
     Row& row = row_of(self);
-    if (!row.contents || !row.plan || !PyDict_Check(mapping)) Py_RETURN_FALSE;
-    const std::shared_ptr<Contents> kept = row.contents;
-    Contents& contents = *kept;
-    for (const Constant& constant : contents.constants) {
-      if (PyDict_GetItemWithError(mapping, constant.name.ptr()) != constant.value.ptr()) {
-        PyErr_Clear();
-        Py_RETURN_FALSE;
-      }
-    }
-    const auto number_from = [&contents](PyObject* value, double& number) {
-      return number_of(value, number) || number_of_tensor(contents.reader, value, number);
-    };
-    struct Change {
-      Setting* setting;
-      double values[kMostNumbers];
-    } changes[FASTOPT_MAX_HYPERPARAMETERS + 3];
-    int changed = 0;
-    for (Setting& setting : contents.settings) {
-      Change& change = changes[changed];
-      PyObject* const given = PyDict_GetItemWithError(mapping, setting.number.name.ptr());
-      if (given && given == setting.seen.ptr()) continue;
-      if (!given || !setting.read(given, change.values, number_from)) {
-        PyErr_Clear();
-        Py_RETURN_FALSE;
-      }
-      if (std::equal(change.values, change.values + setting.number.count, setting.now)) continue;
-      change.setting = &setting;
-      ++changed;
-    }
-    for (int i = 0; i < changed; ++i) {
-      if (!write(row, *changes[i].setting, changes[i].values)) Py_RETURN_FALSE;
-    }
-    Py_RETURN_TRUE;
+    const std::shared_ptr<Contents> contents = row.contents;
+    const bool same = contents && row.plan && PyDict_Check(mapping) && constants_hold(*contents, mapping) &&
+                      follow_numbers(row, *contents, mapping);
+    PyErr_Clear();
+    return PyBool_FromLong(same);
   });
 }
 
@@ -260,18 +263,19 @@ PyObject* set_each(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
 PyObject* follow_schedules(PyObject*, PyObject* given) {
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
     static PyObject* const lr = PyUnicode_InternFromString("lr");
-    const py::tuple rows = py::reinterpret_borrow<py::tuple>(given);
+    const auto rows = py::reinterpret_borrow<py::tuple>(given);
     if (rows.empty()) Py_RETURN_NONE;
     const Row& first = row_of(rows[0].ptr());
     const py::object steps =
         first.on_cpu ? py::int_(first.on_cpu->completed()) : py::handle(first.plan).attr("completed");
     std::vector<double> rates;
     for (const py::handle each : rows) {
-      const py::object schedule = py::reinterpret_borrow<py::object>(row_of(each.ptr()).schedule);
+      const auto schedule = py::reinterpret_borrow<py::object>(row_of(each.ptr()).schedule);
       const auto rate = py::reinterpret_steal<py::object>(PyObject_CallOneArg(schedule.ptr(), steps.ptr()));
       if (!rate) throw py::error_already_set();
-      double number;
-      if (!number_of(rate.ptr(), number) || !(number >= 0 && number < HUGE_VAL)) {
+      double number = 0;
+      const bool is_rate = number_of(rate.ptr(), number) && number >= 0 && number < HUGE_VAL;
+      if (!is_rate) {
         number = py::cast<double>(each.attr("checked_rate")(rate));
       }
       rates.push_back(number);
