@@ -40,6 +40,10 @@ class Plan {
   void set_group(int64_t index, double lr, double weight_decay, bool decoupled, double l1, bool maximize,
                  const std::vector<double>& hyperparameters);
 
+  // For whoever writes into numbers_of(): the lock of the plan, and with it the numbers of a group's row, from `lr` on.
+  Access::Lock lock() { return access_.lock(); }
+  double* numbers_of(int64_t index) { return &groups_[index].lr; }
+
   // Takes over gradients for the steps that are given none; false as step().  `owners`: the caller's objects that they
   // are views of, or None, one for each.
   bool bind(py::handle grads, const py::list& owners);

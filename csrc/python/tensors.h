@@ -5,6 +5,8 @@
 #include <stdint.h>
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
 #include "python/arrays.h"
 
@@ -120,6 +122,10 @@ class TensorView {
   }
 
   void* data() const { return static_cast<char*>(tensor_.data) + tensor_.byte_offset; }
+
+  int64_t length() const {
+    return std::accumulate(tensor_.shape, tensor_.shape + tensor_.dimensions, int64_t{1}, std::multiplies<>());
+  }
 
   // A fastopt_dtype, or -1.
   int32_t dtype() const {

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 __version__: str
 compiler: str
 
@@ -83,6 +85,44 @@ class Plan:
     def seed(self) -> int: ...
     @seed.setter
     def seed(self, arg1: int) -> None: ...
+
+class Function:
+    """A rule's function: the calls that are plainly right."""
+
+    def __init__(
+        self, rule: str, arguments: dict[str, Any], numbers: list[tuple[Any, ...]], ranges: list[tuple[float, float]]
+    ) -> None: ...
+    def step(self, args: tuple[Any, ...], kwargs: dict[str, Any], /) -> bool: ...
+    def learn(
+        self,
+        arguments: dict[str, Any],
+        lr: float,
+        weight_decay: float,
+        decoupled: bool,
+        l1: float,
+        maximize: bool,
+        hyperparameters: list[float],
+    ) -> None: ...
+
+@disjoint_base
+class Row:
+    """A group's row of a plan: numbers that are plainly right reach it by one check and one store."""
+
+    schedule: Any
+    _values: dict[str, Any]
+    _closed: bool
+    @property
+    def _plan(self) -> Any: ...
+    @property
+    def _index(self) -> int: ...
+    def connect(self, plan: Any, index: int, numbers: tuple[tuple[str, int, int, float, float, bool], ...], /) -> None: ...
+    def watch(self, values: dict[str, Any], /) -> None: ...
+    def follow(self, mapping: dict[str, Any], /) -> bool: ...
+    def __setitem__(self, key: str, value: Any, /) -> None: ...
+    def __delitem__(self, key: str, /) -> None: ...
+
+def set_each(rows: tuple[Any, ...], key: str, value: Any, /) -> bool: ...
+def follow_schedules(rows: tuple[Any, ...], /) -> None: ...
 
 class Watch:
     """Whether parameters and their state are still the same tensors over the same memory."""

@@ -9,13 +9,13 @@ from typing import Any
 from . import _core
 from ._arrays import buffers
 from ._engine.arguments import bind_arguments
-from ._engine.plans import make_plan, write_group
+from ._engine.plans import make_plan, row_of, write_group
 from ._engine.ranges import check_group, check_single
 from ._engine.tensors import Tensor
 from ._storage.formats import FORMAT_ARGUMENTS
 from .optimizer import Optimizer
 from .rules import OPTIONS, Hyperparameter, Rule, Running, Slot
-from .rules.checks import check_count, check_number
+from .rules.checks import check_count, check_number, closed_ends
 from .rules.words import describe
 
 __all__ = ["class_signature", "described", "function_signature", "make_class", "make_function", "meaning", "parameter"]
@@ -139,8 +139,17 @@ def make_function(rule: Rule) -> Callable[..., None]:
     positional = tuple(n for n, p in arguments.parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD)
     defaults = {n: p.default for n, p in arguments.parameters.items()}
     names = defaults.keys()
+    plainly_right = _core.Function(
+        rule.arithmetic,
+        {n: None if value is arguments.empty else value for n, value in defaults.items()},
+        list(rule.numbers),
+        [closed_ends(scalar.range) for scalar in rule.running],
+    )
+    step_plainly = plainly_right.step
 
     def function(*args: Any, **kwargs: Any) -> None:
+        if step_plainly(args, kwargs):
+            return
         given = {**defaults, **dict(zip(positional, args, strict=False)), **kwargs}
         if (
             len(args) > len(positional)
@@ -185,6 +194,7 @@ def make_function(rule: Rule) -> Callable[..., None]:
         if running:
             for array, value in zip(running.values(), plan.progress_of(0)[1], strict=True):
                 array[...] = value
+        plainly_right.learn(given, **row_of(rule, values))
 
     carried = "".join(f"{s.name} ({s.doc}): a float64 array of shape (), any value before step 1.\n" for s in rule.running)
     slots = ", ".join(f"{slot.name} ({slot.doc})" for slot in rule.slots)

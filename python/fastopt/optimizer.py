@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from numpy import ndarray
 
+from . import _core
 from ._engine.arguments import bind_arguments, check_memory, computed_in_single, read_tensors, take_copies
 from ._engine.copies import call_now, call_of
 from ._engine.engine import Engine
@@ -280,6 +281,8 @@ class Optimizer:
     if not TYPE_CHECKING:  # to type checkers these two would say that any name may be set and read
 
         def __setattr__(self, name: str, value: Any) -> None:
+            if name == "lr" and _core.set_each(self._engine.groups, "lr", value):  # as most schedules in a loop: without its property
+                return
             if not name.startswith("_") and not hasattr(type(self), name):
                 self.__getattr__(name)  # which says what to write
             super().__setattr__(name, value)

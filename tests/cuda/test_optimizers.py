@@ -195,6 +195,22 @@ def test_schedules(device: Any, rng: np.random.Generator) -> None:
     assert seen[::2] == seen[1::2] == [0, 0, 1, 1, 2]
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_numbers_that_change_between_steps(device: Any, rule: str, rng: np.random.Generator) -> None:
+    params = arrays("float32", rng)
+    both = Both(device, rule, [{"params": params[:2]}, {"params": params[2:]}])
+    for t in range(2):
+
+        def set_numbers(optimizer: Any, _: Any, t: int = t) -> None:
+            for name, _, count, low, _, steady in RULES[rule].numbers:
+                if not steady:
+                    optimizer.groups[1][name] = (low + 0.25 + t / 8,) * count if count > 1 else low + 0.25 + t / 8
+
+        both.both(set_numbers)
+        both.step(arrays("float32", rng), t)
+    assert both.gpu.state_dict()["groups"] == both.cpu.state_dict()["groups"]
+
+
 @pytest.mark.parametrize("shape", [(), (1,)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_learning_rates_on_the_device(device: Any, dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> None:

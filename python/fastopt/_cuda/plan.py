@@ -29,6 +29,9 @@ from .rows import spans, state_dtype, tensor_row
 
 __all__ = ["CudaPlan"]
 
+SINGLE = ("lr", "weight_decay", "l1")
+"""The numbers of a group's row before the rule's own."""
+
 
 class CudaPlan:
     """`_core.Plan`'s methods, over `rows` of DeviceArrays; `named`: these arrays with their names in messages."""
@@ -95,6 +98,17 @@ class CudaPlan:
             row["decoupled_weight_decay"], row["maximize"] = decoupled, maximize
             row["hyperparameters"][: len(hyperparameters)] = hyperparameters
             self._variants[index] = _core.variant_of(self._rule.arithmetic, hyperparameters)
+            self._groups_changed = True
+
+    def set_numbers(self, index: int, place: int, values: float | tuple[float, ...]) -> None:
+        """Sets numbers of a group, from `place` on among those from `lr` on, of which none decides on the variant."""
+        with self._lock:
+            row = self._groups[index]
+            if place < len(SINGLE):
+                row[SINGLE[place]] = values
+            else:
+                numbers = values if isinstance(values, tuple) else (values,)
+                row["hyperparameters"][place - len(SINGLE) :][: len(numbers)] = numbers
             self._groups_changed = True
 
     def bind(self, grads: list[Any], owners: list[Any]) -> bool:

@@ -40,7 +40,7 @@ class Engine:
     ) -> None:
         self.rule, self.formats, self.options = rule, formats, options
         self.tensors, self.groups = tuple(tensors), tuple(groups)
-        self.scheduled: dict[int, Group] = {}  # whose lr is a schedule
+        self.scheduled: tuple[Group, ...] = ()  # whose lr is a schedule
         self.bound: list[buffers.Array | None] | None = None
         self._bound_owners: list[tuple[Any, str]] = []
         self.plan = make_plan(rule, self.tensors, len(groups), seed, fresh(rule, self.tensors) if progress is None else progress)
@@ -57,10 +57,8 @@ class Engine:
         def write(group: Group) -> None:
             if (engine := owner()) is not None:
                 write_group(engine.plan, index, engine.rule, group.written())
-                if group.schedule is None:
-                    engine.scheduled.pop(index, None)
-                else:
-                    engine.scheduled[index] = group
+                group.connect(engine.plan, index, group.numbers())
+                engine.scheduled = tuple(each for each in engine.groups if each.schedule is not None)
 
         return write
 
@@ -81,15 +79,13 @@ class Engine:
 
     def begin(self, call: str) -> None:
         """Before a step: ValueError if one in parts is open, which `call` would tear apart; then schedules say their lr."""
-        self.parts.refuse_open(call)
-        self.follow_schedules()
+        if self.parts.done:
+            self.parts.refuse_open(call)
+        _core.follow_schedules(self.scheduled)
 
     def follow_schedules(self) -> None:
         """Gives each group with a schedule the learning rate of the next step."""
-        scheduled = list(self.scheduled.values())
-        rates = [group.scheduled_lr() for group in scheduled]
-        for group, rate in zip(scheduled, rates, strict=True):
-            group.assign({"lr": rate})
+        _core.follow_schedules(self.scheduled)
 
     def step_converted(self, grads: Any, options: _core.Options) -> None:
         """A step with gradients that the plan did not take as they came: converted, or refused with words."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _core
 from .._arrays import buffers
 from .._arrays.device import is_on_device
 from .._storage.formats import Formats, with_variance_floor
@@ -25,7 +26,7 @@ Schedule = Callable[[int], float]
 NO_FORMATS = Formats()
 
 
-class Group(MutableMapping[str, Any]):
+class Group(_core.Row, MutableMapping[str, Any]):
     """The hyperparameters of one group of tensors, as in `opt.groups[0]["lr"] = 1e-4`.
 
     A value is checked when it is assigned (TypeError, ValueError) and holds from the next step on; `update` takes on
@@ -33,6 +34,9 @@ class Group(MutableMapping[str, Any]):
     may be given a callable of the number of completed steps; reading it then gives its latest value.  What such a callable keeps, by
     `state_dict` and `load_state_dict`, is kept in the optimizer's snapshots.  Where the parameters are on a
     GPU it may be an array of one element there, float32 or float64, which each step reads.
+
+    A plain number in its range goes from `group["lr"] = x` to the plan in the extension (`_core.Row`), by one check and one store;
+    all else comes to `update`.
 
     `formats`: what state and masters of its tensors are kept in, fixed when the optimizer is built.
     """
@@ -100,10 +104,14 @@ class Group(MutableMapping[str, Any]):
         lr = self._values["lr"]
         return self._values if isinstance(lr, (int, float)) else {**self._values, "lr": buffers.as_array(lr, "lr")}
 
-    def scheduled_lr(self) -> float:
-        """What the schedule says for the next step, checked."""
-        assert self.schedule is not None
-        return float(self.rule.argument("lr").check(one_number(self.schedule(self._steps()), "lr")))
+    def numbers(self) -> tuple[tuple[str, int, int, float, float, bool], ...]:
+        """What the extension may set: not an lr that a schedule says or that is on a GPU."""
+        own = self.schedule is None and isinstance(self._values["lr"], (int, float))
+        return tuple(row for row in self.rule.numbers if own or row[0] != "lr")
+
+    def checked_rate(self, rate: Any) -> float:
+        """What a schedule has said, checked."""
+        return float(self.rule.argument("lr").check(one_number(rate, "lr")))
 
     @property
     def schedule_state(self) -> dict[str, Any]:
@@ -132,8 +140,18 @@ class Group(MutableMapping[str, Any]):
     def assign(self, values: Mapping[str, Any]) -> None:
         """Takes on values that have been checked."""
         with self._lock:
-            self._values = self._values | dict(values)
-            self._write(self)
+            self._closed = True
+            try:
+                self._values = self._values | dict(values)
+                self._write(self)
+            finally:
+                self._closed = False
+
+    def _store(self, key: str, place: int, value: Any) -> None:
+        """A number that the extension has checked, for the plan of a GPU."""
+        with self._lock:
+            self._values[key] = value
+            self._plan.set_numbers(self._index, place, value)
 
     def restore(self, values: Mapping[str, Any], schedule: Schedule | None, *, replaced: bool) -> None:
         """`assign` for those of a snapshot: an lr on a GPU stays the array that it is, and takes the value, if it is not to be `replaced`."""
@@ -150,16 +168,17 @@ class Group(MutableMapping[str, Any]):
         if "params" in values:
             raise TypeError("params: a group's arrays are fixed when the optimizer is built")
         with self._lock:
-            accepted, schedule = self.accept(values)
-            for name in self.rule.frozen:
-                if accepted[name] != self._values[name]:
-                    raise ValueError(f"{name}: it acts when the optimizer is built and cannot be changed afterwards")
-            if "lr" in values:
-                self.schedule = schedule
-            self.assign(accepted)
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self.update({key: value})
+            self._closed = True  # until all of it is done: what is checked together holds together
+            try:
+                accepted, schedule = self.accept(values)
+                for name in self.rule.frozen:
+                    if accepted[name] != self._values[name]:
+                        raise ValueError(f"{name}: it acts when the optimizer is built and cannot be changed afterwards")
+                if "lr" in values:
+                    self.schedule = schedule
+                self.assign(accepted)
+            finally:
+                self._closed = False
 
     def __getitem__(self, key: str) -> Any:
         if key in self._values:
@@ -177,9 +196,6 @@ class Group(MutableMapping[str, Any]):
 
         cure = suggestion(key, self._values, rule=self.rule.name)
         return f"{key}: {self.rule.name} has no such hyperparameter; it has {', '.join(self._values)}{cure}"
-
-    def __delitem__(self, key: str) -> None:
-        raise TypeError(f"{key}: a group's hyperparameters cannot be deleted")
 
     def __iter__(self) -> Iterator[str]:
         yield "params"

@@ -13,7 +13,7 @@ from .tensors import Tensor
 if TYPE_CHECKING:
     from .._cuda.plan import CudaPlan
 
-__all__ = ["Plan", "Progress", "check_unmoved", "fresh", "make_plan", "refuse_waiting", "settle", "write_group"]
+__all__ = ["Plan", "Progress", "check_unmoved", "fresh", "make_plan", "refuse_waiting", "row_of", "settle", "write_group"]
 
 Plan: TypeAlias = "_core.Plan | CudaPlan"
 
@@ -61,12 +61,16 @@ def refuse_waiting(plan: Plan, call: str) -> None:
 
 def write_group(plan: Plan, index: int, rule: Rule, values: Mapping[str, Any]) -> None:
     """Puts checked hyperparameters into the plan's row."""
-    plan.set_group(
-        index,
-        lr=values["lr"],
-        weight_decay=values["weight_decay"],
-        decoupled=values["decoupled_weight_decay"],
-        l1=values["l1"],
-        maximize=values["maximize"],
-        hyperparameters=rule.codes(values),
-    )
+    plan.set_group(index, **row_of(rule, values))
+
+
+def row_of(rule: Rule, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked hyperparameters as the extension takes them."""
+    return {
+        "lr": values["lr"],
+        "weight_decay": values["weight_decay"],
+        "decoupled": values["decoupled_weight_decay"],
+        "l1": values["l1"],
+        "maximize": values["maximize"],
+        "hyperparameters": rule.codes(values),
+    }

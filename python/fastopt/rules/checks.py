@@ -10,7 +10,7 @@ from typing import Any
 
 from .words import describe, shown
 
-__all__ = ["check_choice", "check_count", "check_flag", "check_number", "ends", "one_number"]
+__all__ = ["check_choice", "check_count", "check_flag", "check_number", "closed_ends", "ends", "one_number"]
 
 
 def check_number(value: Any, name: str, interval: str = "(-inf, inf)", kind: str = "a real number") -> float:
@@ -34,6 +34,15 @@ def check_number(value: Any, name: str, interval: str = "(-inf, inf)", kind: str
 def ends(interval: str) -> tuple[float, float]:
     low, high = interval[1:-1].split(",")
     return float(low), float(high)
+
+
+def closed_ends(interval: str) -> tuple[float, float]:
+    """The least and the largest float64 number in an interval."""
+    low, high = ends(interval)
+    return (
+        low if interval[0] == "[" else math.nextafter(low, math.inf),
+        high if interval[-1] == "]" else math.nextafter(high, -math.inf),
+    )
 
 
 def check_count(value: Any, name: str, end: int = 2**53) -> int:

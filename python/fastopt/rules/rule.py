@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .checks import closed_ends
 from .expressions import evaluate, names_in
 from .hyperparameters import STAGES, Hyperparameter
 
@@ -114,6 +116,26 @@ class Rule:
         used = {name for expression in stepping for name in names_in(expression)}
         used |= {"lr", *(stage.name for stage in STAGES)}
         return tuple(h.name for h in self.arguments if begun & set(h.scalars) and not used & set(h.scalars))
+
+    @functools.cached_property
+    def numbers(self) -> tuple[tuple[str, int, int, float, float, bool], ...]:
+        """The hyperparameters of plain numbers that may change at any step: name, place of the first among a C++ row's numbers from `lr`
+        on, how many they are, the least and the largest value, and whether other values or the state depend on which of them are 0.
+        """
+        conditions = " ".join([condition for condition, _ in self.requires] + [variant.when for variant in self.variants])
+        places = {"lr": 0, "weight_decay": 1, "l1": 2}
+        end = 3
+        for h in self.own:
+            places[h.name] = end
+            end += len(h.scalars)
+        rows = []
+        for h in self.arguments:
+            uses = sum(len(re.findall(rf"\b{name}\b", conditions)) for name in h.scalars)
+            of_zero = sum(len(re.findall(rf"\b{name} (?:==|>) 0\b", conditions)) for name in h.scalars)
+            if h.choices or h.constant or h.optional or h.name in self.frozen or uses != of_zero:
+                continue
+            rows.append((h.name, places[h.name], len(h.scalars), *closed_ends(h.range), uses > 0))
+        return tuple(rows)
 
     @property
     def carried(self) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ class Bound:
             buffers.check_disjoint([array for tensor in tensors for array in tensor.arrays()])  # with its names
             raise
         self.plan = self._engine.plan
+        self.groups = self._engine.groups
         self.plan.skipped = skipped
         self._share(entries)
         for member, entry in zip(members, entries, strict=True):
@@ -98,7 +99,7 @@ class Bound:
 
     def write(self, index: int, values: Mapping[str, Any]) -> None:
         """New hyperparameters of a group, checked."""
-        self._engine.groups[index].assign(self._taken(values))
+        self.groups[index].assign(self._taken(values))
 
     def _taken(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Checked hyperparameters as the plan takes them; `lr` may be a tensor on the parameters' GPU."""

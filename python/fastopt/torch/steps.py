@@ -44,7 +44,7 @@ class Steps:
         active = set(itertools.chain.from_iterable(self._indices))
         self._active = len(active)
         self._idle = [i for i in range(len(params)) if i not in active]
-        self._known = [Known(book.groups[i], each, book) for i, each in zip(self._groups, values, strict=True)]
+        self._known = [self._know(book, row, each) for row, each in enumerate(values)]
         self._copies = [member.copy for member in members if member.copy is not None]
         state = state_of(book, params)
         self._watch_params = _core.Watch(params + self._copies, {}, [])
@@ -85,19 +85,23 @@ class Steps:
 
     def _follow(self, book: Book) -> bool:
         """Writes changed hyperparameters to the plans; False if they ask for other state."""
-        changed: list[tuple[int, Known]] = []
+        changed: list[tuple[int, dict[str, Any]]] = []
         for row, (i, known) in enumerate(zip(self._groups, self._known, strict=True)):
             group = book.groups[i]
-            if not known.holds(group):
-                values = known.changed(group, i, book)
-                if book.rule.variant(values) != book.rule.variant(known.values) or book.layout_of(group) is not known.layout:
+            if not known.follows(group):
+                values = book.check_group(group, i)
+                if book.rule.variant(values) != known.variant or book.layout_of(group) is not known.layout:
                     return False
-                changed.append((row, Known(group, values, book)))
-        for row, known in changed:
-            self._known[row] = known
+                changed.append((row, values))
+        for row, values in changed:
             for bound in self._bounds:
-                bound.write(row, known.values)
+                bound.write(row, values)
+            self._known[row] = self._know(book, row, values)
         return True
+
+    def _know(self, book: Book, row: int, values: dict[str, Any]) -> Known:
+        """A group's values, which the plans have."""
+        return Known(book.groups[self._groups[row]], values, book, [bound.groups[row] for bound in self._bounds])
 
     def step(self, grads: Gradients, given: int, options: _core.Options, *, seen: bool) -> None:
         """A step of those parameters whose gradient, `given` in number, is not None; `seen`: somebody may have kept state."""
