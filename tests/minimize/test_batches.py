@@ -172,6 +172,21 @@ def test_each_epoch_has_every_row_once(batch_size: int, shuffle: bool) -> None:
     assert result.nit == 3 * per_epoch
 
 
+@pytest.mark.parametrize(("rows", "batch_size"), [(1025, 512), (401, 200), (10, 9), (7, 3), (600, 70), (12, 4)])
+def test_batches_are_near_even(rows: int, batch_size: int) -> None:
+    """As few as `batch_size` allows, and of the sizes that NumPy's array_split gives."""
+    sizes: list[int] = []
+
+    def fun(x: Array, batch: Array) -> float:
+        sizes.append(len(batch))
+        return 0.0
+
+    fewest = -(-rows // batch_size)
+    fastopt.minimize(fun, [0.0], jac=lambda x, _: np.ones(1), data=np.arange(rows), batch_size=batch_size, steps=2 * fewest)
+    assert sizes[:-1] == 2 * [len(part) for part in np.array_split(np.arange(rows), fewest)]
+    assert sizes[-1] == rows  # of the result
+
+
 def test_the_seed_decides(rng: np.random.Generator) -> None:
     data = problem(rng, 0.1)
 
@@ -222,7 +237,7 @@ def test_ftol_and_plateau_see_the_means_of_epochs(rng: np.random.Generator) -> N
     assert set(np.flatnonzero(np.diff(rates)) % 9) <= {7}  # at the 9th batch of an epoch, for the step from it
     assert result.nit % 9 == 8
     assert len(set(rates)) > 1
-    weights = np.tile([70] * 8 + [40], len(rates))[: len(rates)]
+    weights = np.tile([len(part) for part in np.array_split(np.arange(600), 9)], len(rates))[: len(rates)]
     means = [np.average(result.history["fun"][i : i + 9], weights=weights[i : i + 9]) for i in range(0, result.nit - 8, 9)]
     assert min(means[:-3]) < min(means[-3:]) + 1e-3
     assert result.fun == squares(result.x, *data)[0] == result.history["fun"][-1]

@@ -79,7 +79,8 @@ def minimize(
       values are ignored
     progress: True for a bar on stderr (needs rich), or a callable `progress(step, steps, value)`
     data: an array, or a tuple of arrays or sparse matrices of the same length, whose rows the batches take
-    batch_size: how many rows of `data` a step sees; None for all.  The next batch reuses the arrays: copy them to keep them
+    batch_size: how many rows of `data` a step sees at most; None for all.  The batches of an epoch are as few as that allows, and
+      differ by one row at most.  The next batch reuses the arrays: copy them to keep them
     shuffle: take the rows in a new order in each epoch
     stochastic: True if `fun` is noisy, so that its values cannot be compared.  Mini-batches are always stochastic
     seed: the seed of the batches' order and of the optimizer; None for 0, or for the seed that `method` has

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from .._minimization.batches import near_even
 from ..optimizer import Optimizer
 from ..schedules import ReduceOnPlateau
 from .network import Network
@@ -149,8 +151,7 @@ class Trainer:
         total = 0.0
         rows = X.shape[0]
         step = self.stepper()
-        for begin in range(0, rows, batch_size):
-            end = min(begin + batch_size, rows)
+        for begin, end in pairwise(near_even(rows, batch_size)):
             some = None if weight is None else weight[begin:end]
             total += (end - begin) * self.network.differentiate(X[begin:end], target[begin:end], some, end - begin)
             step()
@@ -165,10 +166,9 @@ class Trainer:
         targets = np.empty((batch_size, *target.shape[1:]), target.dtype)
         weights = None if weight is None else np.empty(batch_size, weight.dtype)
         differentiate, step = self.network.differentiate, self.stepper()
-        for begin in range(0, rows, batch_size):
-            batch = order[begin : begin + batch_size]
-            count = len(batch)
-            if count < batch_size:
+        for begin, end in pairwise(near_even(rows, batch_size)):
+            batch, count = order[begin:end], end - begin
+            if count < len(targets):  # the larger batches come first
                 inputs, targets = None if inputs is None else inputs[:count], targets[:count]
                 weights = None if weights is None else weights[:count]
             # Only "clip" writes directly to `out`; no index needs clipping.
