@@ -162,7 +162,14 @@ def test_each_epoch_has_every_row_once(batch_size: int, shuffle: bool) -> None:
     names = np.array([str(i) for i in range(10)])
     per_epoch = -(-10 // batch_size)
     result = fastopt.minimize(
-        fun, [0.0], jac=lambda x, *_: np.ones(1), data=(rows, names), batch_size=batch_size, shuffle=shuffle, steps=3 * per_epoch
+        fun,
+        [0.0],
+        jac=lambda x, *_: np.ones(1),
+        data=(rows, names),
+        batch_size=batch_size,
+        shuffle=shuffle,
+        steps=3 * per_epoch,
+        lr=0.1,
     )
     epochs = [np.concatenate(batches[i * per_epoch : (i + 1) * per_epoch]) for i in range(3)]
     for epoch in epochs:
@@ -182,7 +189,8 @@ def test_batches_are_near_even(rows: int, batch_size: int) -> None:
         return 0.0
 
     fewest = -(-rows // batch_size)
-    fastopt.minimize(fun, [0.0], jac=lambda x, _: np.ones(1), data=np.arange(rows), batch_size=batch_size, steps=2 * fewest)
+    arguments: dict[str, Any] = {"data": np.arange(rows), "batch_size": batch_size, "steps": 2 * fewest, "lr": 0.1}
+    fastopt.minimize(fun, [0.0], jac=lambda x, _: np.ones(1), **arguments)
     assert sizes[:-1] == 2 * [len(part) for part in np.array_split(np.arange(rows), fewest)]
     assert sizes[-1] == rows  # of the result
 
@@ -334,7 +342,7 @@ def test_a_nan_in_a_batch_is_shown(rng: np.random.Generator) -> None:
         value, grad = squares(x, rows, targets)
         return (np.nan if next(calls) == 6 else value), grad
 
-    result = fastopt.minimize(fun, np.zeros(8), jac=True, data=problem(rng, 0.1), batch_size=32, steps=50)
+    result = fastopt.minimize(fun, np.zeros(8), jac=True, data=problem(rng, 0.1), batch_size=32, steps=50, lr=0.1)
     assert (result.status, result.nit, result.message) == (2, 6, "The objective is nan after 6 steps.")
     assert np.isnan(result.fun)
     assert np.isnan(result.history["fun"]).tolist() == [False] * 6 + [True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,12 @@ class Batches:
             return tuple(array[begin:end] for array in self.all), end - begin
         rows = self._order[begin:end]
         return tuple(self._gathered(i, array, rows) for i, array in enumerate(self.all)), len(rows)
+
+    def first(self, objective: Callable[[Array, tuple[Any, ...]], tuple[float, Array]]) -> Callable[[Array], tuple[float, Array]]:
+        """The objective of as many rows as a batch has, spread over all of them; the batches to come stay as they are."""
+        rows = np.arange(self.size) * self.rows // self.size
+        batch = tuple(read_only(part) if isinstance(part, np.ndarray) else part for part in (array[rows] for array in self.all))
+        return lambda point: objective(point, batch)
 
     def _gathered(self, i: int, array: Any, rows: Array) -> Any:
         # NumPy's take would first copy an array in another order whole into C's order; a sparse array has no take.
