@@ -117,7 +117,7 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         """Raises TypeError or ValueError if one of the class's own parameters is wrong."""
 
     @abstractmethod
-    def _settings(self, data: Data, before: float, *, whole: bool, incremental: bool) -> tuple[Settings, float]:
+    def _settings(self, data: Data, before: float, *, whole: bool) -> tuple[Settings, float]:
         """The optimizer for scaled data, and the largest curvature so far, given the one `before`, if the rate follows it.
 
         `whole`: whether a step sees all rows.
@@ -200,7 +200,7 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         moments, scaling = self._scaling(trainer, data, loop, incremental=incremental)
         data = replace(data, X=scaling.features(data.X), target=scaling.targets(data.target))
         before = trainer.curvature if trainer is not None and incremental else 0.0
-        settings, curvature = self._settings(data, before, whole=whole, incremental=incremental)
+        settings, curvature = self._settings(data, before, whole=whole)
         if isinstance(settings.lr, ReduceOnPlateau) and settings.lr.mode == "max" and not loop.early_stopping:
             raise ValueError(
                 'learning_rate: got a ReduceOnPlateau of mode "max", which needs early_stopping=True: it takes the scores'

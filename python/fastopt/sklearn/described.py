@@ -23,7 +23,7 @@ momentum, nesterov, beta1, beta2, rho, eps, amsgrad, centered: hyperparameters o
 l1, l2: the objective is mean loss + l1*|w|_1 + l2/2*|w|_2**2, over the weights and not the intercepts.  For SGDClassifier's
     alpha and l1_ratio, l1 is alpha*l1_ratio and l2 is alpha*(1 - l1_ratio).  L1 acts through its subgradient: weights come
     near zero but seldom reach it.  A rule with decoupled decay, such as AdamW, takes l2 as its weight_decay.  w are the weights
-    of the scaled data, if they are scaled{l2}
+    of the scaled data, if they are scaled
 max_norm, clip_value: scale each step's gradient to a norm of at most max_norm, and hold its elements in
     [-clip_value, clip_value]
 ema_decay: predict with an average of the parameters.  After each step average = ema_decay*average +

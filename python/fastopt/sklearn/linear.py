@@ -57,7 +57,7 @@ class Linear(Estimator):
     def _intercepts(self) -> bool:
         return bool(self.fit_intercept)
 
-    def _settings(self, data: Data, before: float, *, whole: bool, incremental: bool) -> tuple[Settings, float]:
+    def _settings(self, data: Data, before: float, *, whole: bool) -> tuple[Settings, float]:
         return read_settings(self, self._rates, WHOLE_RATE if whole else RATE), 0.0
 
     def _begin(self, network: Network, target: Array, weight: Array | None) -> None:
@@ -73,7 +73,6 @@ class Linear(Estimator):
     **WORDS,
     rates=rate_words(LINEAR_RATES, RATE, WHOLE_RATE),
     unit="",
-    l2="",
     targets="",
     strata=", the same share of each class",
 )
@@ -206,7 +205,6 @@ class LinearClassifier(Classifier, Linear):
     **WORDS,
     rates=f"{rate_words(REGRESSION_RATES, RATE, WHOLE_RATE)}.\n    SGD's is at most 1 / (1 + the mean squared norm of the scaled rows)",
     unit=" times the loss of the means of y",
-    l2="",
     targets=", and y\n    likewise, each output by itself",
     strata="",
 )
@@ -291,8 +289,8 @@ class LinearRegressor(Regressor, Linear):
             self.loss
         ]
 
-    def _settings(self, data: Data, before: float, *, whole: bool, incremental: bool) -> tuple[Settings, float]:
-        settings, _ = super()._settings(data, before, whole=whole, incremental=incremental)
+    def _settings(self, data: Data, before: float, *, whole: bool) -> tuple[Settings, float]:
+        settings, _ = super()._settings(data, before, whole=whole)
         if read_optimizer(self.optimizer)[0].rule.name != "SGD":  # only SGD's rate needs a pass over X
             return settings, 0.0
         curvature = max(before, 1 + mean_squared_norm(data.X, data.weight))

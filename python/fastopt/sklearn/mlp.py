@@ -24,18 +24,14 @@ Array = np.ndarray[Any, Any]
 RATE = 3e-3
 LINEAR_RATE = 1e-2
 """The rate without hidden layers."""
-BATCHES, LEAST_BATCH, MOST_BATCH = 16, 16, 200
+BATCHES, LEAST_BATCH, MOST_BATCH = 16, 64, 200
 """Fewer steps in an epoch of small data would take hundreds of epochs."""
-PRIOR_ROWS = 3.0
-"""The weights' penalty as a number of rows: without one, networks learn the noise of some hundred rows."""
 PATIENCE = 10
 
 WORDS = {
     "patience": f"{PATIENCE}, or {WHOLE_PATIENCE} if all rows are one batch",
     "batch": f"a {BATCHES}th of the rows, from {LEAST_BATCH} to {MOST_BATCH}",
 }
-
-WORDS_OF_L2 = f".  l2 None: {PRIOR_ROWS:g} / rows of the training, and 0 in partial_fit"
 
 REGRESSION_RATES = {**NETWORK_RATES, "SGD": 3e-3, "Lion": 1e-3}
 """SGD needs small steps, since a squared error's gradient grows with the error.  Lion needs large ones to reach the targets."""
@@ -63,9 +59,8 @@ class Perceptron(Estimator):
     def _batch(self, rows: int) -> int:
         return min(max(rows // BATCHES, LEAST_BATCH), MOST_BATCH, rows)
 
-    def _settings(self, data: Data, before: float, *, whole: bool, incremental: bool) -> tuple[Settings, float]:
-        l2 = 0.0 if incremental else PRIOR_ROWS / data.X.shape[0]
-        return read_settings(self, self._rates, RATE if self._hidden() else LINEAR_RATE, l2), 0.0
+    def _settings(self, data: Data, before: float, *, whole: bool) -> tuple[Settings, float]:
+        return read_settings(self, self._rates, RATE if self._hidden() else LINEAR_RATE), 0.0
 
     def _layers(self, columns: int, outputs: int, loss: Loss, dtype: np.dtype[Any], seed: Any) -> Network:
         return Network((columns, *self._hidden(), outputs), activation=self.activation, output=loss, dtype=dtype, seed=seed)
@@ -94,7 +89,6 @@ class Perceptron(Estimator):
     **WORDS,
     rates=f"{rate_words(NETWORK_RATES, RATE)}; without hidden layers {LINEAR_RATE:g} instead of {RATE:g}",
     unit="",
-    l2=WORDS_OF_L2,
     targets="",
     strata=", the same share of each class",
 )
@@ -137,14 +131,14 @@ class MLPClassifier(Classifier, Perceptron):
         amsgrad: Any = None,
         centered: bool | None = None,
         l1: float = 0.0,
-        l2: float | None = None,
+        l2: float = 3e-3,
         max_norm: float | None = None,
         clip_value: float | None = None,
         ema_decay: float | None = None,
         class_weight: Any = None,
         standardize: bool = True,
         batch_size: Any = "auto",
-        max_iter: int = 500,
+        max_iter: int = 1000,
         tol: float | None = 1e-4,
         n_iter_no_change: int | None = None,
         shuffle: bool = True,
@@ -199,7 +193,6 @@ class MLPClassifier(Classifier, Perceptron):
     **WORDS,
     rates=f"{rate_words(REGRESSION_RATES, RATE)}; without hidden layers {LINEAR_RATE:g} instead of {RATE:g}",
     unit=" times the loss of the means of y",
-    l2=WORDS_OF_L2,
     targets=", and y\n    likewise, each output by itself",
     strata="",
 )
@@ -241,13 +234,13 @@ class MLPRegressor(Regressor, Perceptron):
         amsgrad: Any = None,
         centered: bool | None = None,
         l1: float = 0.0,
-        l2: float | None = None,
+        l2: float = 1e-2,
         max_norm: float | None = None,
         clip_value: float | None = None,
         ema_decay: float | None = None,
         standardize: bool = True,
         batch_size: Any = "auto",
-        max_iter: int = 500,
+        max_iter: int = 1000,
         tol: float | None = 1e-4,
         n_iter_no_change: int | None = None,
         shuffle: bool = True,

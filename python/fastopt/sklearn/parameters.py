@@ -84,11 +84,8 @@ class Settings:
         return self.optimizer is other.optimizer and dict(self.arguments) == dict(other.arguments)
 
 
-def read_settings(estimator: Any, rates: Mapping[str, float], other_rate: float, l2: float | None = None) -> Settings:
-    """The optimizer that an estimator's parameters name.  Raises TypeError or ValueError if they do not fit together.
-
-    `l2`: the value that a parameter l2 of None means, if it may be None.
-    """
+def read_settings(estimator: Any, rates: Mapping[str, float], other_rate: float) -> Settings:
+    """The optimizer that an estimator's parameters name.  Raises TypeError or ValueError if they do not fit together."""
     chosen, arguments = read_optimizer(estimator.optimizer)
     rule = chosen.rule
     known = {h.name for h in (*rule.arguments, *OPTIONS)}
@@ -136,9 +133,7 @@ def read_settings(estimator: Any, rates: Mapping[str, float], other_rate: float,
     for name in arguments:
         if name not in known and name not in ("state_dtype", "master", "seed"):
             raise ValueError(f"optimizer: got {rule.name} with {name}, which it does not have")
-    l1 = check_number(plain(estimator.l1), "l1", "[0, inf)")
-    if l2 is None or estimator.l2 is not None:
-        l2 = check_number(plain(estimator.l2), "l2", "[0, inf)")
+    l1, l2 = (check_number(plain(getattr(estimator, name)), name, "[0, inf)") for name in ("l1", "l2"))
     return Settings(chosen, lr, l1, l2, arguments, default_rate)
 
 

@@ -177,6 +177,10 @@ class Trainer:
             penalty = self.penalty()
             if batch_size >= rows:
                 loss = self.network.differentiate(X, target, weight, rows)
+                if not self.scaling.plain:
+                    # Around centred data this may be rounding alone, which rules that divide by its size would follow in full steps.
+                    bias = self.network.gradient_list[-1]
+                    bias[np.abs(bias) < 64 * np.finfo(bias.dtype).eps] = 0
                 self.stepper()()
                 return loss + penalty
             passed = self._shuffled if shuffle else self._in_order
