@@ -335,7 +335,7 @@ class Estimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             if stops and stale >= patience and loss <= first + threshold:
                 if reductions and trainer.settings.default_rate:
                     trainer.optimizer.lr *= REDUCTION
-                    stale, reductions = 0, reductions - 1
+                    stale, reductions, patience = 0, reductions - 1, -(-patience // 2)  # small steps show sooner what they bring
                     continue
                 ended = True
                 break

@@ -37,8 +37,9 @@ max_iter: the most epochs.  If the training has not stopped by then, a Convergen
 tol, n_iter_no_change: the training stops when n_iter_no_change epochs (None: {patience})
     together have not lowered the loss by more than tol{unit}, or with early_stopping have not raised
     the validation's score by more than tol.  The training goes on while the loss is above the first epoch's, after steps
-    that were too large.  With a default learning rate the rate falls to a tenth instead, twice.  tol None: never stop.  A last
-    loss no better than that of the same prediction for every row gives a ConvergenceWarning
+    that were too large.  With a default learning rate the rate falls to a tenth instead, twice, and half as many epochs are
+    waited for each time.  tol None: never stop.  A last loss no better than that of the same prediction for every row gives a
+    ConvergenceWarning
 shuffle: whether each epoch takes the rows in a new order
 early_stopping: hold out validation_fraction of the rows{strata}, and end with the parameters of the best score.
     With the same data, each fit of a warm start holds out the same rows
