@@ -38,15 +38,19 @@ class Moments:
                 each = np.ones(rows.shape[0]) if weight is None else weight.astype(np.float64)
                 mean = np.asarray(rows.T @ each, np.float64) / total
                 return cls(total, mean, np.asarray(rows.multiply(rows).T @ each, np.float64) - total * mean**2)
-            mean = rows.mean(axis=0, dtype=np.float64) if weight is None else np.asarray(weight @ rows, np.float64) / total
-            squares, constant = np.zeros_like(mean), np.ones(len(mean), bool)
-            for begin in range(0, rows.shape[0], ROWS):
-                given = rows[begin : begin + ROWS]
-                part = given - mean.astype(rows.dtype)
-                part *= part
-                squares += (np.ones(len(part), rows.dtype) if weight is None else weight[begin : begin + ROWS]) @ part
+            # Products in the dtype of the rows, summed in float64: a scale need not be exact, since any is folded back.
+            weights = np.ones(rows.shape[0], rows.dtype) if weight is None else weight
+            parts = [slice(begin, begin + ROWS) for begin in range(0, rows.shape[0], ROWS)]
+            mean, squares, constant = np.zeros(rows.shape[1]), np.zeros(rows.shape[1]), np.ones(rows.shape[1], bool)
+            for part in parts:
+                mean += weights[part] @ rows[part]
+            mean /= total
+            for part in parts:
+                deviations = rows[part] - mean.astype(rows.dtype)
+                deviations *= deviations
+                squares += weights[part] @ deviations
                 if constant.any():
-                    constant &= (given == rows[0]).all(axis=0)
+                    constant &= (rows[part] == rows[0]).all(axis=0)
         mean[constant], squares[constant] = rows[0, constant], 0.0  # their sum is rounded
         return cls(total, mean, squares)
 
