@@ -281,7 +281,9 @@ class Optimizer:
     if not TYPE_CHECKING:  # to type checkers these two would say that any name may be set and read
 
         def __setattr__(self, name: str, value: Any) -> None:
-            if name == "lr" and _core.set_each(self._engine.groups, "lr", value):  # as most schedules in a loop: without its property
+            if name == "lr" and _core.set_each(
+                self._engine.groups, "lr", value
+            ):  # as most schedules in a loop: without its property
                 return
             if not name.startswith("_") and not hasattr(type(self), name):
                 self.__getattr__(name)  # which says what to write

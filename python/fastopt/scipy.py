@@ -106,7 +106,9 @@ def signature(rule: Rule) -> inspect.Signature:
     taken = {each.name for each in parameters}
     parameters = [each for each in parameters if each.kind is not each.VAR_KEYWORD]
     parameters += [each for name, each in ours.items() if name not in {*taken, "method", "lr"}]
-    parameters += [parameter(h, by_name) for h in options_of(rule)]
+    parameters += [
+        parameter(h, by_name).replace(default=None) if h.name == "lr" else parameter(h, by_name) for h in options_of(rule)
+    ]
     return inspect.Signature(parameters)
 
 

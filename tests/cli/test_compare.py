@@ -118,6 +118,18 @@ class TestTrain:
         run = training.train(ROWS[0], 1e30, data, brief(1, 64), 0, lambda: None)  # a warning would be an error here
         assert not math.isfinite(run["train_loss"])
 
+    def test_batches_are_near_even(self, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+        sizes: list[int] = []
+        gradients = training.Network.gradients
+
+        def counted(network: Any, X: Any, target: Any) -> Any:
+            sizes.append(len(X))
+            return gradients(network, X, target)
+
+        monkeypatch.setattr(training.Network, "gradients", counted)
+        training.train(ROWS[0], 0.1, data, brief(2, 200), 0, lambda: None, looks=0)
+        assert sizes == 2 * [len(part) for part in np.array_split(np.arange(len(data.train_labels)), 7)]
+
     @pytest.mark.parametrize(("batch_size", "batches"), [(32, 43), (100, 14), (200, 7), (1347, 1), (5000, 1)])
     def test_looks_are_spread_over_the_epoch(self, batch_size: int, batches: int, data: Data) -> None:
         run = training.train(ROWS[0], 0.1, data, brief(2, batch_size), 0, lambda: None)

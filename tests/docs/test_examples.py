@@ -68,14 +68,14 @@ BOUNDS = {
     "plateau": {"difference": (0, 1e-10), "lr": (1e-6, 1e-2), "excess": (0, 1), "constant": (1000, 30_000)},
     "random_search": {"difference": ROUNDING, "accuracy": (0.94, 1), "default's": (0.4, 0.8), "median's": (0.8, 0.95)},
     "grid_search": searched(iris=0.9, digits=0.94),
-    "randomized_search": searched(iris=0.84, digits=0.93),
+    "randomized_search": searched(iris=0.8, digits=0.93),
     "halving_search": {
-        **searched(iris=0.84, digits=0.93),
+        **searched(iris=0.8, digits=0.93),
         "iris: share of the epochs": (0.333, 0.334),
         "digits: share of the epochs": (0.333, 0.334),
     },
     "bayesian_search": {
-        **searched(iris=0.84, digits=0.93),
+        **searched(iris=0.8, digits=0.93),
         "iris: log loss gained by guiding": (0.02, 10),
         "digits: log loss gained by guiding": (0.02, 10),
     },

@@ -162,7 +162,14 @@ def test_each_epoch_has_every_row_once(batch_size: int, shuffle: bool) -> None:
     names = np.array([str(i) for i in range(10)])
     per_epoch = -(-10 // batch_size)
     result = fastopt.minimize(
-        fun, [0.0], jac=lambda x, *_: np.ones(1), data=(rows, names), batch_size=batch_size, shuffle=shuffle, steps=3 * per_epoch
+        fun,
+        [0.0],
+        jac=lambda x, *_: np.ones(1),
+        data=(rows, names),
+        batch_size=batch_size,
+        shuffle=shuffle,
+        steps=3 * per_epoch,
+        lr=0.1,
     )
     epochs = [np.concatenate(batches[i * per_epoch : (i + 1) * per_epoch]) for i in range(3)]
     for epoch in epochs:
@@ -170,6 +177,22 @@ def test_each_epoch_has_every_row_once(batch_size: int, shuffle: bool) -> None:
     assert (epochs[0].tolist() != epochs[1].tolist() and epochs[0].tolist() != rows.tolist()) == shuffle
     np.testing.assert_array_equal(batches[-1], rows)  # of the result
     assert result.nit == 3 * per_epoch
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(1025, 512), (401, 200), (10, 9), (7, 3), (600, 70), (12, 4)])
+def test_batches_are_near_even(rows: int, batch_size: int) -> None:
+    """As few as `batch_size` allows, and of the sizes that NumPy's array_split gives."""
+    sizes: list[int] = []
+
+    def fun(x: Array, batch: Array) -> float:
+        sizes.append(len(batch))
+        return 0.0
+
+    fewest = -(-rows // batch_size)
+    arguments: dict[str, Any] = {"data": np.arange(rows), "batch_size": batch_size, "steps": 2 * fewest, "lr": 0.1}
+    fastopt.minimize(fun, [0.0], jac=lambda x, _: np.ones(1), **arguments)
+    assert sizes[:-1] == 2 * [len(part) for part in np.array_split(np.arange(rows), fewest)]
+    assert sizes[-1] == rows  # of the result
 
 
 def test_the_seed_decides(rng: np.random.Generator) -> None:
@@ -222,7 +245,7 @@ def test_ftol_and_plateau_see_the_means_of_epochs(rng: np.random.Generator) -> N
     assert set(np.flatnonzero(np.diff(rates)) % 9) <= {7}  # at the 9th batch of an epoch, for the step from it
     assert result.nit % 9 == 8
     assert len(set(rates)) > 1
-    weights = np.tile([70] * 8 + [40], len(rates))[: len(rates)]
+    weights = np.tile([len(part) for part in np.array_split(np.arange(600), 9)], len(rates))[: len(rates)]
     means = [np.average(result.history["fun"][i : i + 9], weights=weights[i : i + 9]) for i in range(0, result.nit - 8, 9)]
     assert min(means[:-3]) < min(means[-3:]) + 1e-3
     assert result.fun == squares(result.x, *data)[0] == result.history["fun"][-1]
@@ -319,7 +342,7 @@ def test_a_nan_in_a_batch_is_shown(rng: np.random.Generator) -> None:
         value, grad = squares(x, rows, targets)
         return (np.nan if next(calls) == 6 else value), grad
 
-    result = fastopt.minimize(fun, np.zeros(8), jac=True, data=problem(rng, 0.1), batch_size=32, steps=50)
+    result = fastopt.minimize(fun, np.zeros(8), jac=True, data=problem(rng, 0.1), batch_size=32, steps=50, lr=0.1)
     assert (result.status, result.nit, result.message) == (2, 6, "The objective is nan after 6 steps.")
     assert np.isnan(result.fun)
     assert np.isnan(result.history["fun"]).tolist() == [False] * 6 + [True]

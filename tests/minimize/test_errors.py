@@ -92,7 +92,6 @@ WRONG_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ),
     ({"steps": -1}, ValueError, "steps: got -1"),
     ({"steps": 3.0}, TypeError, "steps: got float 3.0"),
-    ({"steps": None}, TypeError, "steps: got NoneType None"),
     ({"lr": "fast"}, TypeError, "lr: got str 'fast'"),
     ({"lr": -0.1}, ValueError, "lr: got -0.1"),
     ({"lr": lambda step: np.nan}, ValueError, "lr: got nan"),

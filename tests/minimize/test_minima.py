@@ -75,7 +75,10 @@ def test_the_points_are_those_of_a_loop(rule: str, dtype: Any, rng: np.random.Ge
     assert np.isnan(result.history["lr"][30])
     assert result.history["x"].dtype == result.x.dtype == dtype
     assert (result.nit, result.nfev, result.njev, result.status, result.success) == (30, 31, 31, 1, False)
-    assert result.message == "Maximum number of iterations has been exceeded."
+    assert result.message == (
+        "Maximum number of iterations has been exceeded, as in every run without a tolerance: raise steps or lr if fun still falls"
+        " at the end."
+    )
 
 
 @pytest.mark.parametrize(

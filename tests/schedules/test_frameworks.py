@@ -210,11 +210,49 @@ def test_reduce_on_plateau_is_torchs(seed: int) -> None:
     }
     lr = 0.3
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
-    theirs, ours = T.ReduceLROnPlateau(optimizer, **arguments), ReduceOnPlateau(lr, **arguments)
+    theirs = T.ReduceLROnPlateau(optimizer, **arguments)
+    if arguments["threshold_mode"] == "rel":
+        arguments["threshold_mode"] = "torch"
+    ours = ReduceOnPlateau(lr, **arguments)
     for step, metric in enumerate(metrics(rng, float(rng.choice([-1, 1])))):
         theirs.step(metric)
         ours.step(metric)
         assert ours(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_default_is_torchs_for_a_metric_above_zero(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    arguments: dict[str, Any] = {"mode": str(rng.choice(["min", "max"])), "patience": int(rng.integers(0, 4)), "threshold": 0.1}
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.3)
+    theirs, ours = T.ReduceLROnPlateau(optimizer, **arguments), ReduceOnPlateau(0.3, **arguments)
+    for step, metric in enumerate(abs(value) for value in metrics(rng, 1.0)):
+        theirs.step(metric)
+        ours.step(metric)
+        assert ours(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_negative_metric_has_the_same_margin_as_a_positive_one(mode: str) -> None:
+    """Torch's arithmetic, which "torch" keeps, takes a worsening within the margin for an improvement and never reduces."""
+    better = -1 if mode == "min" else 1
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.3)
+    theirs = T.ReduceLROnPlateau(optimizer, mode=mode, patience=2, threshold=0.01)
+    ours, as_torch = (
+        ReduceOnPlateau(0.3, mode=mode, patience=2, threshold=0.01, threshold_mode=kind) for kind in ("rel", "torch")
+    )
+    for i in range(12):
+        worse = -100 - 0.5 * better * i  # by half a margin each time
+        theirs.step(worse)
+        as_torch.step(worse)
+        ours.step(worse)
+    assert optimizer.param_groups[0]["lr"] == as_torch(0) == 0.3
+    assert ours(0) == pytest.approx(0.3 * 0.1**3)
+    assert ours.best == -100
+    ours.step(-100 + 0.9 * better)
+    assert ours.best == -100, "less than the margin is no improvement"
+    ours.step(-100 + 1.1 * better)
+    assert ours.best == -100 + 1.1 * better
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras' variables, when it reads them

@@ -228,7 +228,7 @@ def test_metrics_that_are_none_change_nothing() -> None:
         ({"lr": "a"}, TypeError, "lr: got str 'a', expected a real number or a callable"),
         ({"lr": ReduceOnPlateau(1.0)}, TypeError, "lr: got a ReduceOnPlateau, expected a number or a pure function"),
         ({"mode": "up"}, ValueError, "mode: got 'up', expected one of 'min', 'max'"),
-        ({"threshold_mode": None}, TypeError, "threshold_mode: got None, expected one of 'rel', 'abs'"),
+        ({"threshold_mode": None}, TypeError, "threshold_mode: got None, expected one of 'rel', 'abs', 'torch'"),
         ({"factor": 1.0}, ValueError, r"factor: got 1.0, expected a number in \(0, 1\)"),
         ({"patience": -1}, ValueError, "patience: got -1"),
         ({"patience": 1.5}, TypeError, "patience: got float 1.5"),

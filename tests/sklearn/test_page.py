@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
@@ -20,14 +21,16 @@ def test_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     known: dict[str, Any] = {}
     page = (ROOT / "docs" / "sklearn.md").read_text()
     blocks = [part.split("```")[0] for part in page.split("```python\n")[1:]]
-    assert len(blocks) == 3
+    assert len(blocks) == 5
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         for block in blocks:
             exec(block, known)
-    linear, network, _ = capsys.readouterr().out.splitlines()
+    linear, plain, network, *_ = capsys.readouterr().out.splitlines()
     assert float(linear) > 0.94
+    assert float(plain) > 0.96
     assert float(network) > 0.95
+    assert np.isfinite(known["rules"].cv_results_["mean_test_score"]).all()
     assert known["accuracy"] > 0.95
 
 

@@ -45,7 +45,7 @@ def test_the_trajectory_is_the_optimizers() -> None:
     """A loop by hand over the same batches, with the hyperparameters that were named."""
     model = LinearRegressor(
         optimizer="NAdam", beta1=0.8, eps=1e-6, learning_rate=0.02, l1=0.01, l2=0.1, max_norm=0.5, clip_value=0.3,
-        batch_size=40, shuffle=False, max_iter=3, tol=None,
+        batch_size=40, shuffle=False, max_iter=3, tol=None, standardize=False,
     ).fit(X, Y)  # fmt: skip
     w, b = np.zeros(6), np.full(1, Y.mean())
     opt = fastopt.NAdam(
@@ -87,7 +87,7 @@ def test_random_settings_have_the_trajectory_of_a_loop_by_hand(seed: int) -> Non
     l1, l2, lr, clip, epsilon = 0.1 * rng.random(5)
     stages: dict[str, Any] = {"max_norm": 0.5 + rng.random(), "clip_value": 0.5 + clip}
     given: dict[str, Any] = {"optimizer": rule, "learning_rate": lr, "l1": l1, "l2": l2, "batch_size": batch, "shuffle": False}
-    given |= {"max_iter": 3, "tol": None, **stages}
+    given |= {"max_iter": 3, "tol": None, "standardize": False, **stages}
     regression = loss in LOSSES[4:]
     model: Any
     if regression:
@@ -107,8 +107,7 @@ def test_random_settings_have_the_trajectory_of_a_loop_by_hand(seed: int) -> Non
     opt = getattr(fastopt, rule)(groups, lr=lr, **stages)
     scaled = weight / weight.mean()
     for _ in range(3):
-        for begin in range(0, rows, batch):
-            part = slice(begin, begin + batch)
+        for part in np.array_split(np.arange(rows), -(-rows // batch)):
             delta = scaled[part] * derivative(loss, X[part] @ w + b, target[part], epsilon) / len(X[part])
             opt.step([X[part].T @ delta, delta.sum(keepdims=True)])
     np.testing.assert_allclose(model.coef_.ravel(), w, rtol=1e-6, atol=1e-9)
@@ -178,6 +177,7 @@ def test_hyperparameters_reach_the_rule(cls: type[Any], given: dict[str, Any], g
         ({"tol": -1}, ValueError, "tol: got -1"),
         ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change: got 0"),
         ({"validation_fraction": 1}, ValueError, "validation_fraction: got 1"),
+        ({"standardize": 1}, TypeError, "standardize: got 1, expected True or False"),
         ({"shuffle": 1}, TypeError, "shuffle: got 1, expected True or False"),
         ({"early_stopping": "yes"}, TypeError, "early_stopping: got 'yes'"),
         ({"warm_start": None}, TypeError, "warm_start: got None"),

@@ -47,7 +47,7 @@ def test_other_targets_are_not_sparse(cls: type[Any]) -> None:
 @pytest.mark.parametrize("cls", [LinearClassifier, MLPClassifier])
 def test_weights_of_partial_fit_count_as_they_are(cls: type[Any], rows: int) -> None:
     """The gradient of sum(weight * loss) / rows, however few rows a call has."""
-    settings: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.01, "random_state": 0}
+    settings: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.01, "random_state": 0, "standardize": False}
     by_class, by_row, plain = (cls(**settings, **given) for given in ({"class_weight": {0: 4.0, 2: 0.5}}, {}, {}))
     for begin in range(0, 120, rows):
         part = slice(begin, begin + rows)
@@ -59,13 +59,14 @@ def test_weights_of_partial_fit_count_as_they_are(cls: type[Any], rows: int) -> 
 
 
 def test_weights_of_partial_fit_scale_the_step() -> None:
-    model = LinearRegressor(optimizer="sgd", learning_rate=0.01, l2=0.0, fit_intercept=False)
+    plain: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.01, "l2": 0.0, "fit_intercept": False, "standardize": False}
+    model = LinearRegressor(**plain)
     x, y = np.array([[2.0]]), np.array([3.0])
     assert model.partial_fit(x, y, [5.0]).coef_[0] == pytest.approx(0.01 * 5 * 3 * 2)
     assert model.loss_curve_ == [5 * 3**2 / 2]
     before = model.coef_[0]
     assert model.partial_fit(x, y, [0.0]).coef_[0] == before
-    fitted = LinearRegressor(optimizer="sgd", learning_rate=0.01, l2=0.0, fit_intercept=False, max_iter=1, tol=None)
+    fitted = LinearRegressor(**plain, max_iter=1, tol=None)
     assert fitted.fit(x, y, [5.0]).coef_[0] == pytest.approx(0.01 * 3 * 2)  # fit divides by their mean
     LinearRegressor().partial_fit(X, Y, np.zeros(120)).partial_fit(X, Y)
 
@@ -102,7 +103,7 @@ def test_one_row_held_out_has_no_r2(rows: int) -> None:
 def test_whether_rows_are_one_batch_is_decided_without_those_held_out() -> None:
     x, y = make_classification(560, 8, random_state=0)
     model = LinearClassifier(early_stopping=True, **QUICK).fit(x, y)
-    assert (model.t_, model._trainer.optimizer.lr) == (3, 5e-2)
+    assert (model.t_, model._trainer.optimizer.lr) == (3, 0.2)
     assert LinearClassifier(random_state=0).partial_fit(x[:500], y[:500])._trainer.optimizer.lr == 1e-2
 
 

@@ -60,7 +60,7 @@ def test_the_data_are_only_read(cls: type[Any]) -> None:
 
 def test_partial_fit_is_a_fit_in_parts(cls: type[Any]) -> None:
     X, y = data(cls)
-    settings = {"batch_size": 32, "random_state": 0, "tol": None, "learning_rate": 0.01}
+    settings = {"batch_size": 32, "random_state": 0, "tol": None, "learning_rate": 0.01, "l2": 1e-3}
     whole, parts = cls(max_iter=7, **settings).fit(X, y), cls(**settings)
     for i in range(7):
         parts.partial_fit(X, y)
@@ -139,7 +139,7 @@ def test_arrays_that_were_assigned_are_gone_on_from(cls: type[Any]) -> None:
         model.coef_ = np.full_like(model.coef_, 0.25)
     model.fit(X, y)
     np.testing.assert_allclose(arrays(model)[0], 0.25, rtol=1e-6)
-    assert np.shares_memory(arrays(model)[0], model._trainer.network.flat.data)
+    assert np.shares_memory(arrays(model)[0], model._trainer.published.flat.data)
 
 
 def test_going_on_refuses_other_networks(cls: type[Any]) -> None:
@@ -158,10 +158,10 @@ def test_the_loss_curve_is_the_objective(cls: type[Any]) -> None:
     """The objective of the whole batch before each step: the mean loss and l1*|w|_1 + l2/2*|w|_2**2."""
     X, y = data(cls)
     model = cls(l1=0.01, l2=0.1, batch_size=len(y), warm_start=True, max_iter=5, tol=None, random_state=0).fit(X, y)
-    network = model._trainer.network
-    target = model._encode(y, None, X.dtype, first=False)
+    network, scaling = model._trainer.network, model._trainer.scaling
+    target = scaling.targets(model._encode(y, None, X.dtype, first=False))
     penalty = sum(0.01 * np.abs(w).sum() + 0.05 * (w**2).sum() for w in network.weights)
-    expected = network.loss(X, target) + penalty
+    expected = network.loss(scaling.features(X), target) + penalty
     assert model.set_params(max_iter=1).fit(X, y).loss_curve_[-1] == pytest.approx(expected, rel=1e-12)
     assert model.best_loss_ == min(model.loss_curve_)
 
@@ -198,8 +198,10 @@ def test_max_iter_warns(cls: type[Any]) -> None:
         cls().partial_fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # so soon a network is worse than a constant prediction
-        stopped = cls(tol=10.0, n_iter_no_change=3).fit(X, y)
+        stopped = cls(tol=10.0, n_iter_no_change=3, learning_rate=0.01).fit(X, y)
+        reduced = cls(tol=10.0, n_iter_no_change=3).fit(X, y)
     assert stopped.n_iter_ == 4  # the first is an improvement on nothing
+    assert reduced.n_iter_ == 4 + 2 + 1  # a default rate falls twice before, and waits half as long each time
 
 
 @pytest.mark.parametrize("batch_size", ["auto", 32])
@@ -257,7 +259,8 @@ def test_averages_predict(cls: type[Any]) -> None:
     for a, b in zip(averaged._trainer.network.flat.views.values(), last._trainer.network.flat.views.values(), strict=True):
         np.testing.assert_array_equal(a, b)  # what is trained is the same
     emas = averaged._trainer.optimizer.ema_params
-    np.testing.assert_array_equal(averaged._trainer.published.weights[0], emas[0])
+    np.testing.assert_array_equal(averaged._trainer.published.weights[0], averaged._trainer.folded()[0])
+    np.testing.assert_allclose(averaged._trainer.sources()[-1][0][0], emas[0])
     assert (arrays(averaged)[0] != arrays(last)[0]).any()
     assert_same(cls(ema_decay=0.0, **settings).fit(X, y), last)
 
@@ -273,7 +276,7 @@ def test_batches_cover_the_rows(cls: type[Any]) -> None:
 
 def test_diverging_is_an_error(cls: type[Any]) -> None:
     X, y = data(cls)
-    with pytest.raises(ValueError, match=r"epoch \d+ left numbers that are not finite; a lower learning_rate"):
+    with pytest.raises(ValueError, match=r"epoch \d+ left numbers that are not finite; try a lower learning_rate"):
         cls(optimizer="sgd", learning_rate=1e30, max_iter=50, l2=1.0).fit(1e3 * X, y)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..rules.checks import check_choice, check_count
+from ..schedules import cosine
 from .batches import Batches, check_stochastic
 from .bounds import read_bounds
 from .checks import check_callable, check_progress, optimize_result
 from .loop import Outcome, Setup, run
-from .methods import make_optimizer
+from .methods import lacks_rate, make_optimizer, undecayed
 from .objective import Objective
+from .own_rate import OwnRate, trial_rate
 from .points import start
 from .tolerances import Tolerances
 
@@ -28,7 +31,7 @@ def minimize(
     *,
     jac: Callable[..., Any] | Literal["2-point", "3-point", "cs"] | bool | None = None,
     method: Any = "adam",
-    steps: int = 1000,
+    steps: int | None = None,
     lr: Any = None,
     bounds: Any = None,
     tol: float | None = None,
@@ -62,9 +65,9 @@ def minimize(
       with 1, 2 or 1 calls of `fun` for each unknown
     method: a rule's name in upper or lower case, such as "adam" or "AdamW"; a class such as `fastopt.Adam`; or a callable that
       makes an optimizer from an array, such as `functools.partial(fastopt.Adam, betas=(0.8, 0.99))`
-    steps: the most steps, from 0
-    lr: a number, or a callable of the number of completed steps; None for the method's own.  A `ReduceOnPlateau` is copied, and
-      the copy receives every value of `fun`, or with mini-batches the mean of each epoch
+    steps: the most steps, from 0; None for 1,000, or for 10,000 if the run finds its own rate
+    lr: a number, or a callable of the number of completed steps.  A `ReduceOnPlateau` is copied, and the copy receives every value
+      of `fun`, or with mini-batches the mean of each epoch.  None: the run finds its own rate, as said below
     bounds: SciPy's `Bounds`, or a pair (least, most) for each unknown, with None for no bound.  The start and each step are
       projected onto the bounds
     tol: the same as `gtol`, which takes precedence
@@ -79,7 +82,8 @@ def minimize(
       values are ignored
     progress: True for a bar on stderr (needs rich), or a callable `progress(step, steps, value)`
     data: an array, or a tuple of arrays or sparse matrices of the same length, whose rows the batches take
-    batch_size: how many rows of `data` a step sees; None for all.  The next batch reuses the arrays: copy them to keep them
+    batch_size: how many rows of `data` a step sees at most; None for all.  The batches of an epoch are as few as that allows, and
+      differ by one row at most.  The next batch reuses the arrays: copy them to keep them
     shuffle: take the rows in a new order in each epoch
     stochastic: True if `fun` is noisy, so that its values cannot be compared.  Mini-batches are always stochastic
     seed: the seed of the batches' order and of the optimizer; None for 0, or for the seed that `method` has
@@ -88,11 +92,19 @@ def minimize(
     hyperparameters: those of the rule and its stages by name, such as `betas`, `momentum`, `weight_decay`, `max_norm`,
       `ema_decay`
 
+    Without `lr` the rate of a deterministic objective grows by 15% with each step that lowers `fun`.  After 10 steps without a new
+    least value, or at once far above the first value, it falls to a quarter, and the run goes on from the best point with new state.
+    The first step moves the point by a tenth of max(1, largest |x0|).  The run ends when no step lowers `fun` any more or, unless
+    you name a tolerance, when no element of the gradient is larger than 1e-5 (for float32 and 16 bits the root of their machine
+    epsilon), times the first gradient's largest element if that is less than 1.  Weight decay is 0 unless you name it.  With
+    mini-batches short trials on a batch find a rate, which then falls to 0 along a cosine over `steps`.  If the noise is fun's own,
+    the rate is the method's default.  A callable that is no class keeps its own rate.
+
     The result has x (in the shape and dtype of `x0`), fun, jac (float32 if x has 16 bits), nit (steps), nfev and njev (calls of
     `fun`, and gradients), status, success (status 0), message and history.  history is a dict of arrays of nit + 1 entries, for
     the start and the point after each step: "fun", "grad_norm" (Euclidean), "lr" (of the step from that point, NaN for the last)
     and, if asked for, "x".  Status 0: a tolerance is reached; 1: the steps are done; 2: the objective is Inf or NaN; 3: the
-    gradient holds Inf or NaN; 99: the callback stopped the run.
+    gradient holds Inf or NaN; 4: no step lowers `fun` any more, but its gradient is not near 0; 99: the callback stopped the run.
 
     For a deterministic objective the result is the best point seen: the point of the least finite value, the later of two equals.
     It may differ from the point that reached `gtol`.  For a stochastic objective the result is the last point, or with
@@ -107,7 +119,7 @@ def minimize(
     result_class = optimize_result()
     point = start(x0)
     box = read_bounds(bounds, point)
-    steps = check_count(steps, "steps")
+    finds_rate = lacks_rate(method, lr)
     check_callable(fun, "fun")
     check_callable(callback, "callback", optional=True)
     check_choice(history, "history", (True, False, "x"))
@@ -119,26 +131,33 @@ def minimize(
     watched = callback is not None or callable(progress)
     noisy = stochastic is True or (is_stochastic and not partial)
     objective = Objective(fun, jac, args, point, box, noisy=noisy, keep=watched)
-    tolerances = Tolerances(tol, gtol, ftol, xtol, patience, stochastic=is_stochastic, epochs=partial)
+    own = finds_rate and not is_stochastic
+    tolerances = Tolerances(tol, gtol, ftol, xtol, patience, stochastic=is_stochastic, epochs=partial, own=own)
+    most = check_count((10_000 if own else 1000) if steps is None else steps, "steps")
     if box is not None:
         box.project(point)
-    optimizer = make_optimizer(
+    make = functools.partial(
+        make_optimizer,
         method,
-        point,
         lr=lr,
         seed=seed,
-        hyperparameters=hyperparameters,
+        hyperparameters=undecayed(method, hyperparameters) if own or (finds_rate and partial) else hyperparameters,
         stochastic=is_stochastic,
         batched=partial,
         bounded=box is not None,
     )
+    optimizer = make(point)
+    if finds_rate and partial and most:
+        assert batches is not None
+        optimizer.lr = cosine(trial_rate(make, point, batches.first(objective)), most)
     outcome = run(
         Setup(
             point=point,
             optimizer=optimizer,
             objective=objective,
             tolerances=tolerances,
-            steps=steps,
+            own_rate=OwnRate(make, point) if own else None,
+            steps=most,
             box=box,
             batches=batches,
             stochastic=is_stochastic,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,21 @@ from ..rules.checks import check_flag
 from ..rules.words import describe, shown
 from .points import read_only
 
-__all__ = ["Batches", "check_stochastic"]
+__all__ = ["Batches", "check_stochastic", "near_even"]
+
+
+def near_even(rows: int, size: int) -> list[int]:
+    """Where each batch of an epoch begins, and the end: as few batches of at most `size` rows as there can be, alike to one row.
+
+    A last batch of the few rows that are left over would take a whole step in the direction of these rows.
+    """
+    count = -(-rows // size)
+    least, larger = divmod(rows, count)
+    return [i * least + min(i, larger) for i in range(count + 1)]
 
 
 class Batches:
-    """The rows of `data` in batches, epoch after epoch.  An epoch's last batch may be smaller."""
+    """The rows of `data` in near-even batches, epoch after epoch."""
 
     def __init__(self, data: Any, batch_size: Any, shuffle: Any, seed: Any) -> None:
         values = data if isinstance(data, tuple) else (data,)
@@ -34,7 +45,8 @@ class Batches:
         self._shuffle, self._rng = check_flag(shuffle, "shuffle"), np.random.default_rng(check_seed(seed))
         self._order: Array | None = None
         self._buffers: list[Array | None] = [None] * len(self.all)
-        self._next = self.rows
+        self._edges = near_even(self.rows, self.size)
+        self._batch = len(self._edges) - 1
 
     @property
     def partial(self) -> bool:
@@ -44,20 +56,27 @@ class Batches:
     @property
     def at_end(self) -> bool:
         """Whether the last batch was its epoch's last."""
-        return self._next == self.rows
+        return self._batch == len(self._edges) - 1
 
     def take(self) -> tuple[tuple[Any, ...], int]:
         """The next batch and its number of rows.  The batch after it reuses the same arrays."""
         if not self.partial:
             return self.all, self.rows
         if self.at_end:
-            self._next = 0
+            self._batch = 0
             self._order = self._rng.permutation(self.rows) if self._shuffle else None
-        begin, self._next = self._next, min(self._next + self.size, self.rows)
+        begin, end = self._edges[self._batch : self._batch + 2]
+        self._batch += 1
         if self._order is None:
-            return tuple(array[begin : self._next] for array in self.all), self._next - begin
-        rows = self._order[begin : self._next]
+            return tuple(array[begin:end] for array in self.all), end - begin
+        rows = self._order[begin:end]
         return tuple(self._gathered(i, array, rows) for i, array in enumerate(self.all)), len(rows)
+
+    def first(self, objective: Callable[[Array, tuple[Any, ...]], tuple[float, Array]]) -> Callable[[Array], tuple[float, Array]]:
+        """The objective of as many rows as a batch has, spread over all of them; the batches to come stay as they are."""
+        rows = np.arange(self.size) * self.rows // self.size
+        batch = tuple(read_only(part) if isinstance(part, np.ndarray) else part for part in (array[rows] for array in self.all))
+        return lambda point: objective(point, batch)
 
     def _gathered(self, i: int, array: Any, rows: Array) -> Any:
         # NumPy's take would first copy an array in another order whole into C's order; a sparse array has no take.

@@ -15,7 +15,7 @@ from ..rules import RULES
 from ..rules.words import describe, shown
 from ..schedules import ReduceOnPlateau
 
-__all__ = ["BY_NAME", "OUR_OWN", "check_method", "make_optimizer", "unwrapped"]
+__all__ = ["BY_NAME", "OUR_OWN", "check_method", "lacks_rate", "make_optimizer", "undecayed", "unwrapped"]
 
 BY_NAME: Mapping[str, str] = {name.lower(): name for name in RULES}
 
@@ -47,6 +47,31 @@ def check_method(method: Any) -> Callable[..., Any]:
     if not callable(make) or wrong_class:
         raise TypeError(f"method: got {describe(method)}, expected a rule's name, a class, or a callable that makes an optimizer")
     return make
+
+
+def bound(make: Any) -> dict[str, Any]:
+    """The arguments that nested partials have bound by name."""
+    found: dict[str, Any] = {}
+    while isinstance(make, functools.partial):
+        found = {**make.keywords, **found}
+        make = make.func
+    return found
+
+
+def lacks_rate(method: Any, lr: Any) -> bool:
+    """Whether neither `lr` nor the method says what the learning rate is.  A callable that is no class knows its own."""
+    make = check_method(method)
+    return lr is None and isinstance(unwrapped(make), type) and "lr" not in bound(make)
+
+
+def undecayed(method: Any, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyperparameters, with no decay unless the caller names one, so that the minimum is that of `fun`."""
+    make = check_method(method)
+    return (
+        {"weight_decay": 0.0, **bound(make), **hyperparameters}
+        if unwrapped(make).rule.defaults["weight_decay"]
+        else dict(hyperparameters)
+    )
 
 
 def make_optimizer(

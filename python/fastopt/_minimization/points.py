@@ -12,7 +12,7 @@ from .._arrays.device import is_on_device
 from .._arrays.memory import Array
 from ..rules.words import describe
 
-__all__ = ["as_real", "largest", "read_only", "start"]
+__all__ = ["as_real", "largest", "read_only", "resolution", "start"]
 
 
 def start(value: Any) -> Array:
@@ -60,3 +60,8 @@ def read_only(array: Array) -> Array:
 def largest(array: Array) -> float:
     """The largest magnitude; 0 without elements, NaN if an element is NaN."""
     return max(float(array.max()), -float(array.min())) if array.size else 0.0
+
+
+def resolution(array: Array) -> float:
+    """The machine epsilon of the array's dtype."""
+    return 2.0**-7 if array.dtype.name == "bfloat16" else float(np.finfo(array.dtype).eps)

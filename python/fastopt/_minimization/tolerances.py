@@ -11,15 +11,20 @@ from .._arrays.memory import Array
 from ..rules.checks import check_count, check_number
 from ..rules.words import shown
 from .bounds import Box
-from .points import largest
+from .points import largest, resolution
 
 __all__ = ["Tolerances"]
+
+OWN_GTOL = 1e-5
+"""The tolerance of a run that was given neither a rate nor a tolerance: SciPy's of BFGS."""
 
 
 class Tolerances:
     """The tests of one run.  Each answers, after an evaluation, whether it is the last."""
 
-    def __init__(self, tol: Any, gtol: Any, ftol: Any, xtol: Any, patience: Any, *, stochastic: bool, epochs: bool) -> None:
+    def __init__(
+        self, tol: Any, gtol: Any, ftol: Any, xtol: Any, patience: Any, *, stochastic: bool, epochs: bool, own: bool = False
+    ) -> None:
         given = {"tol": tol, "gtol": gtol, "ftol": ftol, "xtol": xtol}
         numbers = {
             name: None if value is None else check_number(value, name, "[0, inf)", "a real number or None")
@@ -35,6 +40,7 @@ class Tolerances:
         if self._patience < 1:
             raise ValueError("patience: got 0, expected a number of steps from 1")
         self._least, self._no_less = math.inf, 0
+        self._own = own and all(value is None for value in given.values())
         self._before: Array | None = None
         self._work: Array | None = None
         self._still = 0
@@ -51,18 +57,29 @@ class Tolerances:
 
     def after_gradient(self, grad: Array, point: Array, box: Box | None) -> str:
         """Why a gradient is the last, or an empty text."""
-        if self._gtol is None:
+        if self._gtol is None and not self._own:
             return ""
-        if box is None:
-            size = largest(grad)
-        else:
-            if self._work is None:
-                self._work = np.empty_like(point)
-            with np.errstate(over="ignore"):  # then a bound is nearer
-                np.subtract(point, grad, out=self._work, casting="same_kind")
-            box.project(self._work)
-            size = largest(np.subtract(self._work, point, out=self._work))
+        size = self.size(grad, point, box)
+        if self._own:  # relative for small objectives, whose first gradient may be within any number
+            self._gtol, self._own = max(OWN_GTOL, math.sqrt(resolution(point))) * min(1.0, size), False
+        assert self._gtol is not None
         return f"the gradient is within gtol={self._gtol:g}" if size <= self._gtol else ""
+
+    def size(self, grad: Array, point: Array, box: Box | None) -> float:
+        """The largest element of the gradient, or within bounds of x - P(x - gradient)."""
+        if box is None:
+            return largest(grad)
+        if self._work is None:
+            self._work = np.empty_like(point)
+        with np.errstate(over="ignore"):  # then a bound is nearer
+            np.subtract(point, grad, out=self._work, casting="same_kind")
+        box.project(self._work)
+        return largest(np.subtract(self._work, point, out=self._work))
+
+    @property
+    def given(self) -> bool:
+        """Whether any tolerance may end the run."""
+        return self._own or not (self._gtol is None and self._ftol is None and self._xtol is None)
 
     def after_step(self, point: Array) -> str:
         """Why a step is the last, or an empty text.  The first call passes the start."""

@@ -23,15 +23,19 @@ class ReduceOnPlateau:
         ...
         plateau.step(validation_loss)  # after each epoch
 
-    Arguments, defaults and numbers are those of torch's ReduceLROnPlateau, except for the first argument.  Instead of the
-    optimizer it is the learning rate, or a schedule (a callable of the number of completed steps) whose values are multiplied.
-    Keras' `patience=p, cooldown=c, min_delta=d` is `patience=p - 1, cooldown=max(c - 1, 0), threshold=d, threshold_mode="abs"`.
+    Arguments, defaults and numbers are those of torch's ReduceLROnPlateau, with two exceptions.  The first argument is not the
+    optimizer but the learning rate, or a schedule (a callable of the number of completed steps) whose values are multiplied.  And
+    "rel" takes a share of |best|: in torch the share has best's sign, so that it takes a worse negative metric for an improvement.
+    Keras' `patience=p, cooldown=c, min_delta=d` is
+    `patience=p - 1, cooldown=max(c - 1, 0), threshold=d, threshold_mode="abs", eps=0`.
 
     lr: a number in [0, inf), or a callable
     mode: "min" for a metric that should fall, "max" for one that should rise
     factor: in (0, 1)
     patience: how many calls without an improvement change nothing, from 0
-    threshold: the least change that is an improvement, a share of the best ("rel") or a difference ("abs"), from 0
+    threshold: the least change that is an improvement, from 0
+    threshold_mode: what `threshold` is: "rel", a share of |best|; "abs", a difference; "torch", torch's "rel", with the same numbers
+      as "rel" for a metric that is never negative
     cooldown: how many calls after a reduction do not count
     min_lr: the least learning rate
     eps: a number `lr` is reduced only by more than this; a schedule's values are always reduced
@@ -58,7 +62,7 @@ class ReduceOnPlateau:
             raise TypeError("lr: got a ReduceOnPlateau, expected a number or a pure function of the number of completed steps")
         self.lr = lr if callable(lr) else check_number(lr, "lr", "[0, inf)", "a real number or a callable")
         self.mode = check_choice(mode, "mode", ("min", "max"))
-        self.threshold_mode = check_choice(threshold_mode, "threshold_mode", ("rel", "abs"))
+        self.threshold_mode = check_choice(threshold_mode, "threshold_mode", ("rel", "abs", "torch"))
         self.factor = check_number(factor, "factor", "(0, 1)")
         self.patience = check_count(patience, "patience")
         self.threshold = check_number(threshold, "threshold", "[0, inf)")
@@ -103,7 +107,10 @@ class ReduceOnPlateau:
         if self._best is None:
             return sign * value > -math.inf
         best, threshold = self._best, sign * self.threshold
-        bound = best * (1 + threshold) if self.threshold_mode == "rel" else best + threshold
+        if self.threshold_mode == "abs":
+            bound = best + threshold
+        else:  # torch's product, so that the bits are torch's
+            bound = best * (1 - threshold if self.threshold_mode == "rel" and best < 0 else 1 + threshold)
         return sign * value > sign * bound
 
     @property

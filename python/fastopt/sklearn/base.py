@@ -16,21 +16,28 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from ..rules.words import shown
 from ..schedules import ReduceOnPlateau
+from .assigned import assigned_arrays
 from .losses import Loss
 from .network import Network
 from .parameters import Loop, Settings, read_loop
+from .scaling import Moments, Scaling
 from .suggesting import Suggesting
 from .training import Trainer
-from .weighting import Spread, checked_weight, normalised
+from .weighting import checked_weight, normalised
 
 __all__ = ["WHOLE_PATIENCE", "Data", "Estimator"]
 
 Array = np.ndarray[Any, Any]
 
-WHOLE_PATIENCE = 20
+WHOLE_PATIENCE = 40
 """Epochs without improvement that end a training whose batch is all rows, so that an epoch is a single step."""
+
+REDUCTIONS, REDUCTION = 2, 0.1
+"""How often a default rate falls before the training ends, and to what share: small last steps settle what large ones circle."""
+
+NO_BETTER = 0.999
+"""The share of a constant prediction's loss above which a fit has learned nothing to speak of."""
 
 FITTED = ("_trainer", "_multilabel", "_one_output")
 """What a fit sets besides the attributes whose names end in "_"."""
@@ -96,8 +103,8 @@ class Estimator(ABC, Suggesting, BaseEstimator):  # type: ignore[misc]  # scikit
         """`y` as a dense array.  Raises TypeError if `y` is sparse and may not be."""
 
     @abstractmethod
-    def _constant_loss(self, target: Array, weight: Array | None) -> float:
-        """The loss of a constant prediction."""
+    def _constant_loss(self, loss: Loss, target: Array, weight: Array | None) -> float:
+        """The loss of the same prediction for every row: the best one, or nearly so."""
 
     @abstractmethod
     def _stratified(self, y: Array) -> Array | None:
@@ -111,11 +118,14 @@ class Estimator(ABC, Suggesting, BaseEstimator):  # type: ignore[misc]  # scikit
         """Raises TypeError or ValueError if one of the class's own parameters is wrong."""
 
     @abstractmethod
-    def _settings(self, spread: Spread | None, *, whole: bool) -> Settings:
-        """The optimizer for targets of this spread; `whole` if a step sees all rows."""
+    def _settings(self, data: Data, before: float, *, whole: bool) -> tuple[Settings, float]:
+        """The optimizer for scaled data, and the largest curvature so far, given the one `before`, if the rate follows it.
 
-    def _spread(self, data: Data, before: Spread | None) -> Spread | None:
-        """The spread of the targets, earlier calls included, if the rate follows it."""
+        `whole`: whether a step sees all rows.
+        """
+
+    def _targets(self, target: Array) -> Array | None:
+        """The targets whose scale the training takes out, or None."""
         return None
 
     def _intercepts(self) -> bool:
@@ -188,8 +198,10 @@ class Estimator(ABC, Suggesting, BaseEstimator):  # type: ignore[misc]  # scikit
             data = self._hold_out(data, y, loop, seed)
         columns, rows = X.shape[1], data.X.shape[0]
         whole = not incremental and (loop.batch_size or self._batch(rows)) >= rows
-        spread = self._spread(data, trainer.spread if trainer is not None and incremental else None)
-        settings = self._settings(spread, whole=whole)
+        moments, scaling = self._scaling(trainer, data, loop, incremental=incremental)
+        data = replace(data, X=scaling.features(data.X), target=scaling.targets(data.target))
+        before = trainer.curvature if trainer is not None and incremental else 0.0
+        settings, curvature = self._settings(data, before, whole=whole)
         if isinstance(settings.lr, ReduceOnPlateau) and settings.lr.mode == "max" and not loop.early_stopping:
             raise ValueError(
                 'learning_rate: got a ReduceOnPlateau of mode "max", which needs early_stopping=True: it takes the scores'
@@ -197,19 +209,38 @@ class Estimator(ABC, Suggesting, BaseEstimator):  # type: ignore[misc]  # scikit
         if trainer is None:
             network = self._network(columns, target, X.dtype, rng)
             self._begin(network, data.target, data.weight)
-            trainer = Trainer(network, settings, rng, biases=self._intercepts())
+            trainer = Trainer(network, settings, rng, scaling=scaling, biases=self._intercepts())
             self.loss_curve_: list[float] = []
             self.validation_scores_: list[float] | None = None
             self.best_validation_score_: float | None = None
             self.n_iter_ = 0
         else:
-            self._continue(trainer, self._network(columns, target, X.dtype, 0), settings)
-        trainer.spread, trainer.split_seed = spread, seed
+            self._continue(trainer, self._network(columns, target, X.dtype, 0), settings, scaling)
+        trainer.network.output = trainer.network.output.scaled(scaling.target_scale.astype(X.dtype))
+        trainer.moments, trainer.curvature, trainer.split_seed = moments, curvature, seed
         return trainer, data
+
+    def _scaling(
+        self, trainer: Trainer | None, data: Data, loop: Loop, *, incremental: bool
+    ) -> tuple[tuple[Moments, Moments | None] | None, Scaling]:
+        """The moments of the data, in `partial_fit` of all calls so far, and the scaling that suits them."""
+        targets = self._targets(data.target)
+        nothing = Scaling.none(data.X.shape[1], 1 if targets is None else targets.shape[1])
+        before = nothing if trainer is None else trainer.scaling
+        if not loop.standardize:
+            return None, before if before.plain else nothing
+        features, outputs = Moments.of(data.X, data.weight), None if targets is None else Moments.of(targets, data.weight)
+        if incremental and trainer is not None and trainer.moments is not None:
+            earlier = trainer.moments
+            features = earlier[0].added(features)
+            outputs = outputs if outputs is None or earlier[1] is None else earlier[1].added(outputs)
+        centred = self._intercepts() and isinstance(data.X, np.ndarray)  # centres would fill a sparse matrix
+        return (features, outputs), before.renewed(features, outputs, centred=centred, intercept=self._intercepts())
 
     def _train(self, trainer: Trainer, loop: Loop, data: Data, *, incremental: bool) -> None:
         rows = data.X.shape[0]
         batch_size = min(loop.batch_size or self._batch(rows), rows)
+        trainer.restart_rate()
         if incremental:
             self._epochs(trainer, replace(loop, tol=None), 1, data, batch_size)
             self.n_iter_ += 1
@@ -221,8 +252,8 @@ class Estimator(ABC, Suggesting, BaseEstimator):  # type: ignore[misc]  # scikit
         self.t_ = trainer.optimizer.steps
         self._show(trainer)
 
-    def _continue(self, trainer: Trainer, expected: Network, settings: Settings) -> None:
-        """Takes on parameters that have changed since the last call, and arrays that were assigned."""
+    def _continue(self, trainer: Trainer, expected: Network, settings: Settings, scaling: Scaling) -> None:
+        """Takes on parameters and scales that have changed since the last call, and arrays that were assigned."""
         network = trainer.network
         for name in ("sizes", "activation"):
             if getattr(expected, name) != getattr(network, name):
@@ -235,6 +266,7 @@ class Estimator(ABC, Suggesting, BaseEstimator):  # type: ignore[misc]  # scikit
             live[...] = value
         if assigned or trainer.published is not network:
             trainer.take_published()
+        trainer.rescale(scaling)
         trainer.adopt(settings, biases=self._intercepts())
         for part in (network, trainer.published):
             part.output = expected.output
@@ -263,7 +295,7 @@ class Estimator(ABC, Suggesting, BaseEstimator):  # type: ignore[misc]  # scikit
     def _epochs(self, trainer: Trainer, loop: Loop, most: int, data: Data, batch_size: int) -> int:
         """Trains for up to `most` epochs and returns how many it took."""
         stops = loop.tol is not None
-        constant = self._constant_loss(data.target, data.weight) if stops else np.nan
+        constant = self._constant_loss(trainer.network.output, data.target, data.weight) if stops else np.nan
         unit = 1.0 if loop.early_stopping else self._unit(constant)
         threshold = (loop.tol or 0.0) * unit
         patience = loop.n_iter_no_change or (WHOLE_PATIENCE if batch_size >= data.X.shape[0] else self._patience)
@@ -274,13 +306,13 @@ class Estimator(ABC, Suggesting, BaseEstimator):  # type: ignore[misc]  # scikit
             else:  # the start of a warm start may stay the best
                 self.best_validation_score_ = self._validate(*data.held_out, trainer.published)
                 best, kept = -self.best_validation_score_, trainer.snapshot()
-        ended = False
+        ended, reductions = False, REDUCTIONS
         for done in range(1, most + 1):
             loss = trainer.epoch(data.X, data.target, data.weight, batch_size, shuffle=loop.shuffle)
             if not np.isfinite(loss) or not np.isfinite(trainer.network.flat.data).all():
                 raise Diverged(
-                    f"{type(self).__name__}: epoch {done} left numbers that are not finite; a lower learning_rate, or features"
-                    f" scaled with StandardScaler or MinMaxScaler, might help"
+                    f"{type(self).__name__}: epoch {done} left numbers that are not finite; try a lower learning_rate, or"
+                    " standardize=True if it is False"
                 )
             first = loss if done == 1 else first
             trainer.best_loss = min(trainer.best_loss, loss)
@@ -302,25 +334,29 @@ class Estimator(ABC, Suggesting, BaseEstimator):  # type: ignore[misc]  # scikit
             best = measure if stale == 0 else best
             # A loss above the first epoch's is still on its way down, after steps that were too large.
             if stops and stale >= patience and loss <= first + threshold:
+                if reductions and trainer.settings.default_rate:
+                    trainer.optimizer.lr *= REDUCTION
+                    stale, reductions, patience = 0, reductions - 1, -(-patience // 2)  # small steps show sooner what they bring
+                    continue
                 ended = True
                 break
         if stops:
-            self._warn(ended, most, first, loss, constant)
+            self._warn(loop, ended=ended, first=first, last=loss, constant=constant)
         if kept is not None:
             trainer.restore(kept)
         return done
 
-    def _warn(self, ended: bool, most: int, first: float, last: float, constant: float) -> None:
-        """Gives a ConvergenceWarning if the epochs were too few, or if the result is worse than no training."""
-        worse = f"the first epoch's, {first:.4g}" if last > first else None
-        if self._intercepts() and last > 1.01 * constant:
-            worse = f"that of a constant prediction, {constant:.4g}"
-        words = [] if ended else [f"max_iter={most} epochs were over before the loss had stopped improving by tol"]
-        if worse is not None and (not ended or last > 1.01 * constant):
+    def _warn(self, loop: Loop, *, ended: bool, first: float, last: float, constant: float) -> None:
+        """Gives a ConvergenceWarning if the epochs were too few, or if the result is no better than a constant."""
+        words = [] if ended else [f"max_iter={loop.max_iter} epochs were over before the loss had stopped improving by tol"]
+        if self._intercepts() and constant > 0 and last > NO_BETTER * constant:
+            scale = "" if loop.standardize else "standardize=True, or "
             words.append(
-                f"the last loss, {last:.4g}, is above {worse}: features scaled with StandardScaler, or a lower learning_rate, might"
-                " help"
+                f"the last loss, {last:.4g}, is no better than that of the same prediction for every row, {constant:.4g}: try"
+                f" {scale}another learning_rate, a smaller l1 or l2, or features that have more to do with y"
             )
+        elif not ended and last > first:
+            words.append(f"the last loss, {last:.4g}, is above the first epoch's, {first:.4g}: try a lower learning_rate")
         if words:
             warnings.warn(f"{type(self).__name__}: {'; '.join(words)}", ConvergenceWarning, stacklevel=6)
 
@@ -357,28 +393,3 @@ class Estimator(ABC, Suggesting, BaseEstimator):  # type: ignore[misc]  # scikit
                 value[:] = [mine if np.array_equal(mine, other) else other for mine, other in zip(live, value, strict=True)]
             elif not isinstance(live, list) and np.array_equal(live, value):
                 setattr(self, name, live)
-
-
-def assigned_arrays(arrays: Mapping[str, Any], values: Mapping[str, Any]) -> list[tuple[Array, Array]]:
-    """Pairs of a live array and the array that `values` has in its place.  Raises TypeError or ValueError if one does not fit."""
-    found: list[tuple[Array, Array]] = []
-    for name, live in arrays.items():
-        several = isinstance(live, list)
-        given, parts = (values[name], live) if several else ([values[name]], [live])
-        if not isinstance(given, (list, tuple)) or len(given) != len(parts):
-            raise ValueError(f"{name}: got {shown(type(given).__name__)} in its place, expected a list of {len(parts)} arrays")
-        for i, (other, array) in enumerate(zip(given, parts, strict=True)):
-            label = f"{name}[{i}]" if several else name
-            value = np.asarray(other)
-            if value.dtype.kind not in "biuf":
-                raise TypeError(f"{label}: got dtype {value.dtype}, expected real numbers")
-            if value.shape != array.shape:
-                raise ValueError(f"{label}: got shape {value.shape}, expected {array.shape}")
-            if value.ctypes.data == array.ctypes.data and value.strides == array.strides and value.dtype == array.dtype:
-                continue
-            with np.errstate(over="ignore"):
-                copied = value.astype(array.dtype)  # `value` may be a view of the live array
-            if not np.isfinite(copied).all():
-                raise ValueError(f"{label}: got numbers that are not finite in {array.dtype}, expected finite ones")
-            found.append((array, copied))
-    return found

@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from ..rules.checks import check_number
 from ..rules.words import shown
 from .base import Estimator
-from .losses import Logistic, MarginLoss, Softmax
+from .losses import Logistic, Loss, MarginLoss, Softmax
 from .network import Network
 from .parameters import plain
 
@@ -130,9 +130,15 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # scikit-le
                 raise ValueError(f"class_weight: got the key {shown(key)}, expected one of the classes {shown(names)}")
         return np.array([float(chosen.get(name, 1)) for name in names])
 
-    def _constant_loss(self, target: Array, weight: Array | None) -> float:
-        """The loss of outputs of 0, which favour no class."""
-        return self._loss().at_zero(self._outputs())
+    def _constant_loss(self, loss: Loss, target: Array, weight: Array | None) -> float:
+        """The loss of predicting the shares of the classes for every row."""
+        if isinstance(loss, Softmax):
+            counts = np.bincount(target, weight, self._outputs())
+            shares = counts[counts > 0] / counts.sum()
+            return float(-(shares * np.log(shares)).sum())
+        assert isinstance(loss, (Logistic, MarginLoss))
+        positive = np.average(target > 0, axis=0, weights=weight)
+        return float(loss.at_shares(positive).sum())
 
     def _stratified(self, y: Array) -> Array | None:
         return None if self._multilabel else y

@@ -14,9 +14,9 @@ from .classification import Classifier
 from .described import described, set_parameters
 from .losses import EpsilonInsensitive, Hinge, Huber, Logistic, Loss, ModifiedHuber, Softmax, SquaredError, SquaredHinge
 from .network import Network
-from .parameters import LINEAR_RATES, Settings, plain, rate_words, read_optimizer, read_settings, scaled
+from .parameters import LINEAR_RATES, Settings, bounded, plain, rate_words, read_optimizer, read_settings
 from .regression import Regressor
-from .weighting import Spread, means
+from .weighting import mean_squared_norm, means
 
 __all__ = ["LinearClassifier", "LinearRegressor"]
 
@@ -27,7 +27,7 @@ CLASSIFIER_LOSSES = ("log_loss", *MARGIN_LOSSES)
 REGRESSOR_LOSSES = ("squared_error", "huber", "epsilon_insensitive")
 
 RATE = 1e-2
-WHOLE_RATE = 5e-2
+WHOLE_RATE = 0.2
 """The rate if all rows are one batch: without noise, larger steps reach the minimum sooner."""
 WHOLE_ROWS, BATCHES, LEAST_BATCH, MOST_BATCH = 512, 50, 64, 1024
 """Smaller batches have more noise or need more epochs, and are slower."""
@@ -57,8 +57,8 @@ class Linear(Estimator):
     def _intercepts(self) -> bool:
         return bool(self.fit_intercept)
 
-    def _settings(self, spread: Spread | None, *, whole: bool) -> Settings:
-        return read_settings(self, self._rates, WHOLE_RATE if whole else RATE)
+    def _settings(self, data: Data, before: float, *, whole: bool) -> tuple[Settings, float]:
+        return read_settings(self, self._rates, WHOLE_RATE if whole else RATE), 0.0
 
     def _begin(self, network: Network, target: Array, weight: Array | None) -> None:
         network.flat.data[...] = 0
@@ -73,13 +73,15 @@ class Linear(Estimator):
     **WORDS,
     rates=rate_words(LINEAR_RATES, RATE, WHOLE_RATE),
     unit="",
+    targets="",
     strata=", the same share of each class",
 )
 class LinearClassifier(Classifier, Linear):
     """A linear classifier that minimises a loss with any rule over mini-batches, or over all rows of small data.
 
-    Parameters ---------- loss: "log_loss" (logistic regression; with more than two classes the softmax's cross-entropy), or a
-    loss of the margin of each
+    Parameters
+    ----------
+    loss: "log_loss" (logistic regression; with more than two classes the softmax's cross-entropy), or a loss of the margin of each
         class against the rest: "hinge" (a linear SVM), "squared_hinge", "modified_huber"
     {parameters}
     fit_intercept: whether to train intercepts
@@ -116,9 +118,10 @@ class LinearClassifier(Classifier, Linear):
         ema_decay: float | None = None,
         fit_intercept: bool = True,
         class_weight: Any = None,
+        standardize: bool = True,
         batch_size: Any = "auto",
         max_iter: int = 1000,
-        tol: float | None = 1e-4,
+        tol: float | None = 1e-3,
         n_iter_no_change: int | None = None,
         shuffle: bool = True,
         early_stopping: bool = False,
@@ -200,9 +203,9 @@ class LinearClassifier(Classifier, Linear):
 
 @described(
     **WORDS,
-    rates=f"{rate_words(REGRESSION_RATES, RATE, WHOLE_RATE)}.\n    All but SGD's, whose steps grow with the gradient, are "
-    "multiplied by the standard deviation of y.  SGD's is at most\n    1 / (1 + the mean squared norm of the rows)",
+    rates=f"{rate_words(REGRESSION_RATES, RATE, WHOLE_RATE)}.\n    SGD's is at most 1 / (1 + the mean squared norm of the scaled rows)",
     unit=" times the loss of the means of y",
+    targets=", and y\n    likewise, each output by itself",
     strata="",
 )
 class LinearRegressor(Regressor, Linear):
@@ -248,6 +251,7 @@ class LinearRegressor(Regressor, Linear):
         clip_value: float | None = None,
         ema_decay: float | None = None,
         fit_intercept: bool = True,
+        standardize: bool = True,
         batch_size: Any = "auto",
         max_iter: int = 1000,
         tol: float | None = 1e-4,
@@ -285,14 +289,12 @@ class LinearRegressor(Regressor, Linear):
             self.loss
         ]
 
-    def _spread(self, data: Data, before: Spread | None) -> Spread | None:
-        bounded = read_optimizer(self.optimizer)[0].rule.name == "SGD"  # only SGD's rate needs a pass over X
-        found = Spread.of(data.target, data.weight, data.X if bounded else None)
-        return found if before is None else before.added(found)
-
-    def _settings(self, spread: Spread | None, *, whole: bool) -> Settings:
-        assert spread is not None
-        return scaled(super()._settings(spread, whole=whole), spread.scale, spread.curvature)
+    def _settings(self, data: Data, before: float, *, whole: bool) -> tuple[Settings, float]:
+        settings, _ = super()._settings(data, before, whole=whole)
+        if read_optimizer(self.optimizer)[0].rule.name != "SGD":  # only SGD's rate needs a pass over X
+            return settings, 0.0
+        curvature = max(before, 1 + mean_squared_norm(data.X, data.weight))
+        return bounded(settings, curvature), curvature
 
     def _network(self, columns: int, target: Array, dtype: np.dtype[Any], seed: Any) -> Network:
         return Network((columns, target.shape[1]), output=self._loss(), dtype=dtype, seed=seed)

@@ -7,11 +7,11 @@ output, for the regression losses a number for each output.  The loss of a row i
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+from scipy.special import xlogy
 
 __all__ = [
     "EpsilonInsensitive",
@@ -40,9 +40,9 @@ class Loss(ABC):
     def output(self, raw: Array) -> None:  # noqa: B027  # most losses have no other function
         """Replaces raw outputs with what they predict, such as probabilities."""
 
-    def at_zero(self, outputs: int) -> float:
-        """The loss of a row whose raw outputs are all 0, for losses whose value there is the same for every target."""
-        return float(outputs)
+    def scaled(self, scale: Array) -> Loss:
+        """The loss for outputs that are divided by `scale`, shape (outputs,)."""
+        return self
 
     def mean_gradient(self, raw: Array, target: Array, sample_weight: Array | None, total: float, each: Array | None) -> float:
         """Replaces `raw` with the gradient of sum(sample_weight * loss) / total; returns the quotient, or nan without `each`.
@@ -87,9 +87,6 @@ class Softmax(Loss):
         shift(raw)
         raw -= np.log(sum_outputs(np.exp(raw)))[:, None]
 
-    def at_zero(self, outputs: int) -> float:
-        return math.log(outputs)
-
 
 class Logistic(Loss):
     """Cross-entropy of the logistic function of each output, in nats; the target is 1 or 0 for each output."""
@@ -118,8 +115,10 @@ class Logistic(Loss):
         np.logaddexp(0, raw, out=raw)
         np.negative(raw, out=raw)
 
-    def at_zero(self, outputs: int) -> float:
-        return outputs * math.log(2)
+    def at_shares(self, positive: Array) -> Array:
+        """The least mean loss of each output if it is constant, and these shares of the rows have a positive target."""
+        entropy: Array = -(xlogy(positive, positive) + xlogy(1 - positive, 1 - positive))
+        return entropy
 
 
 class MarginLoss(Loss):
@@ -132,6 +131,11 @@ class MarginLoss(Loss):
         if each is not None and losses is not None:
             each[...] = sum_outputs(losses)
 
+    def at_shares(self, positive: Array) -> Array:
+        """The least mean loss of each output if it is constant, and these shares of the rows have a positive target."""
+        least: Array = 4 * positive * (1 - positive)  # of both squares, at the output 2 * positive - 1
+        return least
+
     @abstractmethod
     def by_margin(self, margin: Array, wanted: bool) -> Array | None:
         """Replaces margins with the derivative of the loss; returns the losses if wanted."""
@@ -139,6 +143,10 @@ class MarginLoss(Loss):
 
 class Hinge(MarginLoss):
     """max(0, 1 - margin)."""
+
+    def at_shares(self, positive: Array) -> Array:
+        least: Array = 2 * np.minimum(positive, 1 - positive)
+        return least
 
     def by_margin(self, margin: Array, wanted: bool) -> Array | None:
         losses = np.maximum(1 - margin, 0) if wanted else None
@@ -195,8 +203,11 @@ class SquaredError(ResidualLoss):
 class Huber(ResidualLoss):
     """residual**2 / 2 where |residual| is at most `epsilon`, else epsilon * |residual| - epsilon**2 / 2."""
 
-    def __init__(self, epsilon: float) -> None:
+    def __init__(self, epsilon: float | Array) -> None:
         self.epsilon = epsilon
+
+    def scaled(self, scale: Array) -> Loss:
+        return Huber(self.epsilon / scale)
 
     def by_residual(self, residual: Array, wanted: bool) -> Array | None:
         if not wanted:
@@ -214,8 +225,11 @@ class Huber(ResidualLoss):
 class EpsilonInsensitive(ResidualLoss):
     """max(0, |residual| - epsilon)."""
 
-    def __init__(self, epsilon: float) -> None:
+    def __init__(self, epsilon: float | Array) -> None:
         self.epsilon = epsilon
+
+    def scaled(self, scale: Array) -> Loss:
+        return EpsilonInsensitive(self.epsilon / scale)
 
     def by_residual(self, residual: Array, wanted: bool) -> Array | None:
         excess = np.abs(residual) - self.epsilon

@@ -8,28 +8,29 @@ from typing import Any
 import numpy as np
 
 from ..rules.checks import check_choice
-from .base import WHOLE_PATIENCE, Estimator
+from .base import WHOLE_PATIENCE, Data, Estimator
 from .classification import Classifier
 from .described import described, set_parameters
 from .losses import Logistic, Loss, Softmax, SquaredError
 from .network import ACTIVATIONS, Network
 from .parameters import NETWORK_RATES, Settings, check_whole, rate_words, read_settings
 from .regression import Regressor
-from .weighting import Spread, means
+from .weighting import means
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
 Array = np.ndarray[Any, Any]
 
-RATE = 1e-3
+RATE = 3e-3
 LINEAR_RATE = 1e-2
 """The rate without hidden layers."""
-BATCH = 200
+BATCHES, LEAST_BATCH, MOST_BATCH = 16, 64, 200
+"""Fewer steps in an epoch of small data would take hundreds of epochs."""
 PATIENCE = 10
 
 WORDS = {
     "patience": f"{PATIENCE}, or {WHOLE_PATIENCE} if all rows are one batch",
-    "batch": f"{BATCH}, or all rows if fewer",
+    "batch": f"a {BATCHES}th of the rows, from {LEAST_BATCH} to {MOST_BATCH}",
 }
 
 REGRESSION_RATES = {**NETWORK_RATES, "SGD": 3e-3, "Lion": 1e-3}
@@ -56,10 +57,10 @@ class Perceptron(Estimator):
         return [check_whole(size, "hidden_layer_sizes") for size in sizes]
 
     def _batch(self, rows: int) -> int:
-        return min(BATCH, rows)
+        return min(max(rows // BATCHES, LEAST_BATCH), MOST_BATCH, rows)
 
-    def _settings(self, spread: Spread | None, *, whole: bool) -> Settings:
-        return read_settings(self, self._rates, RATE if self._hidden() else LINEAR_RATE)
+    def _settings(self, data: Data, before: float, *, whole: bool) -> tuple[Settings, float]:
+        return read_settings(self, self._rates, RATE if self._hidden() else LINEAR_RATE), 0.0
 
     def _layers(self, columns: int, outputs: int, loss: Loss, dtype: np.dtype[Any], seed: Any) -> Network:
         return Network((columns, *self._hidden(), outputs), activation=self.activation, output=loss, dtype=dtype, seed=seed)
@@ -88,6 +89,7 @@ class Perceptron(Estimator):
     **WORDS,
     rates=f"{rate_words(NETWORK_RATES, RATE)}; without hidden layers {LINEAR_RATE:g} instead of {RATE:g}",
     unit="",
+    targets="",
     strata=", the same share of each class",
 )
 class MLPClassifier(Classifier, Perceptron):
@@ -129,14 +131,15 @@ class MLPClassifier(Classifier, Perceptron):
         amsgrad: Any = None,
         centered: bool | None = None,
         l1: float = 0.0,
-        l2: float = 0.0,
+        l2: float = 3e-3,
         max_norm: float | None = None,
         clip_value: float | None = None,
         ema_decay: float | None = None,
         class_weight: Any = None,
+        standardize: bool = True,
         batch_size: Any = "auto",
-        max_iter: int = 200,
-        tol: float | None = 1e-4,
+        max_iter: int = 400,
+        tol: float | None = 1e-3,
         n_iter_no_change: int | None = None,
         shuffle: bool = True,
         early_stopping: bool = False,
@@ -190,13 +193,13 @@ class MLPClassifier(Classifier, Perceptron):
     **WORDS,
     rates=f"{rate_words(REGRESSION_RATES, RATE)}; without hidden layers {LINEAR_RATE:g} instead of {RATE:g}",
     unit=" times the loss of the means of y",
+    targets=", and y\n    likewise, each output by itself",
     strata="",
 )
 class MLPRegressor(Regressor, Perceptron):
     """A multi-layer perceptron that minimises half the squared error with any rule over mini-batches.
 
-    The error is summed over the outputs.  The last layer's biases begin at the means of `y`.  If the scale of `y` is far from 1,
-    wrap the estimator in a TransformedTargetRegressor with a StandardScaler.
+    The error is summed over the outputs.  The last layer's biases begin at the means of `y`.
 
     Parameters
     ----------
@@ -231,13 +234,14 @@ class MLPRegressor(Regressor, Perceptron):
         amsgrad: Any = None,
         centered: bool | None = None,
         l1: float = 0.0,
-        l2: float = 0.0,
+        l2: float = 1e-2,
         max_norm: float | None = None,
         clip_value: float | None = None,
         ema_decay: float | None = None,
+        standardize: bool = True,
         batch_size: Any = "auto",
-        max_iter: int = 200,
-        tol: float | None = 1e-4,
+        max_iter: int = 400,
+        tol: float | None = 1e-3,
         n_iter_no_change: int | None = None,
         shuffle: bool = True,
         early_stopping: bool = False,

@@ -16,13 +16,14 @@ from ..optimizer import Optimizer
 from ..rules import OPTIONS, RULES
 from ..rules.checks import check_flag, check_number
 from ..rules.words import shown
-from ..schedules import ReduceOnPlateau, constant, join
+from ..schedules import ReduceOnPlateau
 
 __all__ = [
     "LINEAR_RATES",
     "NETWORK_RATES",
     "Loop",
     "Settings",
+    "bounded",
     "check_whole",
     "own_schedule",
     "plain",
@@ -30,7 +31,6 @@ __all__ = [
     "read_loop",
     "read_optimizer",
     "read_settings",
-    "scaled",
 ]
 
 NAMED = ("momentum", "nesterov", "eps", "amsgrad", "centered", "max_norm", "clip_value", "ema_decay")
@@ -72,19 +72,12 @@ class Settings:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     default_rate: bool = False
     """Whether `lr` is the estimator's default."""
-    scale: float = 1.0
-    """The factor in `lr` that follows the targets' scale."""
 
     @property
     def decoupled(self) -> bool:
         """Whether l2 decays the weights themselves instead of entering the objective."""
         default = self.optimizer.rule.defaults["decoupled_weight_decay"]
         return bool(self.arguments.get("decoupled_weight_decay", default))
-
-    @property
-    def weight_decay(self) -> float:
-        """The optimizer's weight decay for l2.  A step multiplies decoupled decay by lr, so the targets' scale is divided out."""
-        return self.l2 / self.scale if self.decoupled else self.l2
 
     def same_rule(self, other: Settings) -> bool:
         """Whether an optimizer with these settings can continue the state of one with `other`."""
@@ -144,40 +137,14 @@ def read_settings(estimator: Any, rates: Mapping[str, float], other_rate: float)
     return Settings(chosen, lr, l1, l2, arguments, default_rate)
 
 
-def scaled(settings: Settings, scale: float, curvature: float) -> Settings:
-    """Fits a default rate to the scale of the targets, and so of the weights, and to the curvature of the squared error.
+def bounded(settings: Settings, curvature: float) -> Settings:
+    """Holds SGD's default rate to 1 / curvature of the squared error: its steps grow with the gradient, and diverge at twice that.
 
-    Most rules' steps do not grow with the gradient, so their rate has to grow.  SGD's steps do grow, and diverge at a rate of
-    2 / curvature; so do RAdam's first steps, before it divides by the gradient's size.
+    The steps of the other rules do not grow with the gradient.
     """
-    rule = settings.optimizer.rule.name
-    if not settings.default_rate:
+    if settings.optimizer.rule.name != "SGD" or not settings.default_rate:
         return settings
-    if rule == "SGD":
-        return replace(settings, lr=min(settings.lr, 1 / curvature))
-    lr = settings.lr * scale
-    if rule == "RAdam":
-        steps = undivided_steps(settings)
-        if steps is None:
-            return settings
-        lr = join([constant(settings.lr), constant(lr)], [steps])
-    return replace(settings, lr=lr, scale=scale)
-
-
-def undivided_steps(settings: Settings) -> int | None:
-    """The number of RAdam's first steps that it does not divide by the root of the average squared gradient; None: all.
-
-    rho_t = rho_inf - 2*t*beta2**t / (1 - beta2**t) rises from 1 to rho_inf = 2 / (1 - beta2) - 1 (arXiv:1908.03265).
-    """
-    values = {**settings.optimizer.rule.defaults, **settings.arguments}
-    beta2, threshold = values["betas"][1], values["threshold"]
-    most = 2 / (1 - beta2) - 1
-    step = 1
-    while most - 2 * step * beta2**step / (1 - beta2**step) <= threshold:
-        if beta2**step < 2**-60:  # rho is rho_inf by now
-            return None
-        step += 1
-    return step - 1
+    return replace(settings, lr=min(settings.lr, 1 / curvature))
 
 
 def read_optimizer(optimizer: Any) -> tuple[type[Optimizer], dict[str, Any]]:
@@ -216,6 +183,7 @@ class Loop:
     tol: float | None
     n_iter_no_change: int | None
     """None is the estimator's default."""
+    standardize: bool
     shuffle: bool
     early_stopping: bool
     validation_fraction: float
@@ -237,7 +205,10 @@ def read_loop(estimator: Any) -> Loop:
         validation_fraction=check_number(plain(estimator.validation_fraction), "validation_fraction", "(0, 1)"),
         # scikit-learn's own estimators take 0 and 1 for verbose too.
         verbose=bool(estimator.verbose) if estimator.verbose in (0, 1) else check_flag(estimator.verbose, "verbose"),
-        **{name: check_flag(getattr(estimator, name), name) for name in ("shuffle", "early_stopping", "warm_start")},
+        **{
+            name: check_flag(getattr(estimator, name), name)
+            for name in ("standardize", "shuffle", "early_stopping", "warm_start")
+        },
     )
 
 

@@ -10,6 +10,7 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from .base import Estimator
+from .losses import Loss
 from .network import Network
 from .weighting import means
 
@@ -43,11 +44,14 @@ class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-lear
     def _weigh(self, y: Array, weight: Array | None, dtype: np.dtype[Any], *, incremental: bool) -> Array | None:
         return weight
 
-    def _constant_loss(self, target: Array, weight: Array | None) -> float:
+    def _targets(self, target: Array) -> Array | None:
+        return target
+
+    def _constant_loss(self, loss: Loss, target: Array, weight: Array | None) -> float:
         """The loss of the targets' means."""
         raw = np.repeat(means(target, weight)[None].astype(target.dtype), len(target), axis=0)
         each = np.empty(len(target), target.dtype)
-        return self._loss().mean_gradient(raw, target, weight, len(target), each)
+        return loss.mean_gradient(raw, target, weight, len(target), each)
 
     def _unit(self, constant: float) -> float:
         return constant or 1.0

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._minimization.batches import near_even
 from ...sklearn.network import Network
 from ..rows import Row
 from .data import Data
@@ -41,7 +42,7 @@ class Settings:
 
     def looks(self, data: Data) -> int:
         """Looks at the training loss in an epoch: one after each step, if the epoch has few."""
-        return min(LOOKS, -(-len(data.train_labels) // self.batch_size))
+        return min(LOOKS, len(near_even(len(data.train_labels), self.batch_size)) - 1)
 
 
 @np.errstate(all="ignore")  # a learning rate may be too large: the losses tell
@@ -55,8 +56,9 @@ def train(
     network = Network(settings.sizes(data), output=data.task.output, seed=seed)
     optimizer = row.optimizer(network.params, lr=lr)
     rng = np.random.default_rng(seed)
-    samples, size = len(data.train_labels), settings.batch_size
-    batches = -(-samples // size)
+    samples = len(data.train_labels)
+    edges = near_even(samples, settings.batch_size)
+    batches = len(edges) - 1
     looked = {-(-i * batches // looks) for i in range(1, looks + 1)} if looks else set()
     inputs, labels = np.empty_like(data.train_inputs), np.empty_like(data.train_labels)
     step_seconds, iteration_seconds = np.empty((2, settings.epochs * batches))
@@ -71,7 +73,7 @@ def train(
         np.take(data.train_labels, order, axis=0, out=labels)
         for i in range(batches):
             begin = perf_counter()
-            batch = slice(i * size, (i + 1) * size)
+            batch = slice(edges[i], edges[i + 1])
             grads = network.gradients(inputs[batch], labels[batch])
             before = perf_counter()
             optimizer.step(grads)
