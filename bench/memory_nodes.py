@@ -1,8 +1,8 @@
 """How many of a step's chunks lie on the memory node of the thread that takes them, in a model: `python bench/memory_nodes.py`.
 
 A machine has nodes with as many threads each.  A page lies on the node of the thread that touches it first.  A chunk from another
-node takes longer, and each chunk's time varies.  Two ways to hand chunks out are compared over some steps: one line from which every
-thread takes the next chunk, and the shares of csrc/cpu/work/threads.cpp, from which the others take only what is left at the end.
+node takes longer, and each chunk's time varies.  Two ways to hand chunks out are compared over some steps: one line from which
+every thread takes the next chunk, and the shares of csrc/cpu/work/threads.cpp, from which others take only what is left at the end.
 Nothing is measured: this is arithmetic.
 """
 
