@@ -141,7 +141,8 @@ def span(tiles: int, blocks: int, warps: int) -> int:
 def set_options(value: Any, options: _core.Options) -> None:
     row = value["options"]
     for name in table.OPTIONS.names or ():
-        row[name] = getattr(options, name)
+        if name != "team":
+            row[name] = getattr(options, name)
 
 
 def launch_gradients(kernel: Any, tiles: Tiles, parameters: Parameters, ticket: int, stream: int) -> None:

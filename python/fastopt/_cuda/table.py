@@ -59,6 +59,7 @@ OPTIONS = np.dtype(
         ("skip_nonfinite", np.int32),
         ("zero_grad", np.int32),
         ("norm_eps", np.float64),
+        ("team", np.uint64),  # threads, which a GPU's step has no use for
     ],
     align=True,
 )
