@@ -161,6 +161,7 @@ def test_interrupts_leave_the_team_whole() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        torch.set_grad_enabled(True)  # torch's own contexts do not survive an exception between their lines
     taken = int(optimizer.state[param]["step"])
     optimizer.step()
     alone, by_itself = made()
