@@ -259,11 +259,12 @@ PyObject* set_each(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   });
 }
 
-// follow_schedules(rows): asks the rows' schedules, and when all have said theirs, gives each row its lr.
+// follow_schedules(rows): asks the schedules of a dict's rows, and when all have said theirs, gives each row its lr.
 PyObject* follow_schedules(PyObject*, PyObject* given) {
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
     static PyObject* const lr = PyUnicode_InternFromString("lr");
-    const auto rows = py::reinterpret_borrow<py::tuple>(given);
+    const auto rows = py::reinterpret_steal<py::list>(PyDict_Values(given));  // as they are now, whatever others do
+    if (!rows) throw py::error_already_set();
     if (rows.empty()) Py_RETURN_NONE;
     const Row& first = row_of(rows[0].ptr());
     const py::object steps =
@@ -330,7 +331,7 @@ void register_row(py::module_& module) {
                                      "Sets a number in all rows; False, with nothing done, unless all take it."},
                                     {"follow_schedules", follow_schedules, METH_O,
                                      "follow_schedules(rows, /)\n--\n\n"
-                                     "Gives each row the lr that its schedule says for the next step."},
+                                     "Gives each row of a dict the lr that its schedule says for the next step."},
                                     {nullptr, nullptr, 0, nullptr}};
   if (PyModule_AddFunctions(module.ptr(), functions) != 0) throw py::error_already_set();
 }

@@ -16,6 +16,7 @@ from fastopt.rules import RULES, Rule
 from tests.support.arrays import Array, gradients
 from tests.support.cases import arguments_with_state
 from tests.support.comparing import assert_same_bits
+from tests.support.processes import run_python
 
 STEPS = 6
 ALL_RULES = pytest.mark.parametrize("name", RULES)
@@ -231,34 +232,39 @@ def test_plan_and_group_agree_while_threads_change_both() -> None:
         assert param[0] == -group["lr"]
 
 
+FORKS = """
+import os, threading
+import numpy as np
+import fastopt
+param = np.zeros(3)
+one = fastopt.SGD(param, lr=0.5)
+inside, done = threading.Event(), threading.Event()
+
+def schedule(_):
+    inside.set()
+    done.wait(60)
+    return 0.125
+
+thread = threading.Thread(target=lambda: one.groups[0].update(lr=schedule))
+thread.start()
+inside.wait(60)
+child = os.fork()
+if child == 0:
+    one.groups[0]["lr"] = 0.25
+    one.lr = 2.0
+    one.step(np.ones(3))
+    os._exit(0 if param[0] == -2.0 else 1)
+done.set()
+thread.join()
+print(os.waitpid(child, 0)[1], one.lr)
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_sets_numbers_of_a_group_that_a_thread_of_the_parent_was_changing() -> None:
-    param = np.zeros(3)
-    one = fastopt.SGD(param, lr=0.5)
-    inside, done = threading.Event(), threading.Event()
-
-    def schedule(_: int) -> float:
-        inside.set()
-        done.wait(60)
-        return 0.125
-
-    thread = threading.Thread(target=lambda: one.groups[0].update(lr=schedule))
-    thread.start()
-    inside.wait(60)
-    child = os.fork()
-    if child == 0:
-        try:
-            one.groups[0]["lr"] = 0.25
-            one.lr = 2.0
-            one.step(np.ones(3))
-            os._exit(0 if param[0] == -2.0 else 1)
-        except BaseException:
-            os._exit(2)
-    done.set()
-    thread.join()
-    assert os.waitpid(child, 0)[1] == 0
-    assert one.lr == 0.125
+    """The child has no thread that would let go of the group's lock."""
+    done = run_python(FORKS)
+    assert done.stdout.split() == ["0", "0.125"], done.stderr
 
 
 def test_an_optimizer_in_its_own_schedule_is_freed() -> None:

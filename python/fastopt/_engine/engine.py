@@ -40,7 +40,7 @@ class Engine:
     ) -> None:
         self.rule, self.formats, self.options = rule, formats, options
         self.tensors, self.groups = tuple(tensors), tuple(groups)
-        self.scheduled: tuple[Group, ...] = ()  # whose lr is a schedule
+        self.scheduled: dict[int, Group] = {}  # whose lr is a schedule
         self.bound: list[buffers.Array | None] | None = None
         self._bound_owners: list[tuple[Any, str]] = []
         self.plan = make_plan(rule, self.tensors, len(groups), seed, fresh(rule, self.tensors) if progress is None else progress)
@@ -58,7 +58,10 @@ class Engine:
             if (engine := owner()) is not None:
                 write_group(engine.plan, index, engine.rule, group.written())
                 group.connect(engine.plan, index, group.numbers())
-                engine.scheduled = tuple(each for each in engine.groups if each.schedule is not None)
+                if group.schedule is None:
+                    engine.scheduled.pop(index, None)
+                else:
+                    engine.scheduled[index] = group
 
         return write
 
@@ -81,7 +84,7 @@ class Engine:
         """Before a step: ValueError if one in parts is open, which `call` would tear apart; then schedules say their lr."""
         if self.parts.done:
             self.parts.refuse_open(call)
-        _core.follow_schedules(self.scheduled)
+        self.follow_schedules()
 
     def follow_schedules(self) -> None:
         """Gives each group with a schedule the learning rate of the next step."""
