@@ -19,7 +19,7 @@ struct Setting {
   double now[kMostNumbers];  // as the plan has it
   py::object seen;           // what Python took as that, whatever its type, if it cannot change
 
-  // As Number's; but what is 0 and what is not has to stay so, if anything depends on it.
+  // Means what Number's does.  If anything depends on which numbers are 0, these have to stay the same ones.
   template <class Read> bool read(PyObject* given, double* values, Read number_from) const {
     const auto same = [](double a, double b) { return (a == 0) == (b == 0); };
     return number.read(given, values, number_from) &&

@@ -181,7 +181,7 @@ def test_each_epoch_has_every_row_once(batch_size: int, shuffle: bool) -> None:
 
 @pytest.mark.parametrize(("rows", "batch_size"), [(1025, 512), (401, 200), (10, 9), (7, 3), (600, 70), (12, 4)])
 def test_batches_are_near_even(rows: int, batch_size: int) -> None:
-    """As few as `batch_size` allows, and of the sizes that NumPy's array_split gives."""
+    """Batches are as few as `batch_size` allows, and have the sizes that NumPy's array_split gives."""
     sizes: list[int] = []
 
     def fun(x: Array, batch: Array) -> float:

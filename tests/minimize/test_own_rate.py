@@ -145,7 +145,7 @@ def test_a_run_that_is_stuck_says_why(fun: Any, jac: Any) -> None:
 
 
 def test_rounding_ends_a_run() -> None:
-    """Of a value so large that the last steps change nothing in it."""
+    """The value is so large that the last steps change nothing in it."""
     result = fastopt.minimize(lambda x: (float(1e9 + x @ x), 2 * x), [3.0, -2.0], jac=True, gtol=0.0)
     assert result.success
     assert result.message == "Optimization terminated successfully: no step lowers the objective any more."

@@ -15,7 +15,7 @@ TARGET = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": 
 
 
 def flags_of(sanitizer: str) -> tuple[str, ...]:
-    """Those with which the extension is built too, in `nox -s sanitizers`."""
+    """The flags of `nox -s sanitizers`, which builds the extension with them."""
     lines = (build_driver.ROOT / "tools" / "sanitizers" / f"{sanitizer}.flags").read_text().splitlines()
     return tuple(line for line in lines if line.startswith("-"))
 

@@ -49,7 +49,7 @@ def test_a_line_without_noise_is_found() -> None:
 
 
 def test_a_last_batch_of_one_row_takes_no_step_of_its_own() -> None:
-    """Of 1,025 rows in batches of 64: the least squares' score, less the noise of the steps."""
+    """On 1,025 rows in batches of 64 the score is that of least squares, less the noise of the steps."""
     X, y = make_regression(1025, 10, noise=100, random_state=0)
     best = np.linalg.lstsq(np.column_stack([X, np.ones(1025)]), y)[0]
     expected = 1 - ((y - np.column_stack([X, np.ones(1025)]) @ best) ** 2).mean() / y.var()

@@ -47,7 +47,7 @@ CONFIGURED = [
     *(cls(ema_decay=0.99) for cls in ALL),
     *(cls(optimizer=rule, learning_rate=RATES.get((cls.__name__, rule))) for cls in ALL[1:] for rule in RULES if rule != "Adam"),
 ]
-"""Those of TRAINING, in float64: read-only memory and float32 (the arguments of some checks) are the default's."""
+"""The checks of TRAINING in float64.  Read-only memory and float32, the arguments of some checks, are tested with the default rule."""
 
 TRAINING = {
     "check_classifiers_classes",
@@ -89,6 +89,6 @@ def test_check(estimator: Any, check: Callable[[Any], None]) -> None:
 
 
 def test_every_check_of_training_is_run() -> None:
-    """Of names that scikit-learn has."""
+    """The names are scikit-learn's."""
     names = {getattr(check, "func", check).__name__ for cls in ALL for _, check in estimator_checks_generator(cls())}
     assert names >= TRAINING

@@ -291,7 +291,7 @@ def test_rare_classes_alone_are_no_success() -> None:
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.9])
 @pytest.mark.parametrize("loss", [losses.Logistic(), losses.Hinge(), losses.SquaredHinge(), losses.ModifiedHuber()])
 def test_the_loss_of_a_constant_is_the_least(loss: Any, share: float) -> None:
-    """By SciPy's search over the constant."""
+    """SciPy searches for the best constant."""
     rows = 1000
     positive = np.arange(rows)[:, None] < share * rows
     target = positive.astype(float) if isinstance(loss, losses.Logistic) else np.where(positive, 1.0, -1.0)

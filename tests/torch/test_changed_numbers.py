@@ -75,7 +75,7 @@ def test_betas_of_any_kind_hold_in_the_next_step(kind: Callable[[Any], Any], rng
 
 
 def test_an_unusual_number_follows_a_plain_one_and_a_plain_one_follows_it(rng: np.random.Generator) -> None:
-    """Those of the first kind go through the checks of groups, which know what the plans were told meanwhile."""
+    """Values of the first kind go through the checks of groups, which know what the plans were told meanwhile."""
     optimizer, param, other, twin = pair("AdamW", lr=0.5)
     for value in (0.5, np.float32(0.25), 0.125, np.float32(0.25), 0.25, 1, np.float16(0.5), 0.5, np.float32(0.25)):
         optimizer.param_groups[0]["lr"] = value

@@ -43,7 +43,7 @@ class Trainer:
         self.rng = rng
         self.scaling = Scaling.none(network.sizes[0], network.sizes[-1]) if scaling is None else scaling
         self.moments: tuple[Moments, Moments | None] | None = None
-        """Those of the features and of the targets so far."""
+        """The scales of the features and of the targets so far."""
         self.curvature = 0.0
         """The largest bound so far on the curvature of a call's squared error, if the rate follows it."""
         self.split_seed: int | None = None

@@ -28,7 +28,7 @@ def state_dict(book: Book, skipped: int) -> dict[str, Any]:
     group_of: dict[int, dict[str, Any]] = {}
     first = 0
     for group in book.groups:
-        # As torch numbers them: one that stands in a group twice by its last place there, one of an earlier group by that of it.
+        # torch's numbers: a parameter that stands in a group twice has that of its last place, one of an earlier group that of its place there.
         keys.update({param: i for i, param in enumerate(group["params"], first) if param not in keys})
         first += len(group["params"])
         groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": [keys[p] for p in group["params"]]})

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["measure_all", "show"]
 
 RULES = ("AdamW", "SGD momentum", "Adagrad")
-"""Those that torch fuses on the CPU; `--rules` names others."""
+"""The rules that torch fuses on the CPU; `--rules` names others."""
 
 SIZES = (10**3, 10**4, 10**5, 10**6, 10**7)
 MODELS: dict[str, list[tuple[int, ...]]] = {"1,000 x 100": [(100,)] * 1000, "GPT-2": GPT2}
@@ -40,7 +40,7 @@ BLOCK = 9
 
 ROUNDS, QUICK_ROUNDS = 9, 3
 BYTES = 7 * 4 * 4
-"""Of an element, in all arms together: parameter and state, and scratch arrays."""
+"""Bytes of an element in all arms together: parameter, state and scratch arrays."""
 
 
 def measure_all(args: argparse.Namespace, host: Host, console: Console) -> list[dict[str, Any]]:
