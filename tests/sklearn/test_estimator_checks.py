@@ -47,7 +47,7 @@ CONFIGURED = [
     *(cls(ema_decay=0.99) for cls in ALL),
     *(cls(optimizer=rule, learning_rate=RATES.get((cls.__name__, rule))) for cls in ALL[1:] for rule in RULES if rule != "Adam"),
 ]
-"""The checks of TRAINING in float64.  Read-only memory and float32, the arguments of some checks, are tested with the default rule."""
+"""The checks of TRAINING in float64.  Read-only memory and float32 are tested with the default rule."""
 
 TRAINING = {
     "check_classifiers_classes",

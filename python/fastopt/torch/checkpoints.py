@@ -28,7 +28,7 @@ def state_dict(book: Book, skipped: int) -> dict[str, Any]:
     group_of: dict[int, dict[str, Any]] = {}
     first = 0
     for group in book.groups:
-        # torch's numbers: a parameter that stands in a group twice has that of its last place, one of an earlier group that of its place there.
+        # torch's numbers: a parameter that stands in a group twice has its last place's, one of an earlier group its place's there.
         keys.update({param: i for i, param in enumerate(group["params"], first) if param not in keys})
         first += len(group["params"])
         groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": [keys[p] for p in group["params"]]})
