@@ -208,11 +208,11 @@ F32 = np.float32
 PLACES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a gradient on the CPU": (
         lambda d: d.gpu.step([np.ones(5, F32), np.ones(6, F32)]),
-        "grads[0]: got an array on the CPU, expected one on cuda:0 as params[0] is",
+        "grads[0]: got an array on the CPU, expected one on cuda:0 as params[0] is; pass cp.asarray(grads[0])",
     ),
     "one gradient on the CPU": (
         lambda d: d.gpu.step([d.device.array(np.ones(5, F32)), np.ones(6, F32)]),
-        "grads[1]: got an array on the CPU, expected one on cuda:0 as params[1] is",
+        "grads[1]: got an array on the CPU, expected one on cuda:0 as params[1] is; pass cp.asarray(grads[1])",
     ),
     "a gradient on the GPU": (
         lambda d: d.cpu.step([d.device.array(np.ones(5, F32)), np.ones(6, F32)]),
@@ -220,7 +220,8 @@ PLACES: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "bound gradients": (
         lambda d: type(d.gpu)([d.device.array(np.ones(5, F32))], grads=[np.ones(5, F32)]),
-        "grads[0]: got an array on the CPU, expected one on cuda:0 as params[0] is",
+        "grads[0]: got an array on the CPU, expected one on cuda:0 as params[0] is; bind cp.asarray(grads[0]) and write each gradient "
+        "into it",
     ),
     "a copy on the GPU": (
         lambda d: type(d.gpu)(np.ones(5, F32), copy_to=d.device.array(np.ones(5, F32))),
@@ -248,7 +249,7 @@ PLACES: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "a function's gradient": (
         lambda d: fastopt.functional.sgd(d.device.array(np.ones(5)), np.ones(5), step=1, lr=0.1),
-        "grad: got an array on the CPU, expected one on cuda:0 as param is",
+        "grad: got an array on the CPU, expected one on cuda:0 as param is; pass cp.asarray(grad)",
     ),
     "a function's state": (
         lambda d: fastopt.functional.lion(np.ones(5), np.ones(5), d.device.array(np.zeros(5)), step=1, lr=0.1),

@@ -57,6 +57,7 @@ def test_an_interrupt_anywhere_loads_all_or_nothing() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX timers")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a signal in another library's callback
 def test_signals_during_loads() -> None:
     optimizer, snapshot = made(1, 0.1), made(3, 0.25).state_dict()
     old, before = optimizer.state_dict(), everything(optimizer)

@@ -64,7 +64,8 @@ def first_tiles(lengths: Sequence[int]) -> Array:
 def options_row(options: Any) -> Array:
     row = np.zeros((), OPTIONS)
     for name in OPTIONS.names or ():
-        row[name] = getattr(options, name)
+        if name != "team":
+            row[name] = getattr(options, name)
     return row
 
 

@@ -67,6 +67,7 @@ def test_steps_after_an_interrupt_are_those_after_a_whole_load() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX timers")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a signal in another library's callback
 def test_signals_during_loads() -> None:
     optimizer, checkpoint = made(1, 0.125), made(3, 0.25).state_dict()
     old, before = copy.deepcopy(optimizer.state_dict()), everything(optimizer)
