@@ -94,7 +94,12 @@ class Watch {
 
   bool still(PyObject* object) {
     look_ahead();
-    return each_place(object, [this](const Place& place) { return at_ < known_.size() && known_[at_++] == place; });
+    return each_place(object, [this](const Place& place) {
+      if (at_ == known_.size()) return false;
+      const Place& known = known_[at_];
+      ++at_;
+      return known == place;
+    });
   }
 
   void record(PyObject* object) {
