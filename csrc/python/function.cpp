@@ -206,7 +206,7 @@ class Function {
     const bool* used;
     if (!read_group(given, group, used) || !read_arrays(given, used, tensor)) return false;
     const fastopt_plan plan = plan_of(&tensor, 1, &group, 1, 0);
-    const fastopt_options options{sizeof options, scale, 0, 0, 0, 0, 0, 0};
+    const fastopt_options options{sizeof options, scale, 0, 0, 0, 0, 0, 0, nullptr};
     fastopt_status status;
     {
       const ReleasedGil release;
