@@ -163,14 +163,14 @@ def show(console: Console, report: dict[str, Any]) -> None:
         "after": lambda row: row["before"],
         "arrays": seconds("fastopt"),
         "tensors": seconds("fastopt.torch"),
-        **{column: ratio(column) for column in RATIOS},
+        **{column.removeprefix("torch, "): ratio(column) for column in RATIOS},  # 80 columns
     }
     heading = title({**report, "rows": [{**report["rows"][0], "dtype": "float32"}]}, formats=False)
     print_table(console, heading, columns, report["rows"], lambda row: f"{row['rule']}, {row['tensors']}")
     lines = [
         *versions(report),
         "after: what the program did before each step; arrays: a step of fastopt's classes; tensors: of fastopt.torch's.",
-        "torch (fused if it has that, else foreach): its seconds over those of tensors; the same with a new rate each step.",
+        "torch (fused if it has that, else foreach): its seconds over those of tensors; new lr: the same with a new rate each step.",
         "optax (jitted, donated), NumPy: their seconds over those of arrays.",
     ]
     for line in lines:
