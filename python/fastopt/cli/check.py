@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,7 @@ def run(args: argparse.Namespace) -> int:
     here, comparison = config(), Comparison()
     print(f"fastopt {here['version']}, NumPy {here['numpy']}, Python {here['python']}, {here['machine']['processor']}")
     print(f"{TAKEN} steps of {plural(len(ROWS), 'rule')} against NumPy, the same bits everywhere:", flush=True)
-    parts: dict[str, Callable[[], str]] = {
-        name: lambda name=name: on_instructions(name, comparison)  # type: ignore[misc]  # bound now
-        for name in available()
-    }
+    parts: dict[str, Callable[[], str]] = {name: partial(on_instructions, name, comparison) for name in available()}
     parts |= {"torch": lambda: on_torch(comparison), "GPU": lambda: on_gpu(comparison)}
     works = True
     for name, part in parts.items():

@@ -20,7 +20,7 @@ from .linear import LinearClassifier, LinearRegressor
 from .mlp import MLPClassifier, MLPRegressor
 
 for _estimator in (LinearClassifier, LinearRegressor, MLPClassifier, MLPRegressor):
-    _estimator.__init__ = _suggesting(_estimator.__init__, "ESTIMATORS")  # type: ignore[method-assign]
+    _estimator.__init__ = _suggesting(_estimator.__init__, "ESTIMATORS")  # type: ignore[method-assign]  # same signature
 
 __all__ = ["LinearClassifier", "LinearRegressor", "MLPClassifier", "MLPRegressor"]
 

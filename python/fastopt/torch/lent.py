@@ -25,7 +25,8 @@ def team() -> _core.OpenMp | None:
     """
     if not sys.platform.startswith("linux"):
         return None
-    if multiprocessing.parent_process() is not None and multiprocessing.get_start_method(allow_none=True) == "fork":
+    started = multiprocessing.get_start_method(allow_none=True)  # in a child: None if a context of its own forked it
+    if multiprocessing.parent_process() is not None and started not in ("spawn", "forkserver"):
         return None
     try:
         return _core.OpenMp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"), GET_NUM_THREADS)
